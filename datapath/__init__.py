@@ -1,0 +1,1 @@
+"""Everything on a host: Open vSwitch, Linux devices, OpenFlow. Never imports `sdn`."""

@@ -1,0 +1,79 @@
+"""Every error a user can see. The kind decides whether it is retried and which exit code the command ends with.
+
+    SdnError
+    ├── FileError        the file or the arguments are wrong: every Problem at once       exit 2   never retried
+    ├── MachineError     this machine lacks a feature; says what to install               exit 3   never retried
+    ├── ConflictError    an object that is not ours is in the way; it is left alone       exit 1   never retried
+    ├── TransientError   a peer is away or busy; retried with back-off                    exit 1   retried
+    └── CheckError       a test or a check failed                                         exit 1   never retried
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SdnError(Exception):
+    """The root. `remedy` says what the operator can do about it."""
+
+    exit_code = 1
+    retry = False
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class FileError(SdnError):
+    """The topology file or the arguments are wrong."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems)) if self.problems else super().__str__()
+
+
+class MachineError(SdnError):
+    """This machine cannot do it: `feature` is missing."""
+
+    exit_code = 3
+
+    def __init__(self, feature: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.feature = feature
+
+
+class ConflictError(SdnError):
+    """An object that does not carry our mark is where ours would be. It was not touched."""
+
+
+class TransientError(SdnError):
+    """Worth trying again: a socket is not there yet, a database is locked."""
+
+    retry = True
+
+
+class CheckError(SdnError):
+    """A check of the running network failed."""
