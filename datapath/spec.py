@@ -1,0 +1,139 @@
+"""HostSpec: what one chassis must have. The compiler makes it from the model; the agent makes it true. PURE.
+
+Enters: nothing. Leaves: frozen values. Never: a name that the kernel would refuse (device names are made here, once).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Final, Literal
+
+from datapath.addr import IPInterface, Mac
+
+TunnelKind = Literal["vxlan", "nvgre", "geneve"]
+
+INTEGRATION_BRIDGE: Final = "br-int"
+UNDERLAY_BRIDGE: Final = "br-underlay"
+UNDERLAY_DEVICE: Final = "underlay0"
+LAB_UNDERLAY: Final = "underlay"
+"""The Linux bridge in the lab's own namespace that joins the underlay devices of all emulated chassis."""
+
+TUNNEL_OFPORT: Final[dict[TunnelKind, int]] = {"vxlan": 1, "nvgre": 2, "geneve": 3}
+"""OpenFlow port numbers of the flow-based tunnel ports on every integration bridge."""
+
+FIRST_UPLINK_OFPORT: Final = 16
+FIRST_PORT_OFPORT: Final = 64
+LAST_OFPORT: Final = 0xFEFF
+"""Above it Open vSwitch assigns no port (OFPP_MAX of OpenFlow 1.0 is 0xff00)."""
+
+MARK: Final = "sdn"
+"""`external_ids:sdn=<lab>` in OVSDB; `sdn:<lab>:<name>` as link alias in the kernel."""
+
+_DEVICE_NAME_MAX: Final = 15  # IFNAMSIZ less the terminating zero
+
+
+def device_name(prefix: str, *parts: str) -> str:
+    """A stable kernel device name of at most 15 characters: `prefix` and a hash of `parts`."""
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return (prefix + digest)[:_DEVICE_NAME_MAX]
+
+
+def namespace(lab: str, name: str = "") -> str:
+    """The network namespace of a chassis or node of a lab; the lab's own (underlay, physical networks) without `name`."""
+    return f"{MARK}-{lab}-{name}" if name else f"{MARK}-{lab}"
+
+
+def alias(lab: str, name: str) -> str:
+    """The link alias that marks a device as ours."""
+    return f"{MARK}:{lab}:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """A tagged network inside a node's trunk interface: becomes `eth0.<tag>` where the kernel has 8021q."""
+
+    tag: int
+    mtu: int
+    addresses: tuple[IPInterface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A node's interface and the bridge port that it is plugged into (a veth pair).
+
+    `ready` says that the flows of its ports are confirmed on this chassis: only then is it set up.
+    """
+
+    node: str
+    name: str
+    bridge_port: str
+    ofport: int
+    mac: Mac
+    mtu: int
+    addresses: tuple[IPInterface, ...]
+    vlans: tuple[Vlan, ...] = ()
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A network namespace with interfaces."""
+
+    name: str
+    namespace: str
+    interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The one flow-based bridge port of an encapsulation."""
+
+    kind: TunnelKind
+    bridge_port: str
+    ofport: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """The chassis' device into a physical network, a port of the integration bridge.
+
+    In a lab it is one end of a veth whose other end is on the physical network's Linux bridge `lab_bridge`
+    in the lab's own namespace.
+    """
+
+    physnet: str
+    bridge_port: str
+    ofport: int
+    mtu: int
+    lab_bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """How the chassis reaches the other vteps."""
+
+    vtep: IPv4Interface
+    mac: Mac
+    mtu: int
+    neighbours: tuple[tuple[IPv4Address, Mac], ...]
+    """The other vteps, so that no first packet waits for ARP."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """Everything that one chassis must have."""
+
+    lab: str
+    chassis: str
+    namespace: str
+    datapath_id: int
+    underlay: Underlay
+    tunnels: tuple[Tunnel, ...]
+    uplinks: tuple[Uplink, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        return tuple(interface for node in self.nodes for interface in node.interfaces)

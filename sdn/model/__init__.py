@@ -1,0 +1,200 @@
+"""The nouns of a virtual network, parsed and complete: every id, MAC, address and MTU is known here. PURE.
+
+Enters: values from `sdn.topology` or from rows of `sdn.store`. Leaves: values for `compile`, `pipeline`, `trace`.
+Never: a string that might be an address, an unresolved reference, a default still to be filled in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv4Network, IPv6Address
+from typing import Final, Literal
+
+from datapath.addr import IPAddress, IPInterface, IPNetwork, Mac
+
+SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat"]
+TUNNELLED: Final[frozenset[SegmentKind]] = frozenset({"vxlan", "nvgre", "geneve"})
+
+DatapathKind = Literal["ovs", "linux", "vswitch"]
+
+ENCAPSULATION_OVERHEAD: Final[dict[SegmentKind, int]] = {
+    "vxlan": 20 + 8 + 8 + 14,  # outer IPv4, UDP, VXLAN, inner Ethernet (RFC 7348 section 5)
+    "nvgre": 20 + 8 + 14,  # outer IPv4, GRE with key, inner Ethernet (RFC 7637 section 3.2)
+    "geneve": 20 + 8 + 8 + 14,  # outer IPv4, UDP, Geneve without options, inner Ethernet (RFC 8926 section 3.4)
+    "vlan": 0,  # the tag is not part of the MTU
+    "flat": 0,
+}
+"""Bytes that the underlay's MTU loses to the encapsulation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where in the topology file an object is written; counts from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        file, line, column = text.rsplit(":", 2)
+        return cls(file, int(line), int(column))
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    subnet: IPv4Network
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Physnet:
+    """A physical network that VLAN and flat segments run on."""
+
+    name: str
+    mtu: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    """A host as tunnel endpoint. `physnets` are those it has an uplink into."""
+
+    id: int
+    name: str
+    vtep: IPv4Interface
+    mac: Mac
+    """The MAC of its vtep."""
+    datapath: DatapathKind
+    physnets: tuple[str, ...]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`id` is the VNI, VSID or VLAN id; 0 for flat. `physnet` names the physical network of vlan and flat, else ''."""
+
+    kind: SegmentKind
+    id: int = 0
+    physnet: str = ""
+
+    @property
+    def tunnelled(self) -> bool:
+        return self.kind in TUNNELLED
+
+    def __str__(self) -> str:
+        on = f" on {self.physnet}" if self.physnet else ""
+        return f"{self.kind}{f' {self.id}' if self.kind != 'flat' else ''}{on}"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A tenant L2 domain."""
+
+    id: int
+    name: str
+    segment: Segment
+    subnets: tuple[IPNetwork, ...]
+    mtu: int
+    unknown_unicast: Literal["drop", "flood"]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A network namespace on a chassis."""
+
+    id: int
+    name: str
+    chassis: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedAddress:
+    """Beyond its own addresses a port may send from these; `mac` None means the port's own."""
+
+    subnet: IPNetwork
+    mac: Mac | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The attachment of a node's interface to a network. A trunk is several ports on one interface, told apart by `tag`.
+
+    `tag` is None for access ports and for the native network of a trunk. Ports of one interface share `ofport` and `mac`.
+    """
+
+    id: int
+    name: str
+    node: str
+    interface: str
+    tag: int | None
+    network: str
+    chassis: str
+    ofport: int
+    mac: Mac
+    addresses: tuple[IPInterface, ...]
+    allowed: tuple[AllowedAddress, ...]
+    spoof_guard: bool
+    source: Source
+
+    @property
+    def ips(self) -> tuple[IPAddress, ...]:
+        return tuple(address.ip for address in self.addresses)
+
+    @property
+    def link_local(self) -> IPv6Address:
+        return self.mac.link_local()
+
+
+Expect = Literal["ok", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """An assertion of the file: every source against every target, by a probe.
+
+    `probe` is ping (ICMP echo, every address family that both ends have), tcp or udp; `port` is the destination port.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    probe: Literal["ping", "tcp", "udp"]
+    port: int
+    expect: Expect
+    within: float
+    """Seconds until which it is tried again."""
+    source: Source
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole lab. Mappings are by name, in the file's order; never changed in place."""
+
+    lab: str
+    underlay: Underlay
+    physnets: dict[str, Physnet] = field(default_factory=dict)
+    chassis: dict[str, Chassis] = field(default_factory=dict)
+    networks: dict[str, Network] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    tests: dict[str, Test] = field(default_factory=dict)
+    revision: int = 0
+    """Counts the transactions that wrote it to the store; 0 before the first. Not part of the network."""
+
+    @cached_property
+    def ports_of(self) -> dict[str, tuple[Port, ...]]:
+        """Ports by network name."""
+        found: dict[str, list[Port]] = {name: [] for name in self.networks}
+        for port in self.ports.values():
+            found[port.network].append(port)
+        return {name: tuple(ports) for name, ports in found.items()}
+
+    def with_revision(self, revision: int) -> Model:
+        return replace(self, revision=revision)

@@ -1,0 +1,41 @@
+"""What was observed: the status columns of the store as values. Each is written by one process only. PURE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """Of a chassis, by the controller. `revision` is the newest one whose flows a barrier has confirmed."""
+
+    connected: bool = False
+    revision: int = 0
+    count: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Of a chassis, by its agent. `revision` is the newest one that is completely built, with its interfaces up."""
+
+    revision: int = 0
+    datapath_type: str = ""
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """Of a port, by the agent of its chassis. `ofport` is the number that the switch really gave."""
+
+    up: bool = False
+    ofport: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything observed, by name."""
+
+    flows: dict[str, FlowFacts] = field(default_factory=dict)
+    hosts: dict[str, HostFacts] = field(default_factory=dict)
+    ports: dict[str, PortFacts] = field(default_factory=dict)
