@@ -53,10 +53,11 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True)
 class Physnet:
-    """A physical network that VLAN and flat segments run on."""
+    """A physical network that VLAN and flat segments run on. `ofport` is its uplink's on every integration bridge."""
 
     name: str
     mtu: int
+    ofport: int
     source: Source
 
 
