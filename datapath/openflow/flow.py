@@ -92,7 +92,7 @@ class PushVlan(NamedTuple):
 class PopVlan(NamedTuple):
     """Take the outermost VLAN tag off (OFPAT_POP_VLAN)."""
 
-    pop: bool = True  # a NamedTuple without a field would be falsy and equal to every other empty one
+    tag: str = "pop_vlan"  # named tuples compare as tuples: this keeps it unequal to every other action
 
 
 class Multipath(NamedTuple):
@@ -126,10 +126,18 @@ class LearnMatchValue(NamedTuple):
 
 
 class LearnLoad(NamedTuple):
-    """In the learned flow's actions: load a constant into `target`."""
+    """In the learned flow's actions: load a constant into `target` (whole field)."""
 
     target: str
     value: int
+    bits: int
+    tag: str = "load"  # keeps it unequal to a LearnMatchValue of the same numbers
+
+
+class LearnOutput(NamedTuple):
+    """In the learned flow's actions: output to the port number that `source` holds now."""
+
+    source: str
     bits: int
 
 
@@ -144,20 +152,19 @@ class Learn(NamedTuple):
     specs: tuple[LearnMatch | LearnMatchValue | LearnLoad | LearnOutput, ...]
 
 
-class LearnOutput(NamedTuple):
-    """In the learned flow's actions: output to the port number that `source` holds now."""
-
-    source: str
-    bits: int
-
-
 class Resubmit(NamedTuple):
     """Look the packet up in `table` and come back (NXAST_RESUBMIT_TABLE, in_port unchanged)."""
 
     table: int
 
 
-Action = Output | SetField | Load | Move | PushVlan | PopVlan | Multipath | Learn | Resubmit
+class Unknown(NamedTuple):
+    """What another controller's flow does and this codec has no word for: the wire bytes of the action or instruction."""
+
+    raw: bytes
+
+
+Action = Output | SetField | Load | Move | PushVlan | PopVlan | Multipath | Learn | Resubmit | Unknown
 
 
 class Flow(NamedTuple):
