@@ -16,7 +16,8 @@ from datapath.addr import IPAddress, IPInterface, IPNetwork, Mac
 SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat"]
 TUNNELLED: Final[frozenset[SegmentKind]] = frozenset({"vxlan", "nvgre", "geneve"})
 
-DatapathKind = Literal["ovs", "linux", "vswitch"]
+DatapathKind = Literal["ovs", "linux", "vswitch", "external"]
+"""`external`: a vtep that somebody else runs; its ports are forwarded to, but nothing of it is made or programmed by us."""
 
 ENCAPSULATION_OVERHEAD: Final[dict[SegmentKind, int]] = {
     "vxlan": 20 + 8 + 8 + 14,  # outer IPv4, UDP, VXLAN, inner Ethernet (RFC 7348 section 5)

@@ -1,1 +1,79 @@
-"""TODO-PLACE"""
+"""Model + Facts → flows. One module per table, in the order of `layout.Table`. PURE.
+
+Every flow is about one object: a chassis, a network or a port. The flows about one object on one chassis are a unit;
+they carry the object in their cookie, and they are what is compiled again when the object changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from datapath.openflow.flow import Flow
+from sdn.model import Chassis, Model, Network, Port
+from sdn.model.facts import Facts
+from sdn.pipeline import (
+    answer,
+    classify,
+    egress_rules,
+    forward,
+    ingress_rules,
+    output,
+    reply,
+    route,
+    spoof_guard,
+)
+from sdn.pipeline.fields import Cookie, Kind
+from sdn.pipeline.view import Places, View
+
+TABLES = (classify, spoof_guard, egress_rules, answer, reply, route, forward, ingress_rules, output)
+
+
+def _about(kind: Kind, number: int, flows: Iterable[Flow]) -> tuple[Flow, ...]:
+    cookie = Cookie(kind, number).pack()
+    return tuple([flow._replace(cookie=cookie) for flow in flows])
+
+
+def chassis_unit(view: View) -> tuple[Flow, ...]:
+    """The flows that a chassis has whatever its networks are."""
+    return _about(Kind.CHASSIS, view.chassis.id, (flow for table in TABLES for flow in table.chassis_flows(view)))
+
+
+def network_unit(view: View, network: Network) -> tuple[Flow, ...]:
+    """The flows about a network on a chassis that has it."""
+    tables = (classify, forward, output)
+    return _about(Kind.NETWORK, network.id, (flow for table in tables for flow in table.network_flows(view, network)))
+
+
+def local_port_unit(view: View, port: Port, network: Network) -> tuple[Flow, ...]:
+    """The flows about a port on its own chassis."""
+    tables = (classify, spoof_guard, answer, forward, output)
+    flows = (flow for table in tables for flow in table.local_port_flows(view, port, network))
+    return _about(Kind.PORT, port.id, (*flows, *answer.port_flows(port, network)))
+
+
+def remote_port_unit(port: Port, network: Network, chassis: Chassis) -> tuple[Flow, ...]:
+    """The flows about a port on every other chassis that has its network; `chassis` is the port's."""
+    flows = (*answer.port_flows(port, network), *forward.remote_port_flows(port, network, chassis))
+    return _about(Kind.PORT, port.id, flows)
+
+
+def flows(model: Model, chassis: str, facts: Facts | None = None) -> Iterator[Flow]:
+    """Every flow of a chassis, from nothing: the specification that incremental compilation has to equal."""
+    view = View(model.chassis[chassis], model, Places(model.ports.values()), odd_ofports(model, facts or Facts()))
+    yield from chassis_unit(view)
+    for network in view.networks():
+        yield from network_unit(view, network)
+        for port in view.places.ports_of(network.name):
+            if view.is_local(port):
+                yield from local_port_unit(view, port, network)
+            else:
+                yield from remote_port_unit(port, network, model.chassis[port.chassis])
+
+
+def odd_ofports(model: Model, facts: Facts) -> dict[str, int]:
+    """Ports whose switch gave them another number than the model's."""
+    return {
+        name: seen.ofport
+        for name, seen in facts.ports.items()
+        if seen.ofport is not None and name in model.ports and seen.ofport != model.ports[name].ofport
+    }

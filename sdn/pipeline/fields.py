@@ -24,6 +24,8 @@ FROM_UPLINK: Final = 1 << 1
 REGISTER_NAMES: Final = {NETWORK: "network", INPORT: "inport", OUTPORT: "outport", FLAGS: "flags"}
 FLAG_NAMES: Final = {FROM_TUNNEL: "from_tunnel", FROM_UPLINK: "from_uplink"}
 
+FLOOD: Final = 14
+"""OUTPORT value for "everyone in this network": broadcast, multicast, and unknown unicast where it is flooded."""
 UPLINK: Final = 15
 """OUTPORT value for "the uplink of this network"; below 16 there are no port ids."""
 TUNNEL: Final = TUNNEL_OFPORT

@@ -13,6 +13,7 @@ class Table(IntEnum):
     REPLY = 28
     ROUTE = 32
     FORWARD = 40
+    LEARNED = 44
     INGRESS_RULES = 48
     OUTPUT = 56
 

@@ -1,0 +1,13 @@
+"""Table egress_rules: security rules on what a port sends. There are none yet: everything passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from datapath.openflow.flow import Flow, match
+from sdn.pipeline.layout import Table
+from sdn.pipeline.view import View
+
+
+def chassis_flows(view: View) -> Iterator[Flow]:
+    yield Flow(Table.EGRESS_RULES, 0, match(), goto=Table.ANSWER)

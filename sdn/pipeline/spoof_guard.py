@@ -1,0 +1,103 @@
+"""Table spoof_guard: a port sends only from its own MAC and addresses, in IPv4, IPv6, ARP and ND.
+
+Example: web1 owns 10.10.0.11. Its ARP request with sender 10.10.0.11 and its MAC passes; with sender 10.10.0.12 it matches
+nothing and is dropped. `allowed_addresses` add senders; `spoof_guard: false` lets everything pass.
+A port speaks the address families that it has addresses of; without any address only its MAC is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
+
+from datapath.addr import IPNetwork, Mac
+from datapath.openflow.flow import Flow, match
+from sdn.model import Network, Port
+from sdn.pipeline.fields import INPORT
+from sdn.pipeline.layout import Table
+from sdn.pipeline.view import View
+
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
+UDP, ICMPV6 = 17, 58
+ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
+MLDV2_REPORT = 143
+
+
+class Sender(NamedTuple):
+    """A MAC with a range of addresses that a port may send from."""
+
+    mac: Mac
+    subnet: IPNetwork
+
+
+def senders(port: Port) -> list[Sender]:
+    """Everything that the port may send from; a port that speaks IPv6 has a link-local address too (RFC 4291 section 2.8)."""
+    found = [Sender(port.mac, ip_network(ip)) for ip in port.ips]
+    if any(ip.version == 6 for ip in port.ips):
+        found.append(Sender(port.mac, ip_network(port.link_local)))
+    found += [Sender(port.mac if allowed.mac is None else allowed.mac, allowed.subnet) for allowed in port.allowed]
+    return list(dict.fromkeys(found))
+
+
+def chassis_flows(view: View) -> Iterator[Flow]:
+    """ND messages that are not expressly allowed are dropped before the plain IPv6 flows would let them pass."""
+    for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
+        yield Flow(Table.SPOOF_GUARD, 60, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind))
+    yield Flow(Table.SPOOF_GUARD, 0, match())
+
+
+def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]:
+    """The senders that the port may use."""
+    allowed = senders(port)
+    if not port.spoof_guard:
+        yield _passes(port, 100)
+    elif not allowed:
+        yield _passes(port, 100, eth_src=port.mac)
+    else:
+        for sender in allowed:
+            yield from _ipv4(port, sender) if isinstance(sender.subnet, IPv4Network) else _ipv6(port, sender)
+        yield from _before_an_address(port, allowed)
+
+
+def _passes(port: Port, priority: int, **fields: int | tuple[int, int]) -> Flow:
+    return Flow(Table.SPOOF_GUARD, priority, match(reg1=port.id, **fields), goto=Table.EGRESS_RULES)
+
+
+def _within(subnet: IPNetwork) -> tuple[int, int]:
+    return int(subnet.network_address), int(subnet.netmask)
+
+
+def _ipv4(port: Port, sender: Sender) -> Iterator[Flow]:
+    source = _within(sender.subnet)
+    yield _passes(port, 50, eth_src=sender.mac, eth_type=IPV4, ipv4_src=source)
+    yield _passes(port, 50, eth_src=sender.mac, eth_type=ARP, arp_sha=sender.mac, arp_spa=source)
+    # RFC 5227 section 2.1.1: an ARP probe has sender 0.0.0.0 and asks for the prober's own future address
+    yield _passes(port, 50, eth_src=sender.mac, eth_type=ARP, arp_sha=sender.mac, arp_spa=0, arp_tpa=source)
+
+
+def _ipv6(port: Port, sender: Sender) -> Iterator[Flow]:
+    assert isinstance(sender.subnet, IPv6Network)
+    mac, source = sender.mac, _within(sender.subnet)
+    yield _passes(port, 50, eth_src=mac, eth_type=IPV6, ipv6_src=source)
+    nd = {"eth_src": mac, "eth_type": IPV6, "ip_proto": ICMPV6}
+    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=source, nd_sll=mac)
+    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_ADVERTISEMENT, ipv6_src=source, nd_target=source, nd_tll=mac)
+    # RFC 4862 section 5.4.2: duplicate address detection asks from the unspecified address
+    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=(0, _ALL), nd_target=source)
+
+
+_ALL = (1 << 128) - 1
+
+
+def _before_an_address(port: Port, allowed: list[Sender]) -> Iterator[Flow]:
+    """What a machine sends before it has an address: DHCP (RFC 2131) and MLD reports (RFC 3810 section 5.2.13)."""
+    if any(sender.subnet.version == 4 for sender in allowed):
+        yield _passes(port, 50, eth_src=port.mac, eth_type=IPV4, ipv4_src=0, ip_proto=UDP, udp_src=68, udp_dst=67)
+    if any(sender.subnet.version == 6 for sender in allowed):
+        yield _passes(
+            port, 50, eth_src=port.mac, eth_type=IPV6, ipv6_src=0, ip_proto=ICMPV6, icmpv6_type=MLDV2_REPORT
+        )
+
+
+assert INPORT == "reg1"  # keyword arguments of `match` above spell it out
