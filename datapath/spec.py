@@ -35,7 +35,10 @@ _DEVICE_NAME_MAX: Final = 15  # IFNAMSIZ less the terminating zero
 
 
 def device_name(prefix: str, *parts: str) -> str:
-    """A stable kernel device name of at most 15 characters: `prefix` and a hash of `parts`."""
+    """A stable kernel device name of at most 15 characters: the parts as they are if they fit, else a hash of them."""
+    friendly = prefix + "-".join(parts)
+    if len(friendly) <= _DEVICE_NAME_MAX and prefix.endswith("-"):
+        return friendly
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
     return (prefix + digest)[:_DEVICE_NAME_MAX]
 

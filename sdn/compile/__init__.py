@@ -1,1 +1,121 @@
-"""TODO-PLACE"""
+"""Model + Facts → HostSpec of each chassis. PURE: no I/O, the same output for the same input, in the same order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from datapath.spec import (
+    HostSpec,
+    Interface,
+    Node,
+    Tunnel,
+    TunnelKind,
+    Underlay,
+    Uplink,
+    Vlan,
+    device_name,
+    namespace,
+    TUNNEL_OFPORT,
+)
+from sdn.model import Chassis, Model, Port
+from sdn.model.facts import Facts, FlowFacts, PortFacts
+
+
+def host_specs(model: Model, facts: Facts) -> dict[str, HostSpec]:
+    """What every chassis that is ours to build must have, by name."""
+    interfaces: dict[str, dict[str, list[Interface]]] = defaultdict(lambda: defaultdict(list))
+    for ports in _by_interface(model.ports.values()):
+        interfaces[ports[0].chassis][ports[0].node].append(_interface(model, facts, ports))
+    neighbours = tuple((chassis.vtep.ip, chassis.mac) for chassis in model.chassis.values())
+    tunnels = _tunnels(model)
+    return {
+        chassis.name: HostSpec(
+            lab=model.lab,
+            chassis=chassis.name,
+            namespace=namespace(model.lab, chassis.name),
+            datapath_id=chassis.id,
+            underlay=Underlay(
+                chassis.vtep,
+                chassis.mac,
+                model.underlay.mtu,
+                tuple(neighbour for neighbour in neighbours if neighbour[0] != chassis.vtep.ip),
+            ),
+            tunnels=tunnels,
+            uplinks=_uplinks(model, chassis),
+            nodes=_nodes(model, chassis, interfaces[chassis.name]),
+        )
+        for chassis in model.chassis.values()
+        if chassis.datapath != "external"
+    }
+
+
+def _by_interface(ports: Iterable[Port]) -> Iterable[list[Port]]:
+    """Ports that share a node's interface, the untagged one first."""
+    found: dict[tuple[str, str], list[Port]] = defaultdict(list)
+    for port in ports:
+        found[port.node, port.interface].append(port)
+    for together in found.values():
+        together.sort(key=lambda port: port.tag or 0)
+    return found.values()
+
+
+def _nodes(model: Model, chassis: Chassis, interfaces: dict[str, list[Interface]]) -> tuple[Node, ...]:
+    return tuple(
+        Node(node.name, namespace(model.lab, node.name), tuple(interfaces.get(node.name, ())))
+        for node in model.nodes.values()
+        if node.chassis == chassis.name
+    )
+
+
+def _interface(model: Model, facts: Facts, ports: Sequence[Port]) -> Interface:
+    first = ports[0]
+    mtu = _mtu(model, ports)
+    return Interface(
+        node=first.node,
+        name=first.interface,
+        bridge_port=device_name("p", first.node, first.interface),
+        ofport=first.ofport,
+        mac=first.mac,
+        mtu=mtu,
+        addresses=first.addresses if first.tag is None else (),
+        vlans=tuple(
+            Vlan(port.tag, min(model.networks[port.network].mtu, mtu), port.addresses)
+            for port in ports
+            if port.tag is not None
+        ),
+        ready=_ready(model, facts, ports),
+    )
+
+
+def _mtu(model: Model, ports: Sequence[Port]) -> int:
+    """The untagged network's MTU; a trunk without one takes the largest of its tagged ones (a tag is not in the MTU)."""
+    if ports[0].tag is None:
+        return model.networks[ports[0].network].mtu
+    return max(model.networks[port.network].mtu for port in ports)
+
+
+def _ready(model: Model, facts: Facts, ports: Sequence[Port]) -> bool:
+    """The flows of this revision are confirmed, or those of an earlier one were: what is up is not taken down again."""
+    confirmed = facts.flows.get(ports[0].chassis, FlowFacts()).revision
+    return confirmed >= model.revision or all(facts.ports.get(port.name, PortFacts()).up for port in ports)
+
+
+def _tunnels(model: Model) -> tuple[Tunnel, ...]:
+    used = {network.segment.kind for network in model.networks.values()}
+    kinds: tuple[TunnelKind, ...] = get_args(TunnelKind)
+    return tuple(Tunnel(kind, kind, TUNNEL_OFPORT[kind]) for kind in kinds if kind in used)
+
+
+def _uplinks(model: Model, chassis: Chassis) -> tuple[Uplink, ...]:
+    return tuple(
+        Uplink(physnet.name, device_name("up-", physnet.name), physnet.ofport, physnet.mtu, physnet_bridge(physnet.name))
+        for physnet in model.physnets.values()
+        if physnet.name in chassis.physnets
+    )
+
+
+def physnet_bridge(physnet: str) -> str:
+    """The Linux bridge in the lab's namespace that stands for a physical network."""
+    return device_name("phy-", physnet)
