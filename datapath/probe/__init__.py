@@ -1,0 +1,91 @@
+"""Real packets between real nodes: does A reach B by ping, TCP or UDP?
+
+Enters: namespaces and addresses. Leaves: one Outcome for each Probe, in the same order. Never: knows what a lab is.
+
+What counts as an answer: an ICMP echo reply with our token; a completed TCP handshake; a UDP datagram that comes back.
+
+    expect ok     tried again, with back-off, until the first answer; fails when none came `within` seconds
+    expect fail   proven by DENIED_AFTER consecutive probes without an answer, each waited for at least DENIED_WAIT
+                  seconds. An answer starts the count again, for as long as `within` lasts: a rule that was just
+                  revoked may need a moment. A late answer, while other probes still run, takes the proof back.
+
+A probe that could not be sent at all (its sender lacks the address, or has no route) proves nothing: it fails,
+whatever was expected.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from datapath.addr import IPAddress
+
+Kind = Literal["ping", "tcp", "udp"]
+Expect = Literal["ok", "fail"]
+
+DENIED_AFTER: Final = 3
+"""Consecutive unanswered probes that prove a pair denied."""
+DENIED_WAIT: Final = 0.25
+"""Seconds for which each of them is waited for."""
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question. A namespace is a name under /run/netns, or '' for that of the caller.
+
+    `target_namespace` is where a TCP listener or UDP responder is opened on `target` and `port`, for the time of the
+    run and where nothing listens there already; None where the target is not ours.
+    """
+
+    namespace: str
+    source: IPAddress
+    target_namespace: str | None
+    target: IPAddress
+    kind: Kind = "ping"
+    port: int = 0
+    expect: Expect = "ok"
+    within: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a probe. `rtt` is in seconds, None where nothing answered; `detail` says why not, where known."""
+
+    probe: Probe
+    passed: bool
+    rtt: float | None
+    attempts: int
+    detail: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return self.rtt is not None
+
+
+def run(probes: Sequence[Probe], progress: OnProgress | None = None) -> list[Outcome]:
+    """Run all probes in parallel; `progress(done, total)` is called some ten times a second.
+
+    Needs root for namespaces and ping. Raises MachineError where a namespace is not there or may not be entered.
+    """
+    from datapath.probe import neighbours  # what imports this module's nouns is imported when they exist
+    from datapath.probe.engine import Engine
+    from datapath.probe.transport import Sockets
+
+    neighbours.make_room(2 * len({(probe.namespace, probe.target) for probe in probes}))
+    _allow_files()
+    transport = Sockets(probes)
+    try:
+        return Engine(probes, transport, progress).run()
+    finally:
+        transport.close()
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets us have: each node takes two, a socket and a namespace."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
