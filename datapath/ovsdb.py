@@ -60,8 +60,8 @@ _SPACE: Final = b" \t\r\n"
 class Framer:
     """Cuts a byte stream into JSON texts, whatever the boundaries of the chunks it arrives in.
 
-    Two guesses are nearly always right and cost one `find`: the buffer ends with the message, or `}{` is its end. A wrong
-    guess (`}{` within a string, or a part is still missing) is settled by counting brackets outside of strings.
+    Two guesses are nearly always right and cost one `find`: the buffer ends with the message, or `}{` is its end. A
+    wrong guess (`}{` within a string, or a part is still missing) is settled by counting brackets outside of strings.
     """
 
     def __init__(self) -> None:
