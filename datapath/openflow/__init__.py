@@ -1,1 +1,1 @@
-"""OpenFlow as values: matches, actions, flows, their wire bytes and text, and an interpreter of tables. PURE: no I/O."""
+"""OpenFlow as values: matches, actions, flows, their wire bytes and text, an interpreter of tables. PURE: no I/O."""

@@ -20,13 +20,17 @@ class MatchField(NamedTuple):
     mask: int | None = None
 
     def __str__(self) -> str:
-        spec = FIELDS[self.field]
+        spec = FIELDS.get(self.field)
+        if spec is None:  # another controller's; see tlv.py
+            return (
+                f"{self.field}={self.value:#x}" if self.mask is None else f"{self.field}={self.value:#x}/{self.mask:#x}"
+            )
         value = spec.format(self.value)
         return f"{self.field}={value}" if self.mask is None else f"{self.field}={value}/{spec.format(self.mask)}"
 
 
 Match = tuple[MatchField, ...]
-"""Canonical: sorted by `FIELDS` order, no field twice, value within mask, a full mask written as None, an empty one left out."""
+"""Canonical: in `FIELDS` order, no field twice, value within mask, a full mask written None, an empty one left out."""
 
 _Wanted = int | tuple[int, int]
 
@@ -40,9 +44,12 @@ def match(**fields: _Wanted) -> Match:
 
 
 def canonical(fields: Iterable[MatchField]) -> Match:
-    """Sort the fields, drop empty masks and write full ones as None."""
+    """Sort the fields, drop empty masks and write full ones as None. `nxm_in_port` is `in_port`, as switches dump it."""
     result = []
     for name, value, mask in fields:
+        if name == "nxm_in_port" and mask is None:
+            result.append(MatchField("in_port", value | 0xFFFF0000 if value >= 0xFF00 else value))
+            continue
         ones = FIELDS[name].all_ones
         if mask == 0:
             continue
@@ -118,7 +125,7 @@ class LearnMatch(NamedTuple):
 
 
 class LearnMatchValue(NamedTuple):
-    """In the learned flow: match `target` against a constant (at most 16 bits of `bits`, as the wire format packs it)."""
+    """In the learned flow: match `target` against a constant of `bits` bits."""
 
     target: str
     value: int
@@ -159,7 +166,7 @@ class Resubmit(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """What another controller's flow does and this codec has no word for: the wire bytes of the action or instruction."""
+    """What another controller's flow does and we have no word for: the wire bytes of the action or instruction."""
 
     raw: bytes
 

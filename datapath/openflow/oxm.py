@@ -72,7 +72,7 @@ _TABLE: list[tuple[str, int, int, int, int, str, str]] = [
     *_registers(),
     ("tun_src", NXM_1, 31, 4, 32, "ipv4", "NXM_NX_TUN_IPV4_SRC"),
     ("tun_dst", NXM_1, 32, 4, 32, "ipv4", "NXM_NX_TUN_IPV4_DST"),
-    ("ct_state", NXM_1, 105, 4, 32, "hex", "NXM_NX_CT_STATE"),
+    ("ct_state", NXM_1, 105, 4, 8, "hex", "NXM_NX_CT_STATE"),
     ("ct_zone", NXM_1, 106, 2, 16, "hex", "NXM_NX_CT_ZONE"),
     ("ct_mark", NXM_1, 107, 4, 32, "hex", "NXM_NX_CT_MARK"),
     ("in_port", OPENFLOW_BASIC, 0, 4, 32, "dec", "OXM_OF_IN_PORT"),
