@@ -6,7 +6,7 @@
     def flows_into_bridge() -> Measured:
         return Measured(ours=98_000, peer=111_000, note="one connection, until the barrier reply")
 
-The peer is measured by the same function, in the same run: figures from another machine or another hour compare nothing.
+The peer is measured by the same function, in the same run: figures from another machine or hour compare nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Target:
         return value <= self.bound if self.sense == "≤" else value >= self.bound
 
     def __str__(self) -> str:
-        return f"{self.sense} {self.bound:,g}" + (" × peer" if self.of == "ratio" else "")
+        return f"{self.sense} {self.bound:,g}" + (" x peer" if self.of == "ratio" else "")
 
 
 def at_most(bound: float) -> Target:

@@ -169,16 +169,16 @@ def _print_table(outcomes: Iterable[Outcome]) -> None:
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     bench, measured = outcome.bench, outcome.measured
-    what, target = escape(bench.what), str(bench.target or "–")
+    what, target = escape(bench.what), str(bench.target or "-")
     if measured is None:
-        return (what, "–", "–", "–", target)
-    peer = f"{_figure(measured.peer)} {bench.peer}".strip() if measured.peer is not None else "–"
-    ratio = f"{measured.ratio:.2f}" if measured.ratio is not None else "–"
+        return (what, "-", "-", "-", target)
+    peer = f"{_figure(measured.peer)} {bench.peer}".strip() if measured.peer is not None else "-"
+    ratio = f"{measured.ratio:.2f}" if measured.ratio is not None else "-"
     return (what, f"{_figure(measured.ours)} {bench.unit}", escape(peer), ratio, target)
 
 
 def _verdict(outcome: Outcome) -> str:
-    return {True: "[green]yes[/]", False: "[red]no[/]", None: "–"}[outcome.met]
+    return {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}[outcome.met]
 
 
 def _remark(outcome: Outcome) -> str:
@@ -187,7 +187,7 @@ def _remark(outcome: Outcome) -> str:
 
 def _figure(value: float | None) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

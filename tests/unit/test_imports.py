@@ -1,4 +1,4 @@
-"""Who may import whom: design §5, read from the syntax trees, so nothing is imported and a forbidden import costs nothing."""
+"""Who may import whom (design §5), read from the syntax trees: nothing is imported, so a forbidden import costs nothing."""
 
 from __future__ import annotations
 
