@@ -61,6 +61,9 @@ class Program:
         """Everything that the switch of `chassis` has to hold; empty for a chassis that is not in the model."""
         return _by_key(self._units.get(chassis, {}).values())
 
+    def flow_count(self, chassis: str) -> int:
+        return sum(map(len, self._units.get(chassis, {}).values()))
+
     def update(self, model: Model, facts: Facts) -> dict[str, FlowChange]:
         """Take over a new model; returns what changes, by chassis, leaving out those where nothing does."""
         touched = self._take_over(model, facts)

@@ -1,0 +1,203 @@
+"""The controller: the store's model and facts in, flows of every switch out, confirmed by barriers.
+
+Enters: updates of the store. Leaves: flow changes to switches, and FlowFacts back to the store. It keeps no state of its own:
+killed and started again it reads the store and the switches, and changes only what differs.
+
+One task per chassis programs its switch; while it waits for a barrier, further changes gather and go out as one.
+Nothing is sent to any switch before the desired state has been read completely once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from datapath.errors import SdnError
+from datapath.openflow.flow import Flow, FlowKey
+from sdn.model import Model
+from sdn.model.facts import Facts, FlowFacts
+from sdn.pipeline.program import FlowChange, Program
+
+LOG = logging.getLogger(__name__)
+FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
+
+
+class Switch(Protocol):
+    """What the controller needs of a session."""
+
+    dpid: int
+
+    async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> object: ...
+
+    async def change(self, change: FlowChange) -> None: ...
+
+
+Report = Callable[[Mapping[str, FlowFacts]], None]
+
+
+@dataclass
+class Target:
+    """A chassis' switch as the controller sees it. `owed` is what it has not been sent yet; None means all of it."""
+
+    chassis: str
+    switch: Switch | None = None
+    revision: int = 0
+    confirmed: int = 0
+    error: str = ""
+    owed: list[FlowChange] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    worker: asyncio.Task[None] | None = None
+
+    def facts(self, count: int) -> FlowFacts:
+        return FlowFacts(self.switch is not None, self.confirmed, count, self.error)
+
+
+class Controller:
+    """`report` writes FlowFacts to the store; it blocks, so it runs in a thread, one call at a time."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._program: Program | None = None
+        self._targets: dict[str, Target] = {}
+        self._switches: dict[int, Switch] = {}
+        self._to_report: set[str] = set()
+        self._something_to_report = asyncio.Event()
+        self._writer = ThreadPoolExecutor(1, "report")
+
+    async def run(self, updates: asyncio.Queue[tuple[Model, Facts, bool]]) -> None:
+        """Follow the store until cancelled. An update is (model, facts, whether anything but our own facts changed)."""
+        reporter = asyncio.create_task(self._keep_reporting())
+        try:
+            while True:
+                model, facts, matters = await updates.get()
+                if matters or self._program is None:
+                    self._take_over(model, facts)
+        finally:
+            reporter.cancel()
+            for target in self._targets.values():
+                self._stop(target)
+            self._writer.shutdown(cancel_futures=True)
+
+    def switch_up(self, switch: Switch) -> None:
+        """A session is ready: its switch's flows are compared with what it should have before anything is sent."""
+        self._switches[switch.dpid] = switch
+        if target := self._target_of(switch.dpid):
+            self._attach(target, switch)
+        else:
+            LOG.info("switch %016x is no chassis of this lab yet; it is left alone", switch.dpid)
+
+    def switch_down(self, switch: Switch) -> None:
+        """The session ended; the switch keeps its flows."""
+        if self._switches.get(switch.dpid) is switch:
+            del self._switches[switch.dpid]
+        target = self._target_of(switch.dpid)
+        if target and target.switch is switch:
+            target.switch = None
+            target.owed = None
+            self._tell(target)
+
+    def _target_of(self, dpid: int) -> Target | None:
+        if self._program is None:
+            return None
+        names = (chassis.name for chassis in self._program.model.chassis.values() if chassis.id == dpid)
+        return self._targets.get(next(names, ""))
+
+    # From the store to the switches
+
+    def _take_over(self, model: Model, facts: Facts) -> None:
+        started = time.perf_counter()
+        if self._program is None:
+            self._program = Program(model, facts)
+            changes: Mapping[str, FlowChange] = {}
+        else:
+            changes = self._program.update(model, facts)
+        self._follow_chassis(model)
+        for target in self._targets.values():
+            self._owe(target, model.revision, changes.get(target.chassis))
+        sent = sum(map(len, changes.values()))
+        spent = (time.perf_counter() - started) * 1000
+        LOG.info("revision %d: %d flow changes on %d switches, %.1f ms", model.revision, sent, len(changes), spent)
+
+    def _follow_chassis(self, model: Model) -> None:
+        ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.datapath != "external"}
+        for name in self._targets.keys() - ours.keys():
+            self._stop(self._targets.pop(name))
+        for name in ours.keys() - self._targets.keys():
+            target = self._targets[name] = Target(name)
+            target.worker = asyncio.create_task(self._work(target), name=f"program {name}")
+            if switch := self._switches.get(ours[name].id):
+                self._attach(target, switch)
+
+    def _attach(self, target: Target, switch: Switch) -> None:
+        target.switch = switch
+        target.owed = None
+        target.wake.set()
+
+    def _stop(self, target: Target) -> None:
+        if target.worker:
+            target.worker.cancel()
+
+    def _owe(self, target: Target, revision: int, change: FlowChange | None) -> None:
+        target.revision = revision
+        if change and target.owed is not None:
+            target.owed.append(change)
+        target.wake.set()
+
+    async def _work(self, target: Target) -> None:
+        retry = FIRST_RETRY
+        while True:
+            await target.wake.wait()
+            target.wake.clear()
+            if target.switch is None:
+                continue
+            try:
+                await self._bring_up_to_date(target, target.switch)
+                retry = FIRST_RETRY
+            except (SdnError, OSError) as error:
+                LOG.warning("%s: %s", target.chassis, error)
+                target.owed, target.error = None, str(error)
+                asyncio.get_running_loop().call_later(retry, target.wake.set)
+                retry = min(retry * 2, LONGEST_RETRY)
+            self._tell(target)
+
+    async def _bring_up_to_date(self, target: Target, switch: Switch) -> None:
+        """Send what is owed. A new session, or one that failed, is owed everything: dump, compare, change."""
+        assert self._program is not None
+        revision, owed = target.revision, target.owed
+        target.owed = []
+        if owed is None:
+            await switch.reconcile(self._program.flows(target.chassis))
+        else:
+            for change in owed:
+                await switch.change(change)
+        target.confirmed, target.error = revision, ""
+
+    # From the switches to the store
+
+    def _tell(self, target: Target) -> None:
+        self._to_report.add(target.chassis)
+        self._something_to_report.set()
+
+    async def _keep_reporting(self) -> None:
+        """One transaction for everything that gathered while the last one was under way."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._something_to_report.wait()
+            self._something_to_report.clear()
+            names, self._to_report = self._to_report, set()
+            facts = {name: self._facts(self._targets[name]) for name in names if name in self._targets}
+            try:
+                await loop.run_in_executor(self._writer, self._report, facts)
+            except SdnError as error:
+                LOG.warning("the store did not take our facts: %s", error)
+                self._to_report |= names
+                loop.call_later(FIRST_RETRY, self._something_to_report.set)
+
+    def _facts(self, target: Target) -> FlowFacts:
+        assert self._program is not None
+        return target.facts(self._program.flow_count(target.chassis))

@@ -1,0 +1,29 @@
+"""The controller as a process of a lab: store → `sdn.controller` → switches on the lab's OpenFlow socket."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from sdn.controller import Controller
+from sdn.lab.rundir import RunDir
+from sdn.southbound.server import Server
+from sdn.store import Store
+
+
+def main(run: RunDir) -> None:
+    """Runs until killed; the supervisor starts it again."""
+    asyncio.run(_run(run))
+
+
+async def _run(run: RunDir) -> None:
+    store = Store.open(run.store_socket)
+    controller = Controller(lambda facts: store.report(flows=facts))
+    server = Server(run.openflow_socket, controller.switch_up, controller.switch_down)
+    await server.start()
+    gc.freeze()  # what is imported stays; the collector need not look at it again
+    try:
+        await controller.run(store.watch(asyncio.get_running_loop()))
+    finally:
+        await server.close()
+        store.close()

@@ -1,0 +1,104 @@
+"""Where a lab keeps its state: /run/sdn/<lab>/. The one home of these paths.
+
+The supervisor holds a POSIX lock on `supervisor.lock` as long as it lives (children do not inherit it), so that a lab runs
+exactly if the lock is taken, and the kernel says by whom: no stale pid file can lie about it, not after kill -9.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+from datapath.errors import TransientError
+
+
+_WHOLE_FILE = Struct("hhqqi")  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+def base() -> Path:
+    """Where all labs are; SDN_RUN_DIR moves it."""
+    return Path(os.environ.get("SDN_RUN_DIR", "/run/sdn"))
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one lab."""
+
+    lab: str
+
+    @property
+    def path(self) -> Path:
+        return base() / self.lab
+
+    @property
+    def store_socket(self) -> Path:
+        return self.path / "store.sock"
+
+    @property
+    def openflow_socket(self) -> Path:
+        return self.path / "openflow.sock"
+
+    @property
+    def processes(self) -> Path:
+        """What the supervisor runs, as JSON."""
+        return self.path / "processes.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def chassis(self, name: str) -> Path:
+        """The run directory of a chassis' Open vSwitch."""
+        return self.path / name
+
+    def create(self) -> None:
+        """Only root may look in: the store and the switches' sockets are there."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def supervisor(self) -> int | None:
+        """The pid of the lab's supervisor; None where none runs."""
+        try:
+            with open(self.path / "supervisor.lock", "rb") as file:
+                answer = fcntl.fcntl(file, fcntl.F_GETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except FileNotFoundError:
+            return None
+        kind, _, _, _, pid = _WHOLE_FILE.unpack(answer)
+        return None if kind == fcntl.F_UNLCK else pid
+
+    @property
+    def running(self) -> bool:
+        return self.supervisor is not None
+
+    def hold(self) -> None:
+        """Take the supervisor's lock for the life of this process. Raises BlockingIOError where another has it."""
+        descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """One command at a time brings a lab up, changes it or takes it down."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path.parent / f".{self.lab}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise TransientError(
+                f"another sdn command is working on lab {self.lab}", remedy="wait until it is done"
+            ) from error
+        finally:
+            os.close(descriptor)
+
+
+def labs() -> list[str]:
+    """Names of the labs that have a run directory, running or not."""
+    if not base().is_dir():
+        return []
+    return sorted(entry.name for entry in base().iterdir() if entry.is_dir())

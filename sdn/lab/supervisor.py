@@ -1,0 +1,228 @@
+"""The supervisor of a lab: starts the store, the controller and the agent, and starts again whichever dies.
+
+Enters: a lab's run directory. Leaves: running processes. Never: a model, a flow, a device.
+
+It is a fork of the command that brought the lab up, without threads of its own. Controller and agent are its children and
+end with it; the store's ovsdb-server and the switches outlive it, are found again by the next one, and keep the traffic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sdn.lab import processes
+from sdn.lab.processes import Process
+from sdn.lab.rundir import RunDir
+
+LOG = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0  # seconds between restarts of a process that keeps dying
+STEADY = 10.0  # seconds after which a process counts as having come up well
+GRACE = 2.0  # seconds that children get to end by themselves
+
+Main = Callable[[RunDir], None]
+
+
+def start(run: RunDir) -> None:
+    """Fork a supervisor for the lab and return once its store answers. Raises ChildProcessError with its last words."""
+    run.create()
+    ready, tell = os.pipe()
+    if os.fork() == 0:
+        os.close(ready)
+        _become_daemon(run)
+        _run_and_exit(lambda: Supervisor(run, tell).run())
+    os.close(tell)
+    with os.fdopen(ready, "rb") as pipe:
+        word = pipe.read(1)
+    if not word:
+        lines = (run.logs / "supervisor.log").read_text(errors="replace").splitlines()
+        raise ChildProcessError("the supervisor did not start: " + (lines[-1] if lines else "it left no word"))
+
+
+def _become_daemon(run: RunDir) -> None:
+    """A session of its own, no terminal, output to its log."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    os.umask(0o077)
+    _log_to(run, "supervisor")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+
+
+def _log_to(run: RunDir, name: str) -> None:
+    """Everything that a process prints or logs goes to logs/<name>.log."""
+    descriptor = os.open(run.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("SDN_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+
+
+def _run_and_exit(main: Callable[[], None]) -> None:
+    """Run a forked child to its end; it must not return into the code of its parent."""
+    code = 1
+    try:
+        main()
+        code = 0
+    except BaseException:
+        LOG.exception("ended by an error")
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+@dataclass
+class Child:
+    """A process that has to run. `spawn` starts it, or finds it running, and returns its pid."""
+
+    name: str
+    spawn: Callable[[], int]
+    pid: int = 0
+    started: float = 0.0
+    restarts: int = -1
+    backoff: float = FIRST_BACKOFF
+    ours: bool = field(default=True)
+    """Ends with the supervisor, as its child."""
+
+
+class Supervisor:
+    """Lives as long as the lab is up."""
+
+    def __init__(self, run: RunDir, ready: int) -> None:
+        self._run = run
+        self._ready = ready
+        self._stopping = asyncio.Event()
+        self._children = [
+            Child("store", self._start_store, ours=False),
+            Child("controller", lambda: self._fork("controller")),
+            Child("agent", lambda: self._fork("agent")),
+        ]
+
+    def run(self) -> None:
+        """Returns after SIGTERM or SIGINT, with its children ended and the store stopped."""
+        self._run.hold()
+        asyncio.run(self._supervise())
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        for child in self._children:
+            self._spawn(child)
+        os.write(self._ready, b"\n")
+        os.close(self._ready)
+        watchers = [asyncio.create_task(self._look_after(child)) for child in self._children]
+        await self._stopping.wait()
+        for watcher in watchers:
+            watcher.cancel()
+        await self._end_children()
+
+    def _spawn(self, child: Child) -> None:
+        child.pid = child.spawn()
+        child.started = time.time()
+        child.restarts += 1
+        self._tell()
+
+    async def _look_after(self, child: Child) -> None:
+        while True:
+            await ended(child.pid)
+            reap(child.pid)
+            lived = time.time() - child.started
+            child.backoff = FIRST_BACKOFF if lived > STEADY else min(child.backoff * 2, LONGEST_BACKOFF)
+            wait = 0.0 if lived > STEADY or child.restarts == 0 else child.backoff
+            LOG.warning("%s (pid %d) ended after %.1f s; starting it again in %.1f s", child.name, child.pid, lived, wait)
+            self._tell()
+            await asyncio.sleep(wait)
+            self._spawn(child)
+
+    async def _end_children(self) -> None:
+        for child in self._children:
+            processes.end(child.pid, signal.SIGTERM)
+        waiting = [asyncio.create_task(ended(child.pid)) for child in self._children]
+        await asyncio.wait(waiting, timeout=GRACE)
+        for child in self._children:
+            processes.end(child.pid, signal.SIGKILL)
+
+    def _tell(self) -> None:
+        processes.write(
+            self._run.processes,
+            [
+                Process(child.name, child.pid, processes.exists(child.pid), child.started, max(child.restarts, 0))
+                for child in self._children
+            ],
+        )
+
+    def _start_store(self) -> int:
+        from sdn.store.serve import start_server
+
+        return start_server(self._run.path)
+
+    def _fork(self, name: str) -> int:
+        """A child that has the code already loaded, and that ends with the supervisor."""
+        supervisor = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        asyncio.set_event_loop(None)
+        _run_and_exit(lambda: self._be(name, supervisor))
+        return 0
+
+    def _be(self, name: str, supervisor: int) -> None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != supervisor:
+            return  # it died before we asked to be told
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+        _log_to(self._run, name)
+        _main(name)(self._run)
+
+
+def _main(name: str) -> Main:
+    if name == "controller":
+        from sdn.lab.controller import main
+
+        return main
+    from sdn.lab.agent import main as agent_main
+
+    return agent_main
+
+
+async def ended(pid: int) -> None:
+    """Return when the process has ended; it need not be a child of ours."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.add_reader(descriptor, lambda: done.done() or done.set_result(None))
+    try:
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def reap(pid: int) -> None:
+    """Take a child's exit status, so that it does not stay a zombie; not every process here is a child."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        LOG.debug("pid %d was not our child", pid)
