@@ -1,4 +1,4 @@
-"""Who may import whom (design §5), read from the syntax trees: nothing is imported, so a forbidden import costs nothing."""
+"""Who may import whom (design §5), read from the syntax trees: nothing is imported, so a bad import costs nothing."""
 
 from __future__ import annotations
 
