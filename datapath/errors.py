@@ -5,6 +5,7 @@
     ├── MachineError     this machine lacks a feature; says what to install               exit 3   never retried
     ├── ConflictError    an object that is not ours is in the way; it is left alone       exit 1   never retried
     ├── TransientError   a peer is away or busy; retried with back-off                    exit 1   retried
+    ├── RefusedError     a switch refused what we asked, and said why                     exit 1   never retried
     └── CheckError       a test or a check failed                                         exit 1   never retried
 """
 
@@ -73,6 +74,10 @@ class TransientError(SdnError):
     """Worth trying again: a socket is not there yet, a database is locked."""
 
     retry = True
+
+
+class RefusedError(SdnError):
+    """A switch refused a request. The same request would be refused again: the message has the switch and its reason."""
 
 
 class CheckError(SdnError):
