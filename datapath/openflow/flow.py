@@ -44,7 +44,7 @@ def match(**fields: _Wanted) -> Match:
 
 
 def canonical(fields: Iterable[MatchField]) -> Match:
-    """Sort the fields, drop empty masks and write full ones as None. `nxm_in_port` is `in_port`, as switches dump it."""
+    """Sort the fields, drop empty masks, write full ones as None. `nxm_in_port` is `in_port`, as switches dump it."""
     result = []
     for name, value, mask in fields:
         if name == "nxm_in_port" and mask is None:
