@@ -1,0 +1,146 @@
+"""What a namespace has: its devices and addresses, read once and then kept by the kernel's notifications.
+
+Enters: answers and notifications of a Channel. Leaves: Device values. Never: a change of anything.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from datapath.addr import IPInterface, Mac
+from datapath.linux.messages import (
+    IFF_NOARP,
+    IFF_UP,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+)
+from datapath.linux.netlink import Channel, Notice, attributes
+
+_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
+_ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_U32: Final = struct.Struct("=I")
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+
+RawAddress = tuple[bytes, int]
+"""Packed address and prefix length: compared thousands of times, so cheap."""
+
+
+def raw(address: IPInterface) -> RawAddress:
+    return address.packed, address.network.prefixlen
+
+
+class Device(NamedTuple):
+    """A network device as the kernel describes it; `peer` is the index of a veth's other end, or a VLAN's parent."""
+
+    index: int
+    name: str
+    kind: str
+    mac: Mac
+    mtu: int
+    alias: str
+    up: bool
+    arp: bool
+    master: int
+    peer: int
+    tag: int
+
+
+def parse_device(payload: bytes) -> Device:
+    """`payload` is a struct ifinfomsg with its attributes."""
+    _, _, index, flags, _ = _LINK.unpack_from(payload)
+    found = dict(attributes(payload, _LINK.size))
+    info = dict(attributes(found.get(_IFLA_LINKINFO, b""), 0))
+    kind = _text(info.get(_IFLA_INFO_KIND, b""))
+    tag = 0
+    if kind == "vlan":
+        tag = int.from_bytes(dict(attributes(info.get(_IFLA_INFO_DATA, b""), 0)).get(_IFLA_VLAN_ID, b""), "little")
+    return Device(
+        index,
+        _text(found.get(_IFLA_IFNAME, b"")),
+        kind,
+        Mac.from_bytes(found.get(_IFLA_ADDRESS, b"")),
+        _number(found.get(_IFLA_MTU)),
+        _text(found.get(_IFLA_IFALIAS, b"")),
+        bool(flags & IFF_UP),
+        not flags & IFF_NOARP,
+        _number(found.get(_IFLA_MASTER)),
+        _number(found.get(_IFLA_LINK)),
+        tag,
+    )
+
+
+def parse_address(payload: bytes) -> tuple[int, RawAddress]:
+    """Index of the device and the address; `payload` is a struct ifaddrmsg with its attributes."""
+    _, length, _, _, index = _ADDRESS.unpack_from(payload)
+    found = dict(attributes(payload, _ADDRESS.size))
+    return index, (found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b""), length)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(value: bytes | None) -> int:
+    return int(_U32.unpack(value)[0]) if value else 0
+
+
+class Devices:
+    """The devices of one namespace. `version` grows with every change."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Device] = {}
+        self.version = 0
+        self._names: dict[int, str] = {}
+        self._addresses: dict[int, set[RawAddress]] = {}
+
+    def addresses(self, device: Device) -> set[RawAddress]:
+        return self._addresses.get(device.index, set())
+
+    def read(self, channel: Channel) -> None:
+        """Everything anew."""
+        self.__init__()  # type: ignore[misc]
+        for notice in channel.dump(RTM_GETLINK, bytes(_LINK.size)):
+            self.fold(notice)
+        for notice in channel.dump(RTM_GETADDR, bytes(_ADDRESS.size)):
+            self.fold(notice)
+
+    def fold(self, notice: Notice) -> None:
+        """Takes in one notification or one item of a dump."""
+        if notice.type == RTM_NEWLINK and notice.payload[0] == 0:  # family AF_BRIDGE speaks of a bridge's port
+            self._put(parse_device(notice.payload))
+        elif notice.type == RTM_DELLINK and notice.payload[0] == 0:
+            self._drop(_LINK.unpack_from(notice.payload)[2])
+        elif notice.type in (RTM_NEWADDR, RTM_DELADDR):
+            self._fold_address(notice.type == RTM_NEWADDR, *parse_address(notice.payload))
+
+    def _put(self, device: Device) -> None:
+        before = self._names.get(device.index)
+        if before is not None and self.by_name[before] == device:
+            return
+        if before is not None:
+            del self.by_name[before]
+        self._names[device.index] = device.name
+        self.by_name[device.name] = device
+        self.version += 1
+
+    def _drop(self, index: int) -> None:
+        name = self._names.pop(index, None)
+        if name is not None:
+            del self.by_name[name]
+            self._addresses.pop(index, None)
+            self.version += 1
+
+    def _fold_address(self, present: bool, index: int, address: RawAddress) -> None:
+        known = self._addresses.setdefault(index, set())
+        if (address in known) == present:
+            return
+        (known.add if present else known.discard)(address)
+        self.version += 1

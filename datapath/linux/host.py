@@ -1,0 +1,238 @@
+"""The namespaces of one lab on this host, each with a Channel and what is known of its devices.
+
+Enters: which namespaces there shall be. Leaves: Namespace objects; an error for each that is somebody else's. Never: a
+namespace without our mark is changed or held on to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from datapath.errors import ConflictError, SdnError
+from datapath.linux import messages, namespaces
+from datapath.linux.devices import Devices
+from datapath.linux.netlink import Channel, Message, Notice, Refusal
+from datapath.spec import MARK, alias, namespace
+
+Role = Literal["lab", "chassis", "node"]
+
+_SIOCGSKNS: Final = 0x894C
+
+_IPV6: Final = "/proc/sys/net/ipv6/conf"
+SETTINGS: Final[dict[Role, dict[str, str]]] = {
+    # The kernel sees the frames of every device of a switch. It must neither answer nor announce itself there.
+    "lab": {f"{_IPV6}/all/disable_ipv6": "1", f"{_IPV6}/default/disable_ipv6": "1"},
+    "chassis": {f"{_IPV6}/all/disable_ipv6": "1", f"{_IPV6}/default/disable_ipv6": "1"},
+    # Addresses are unique by allotment, so they are usable at once; and they survive `ip link set down`.
+    "node": {f"{_IPV6}/default/accept_dad": "0", f"{_IPV6}/default/keep_addr_on_down": "1"},
+}
+"""Written before the first device exists, which inherits them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A namespace of the lab; `owner` is the friendly name of its chassis or node, '' for the lab's own."""
+
+    name: str
+    owner: str
+    role: Role
+
+
+class Namespace:
+    """A namespace that is ours, by its Channel: it stays the same one whatever happens to its name."""
+
+    def __init__(self, name: str) -> None:
+        """In the thread that is inside."""
+        self.name = name
+        self.devices = Devices()
+        self.lost = False
+        self.sent = 0
+        self.inode = os.stat("/proc/thread-self/ns/net").st_ino
+        self.channel = Channel(self._notice, self._overrun)
+
+    def _notice(self, notice: Notice) -> None:
+        self.devices.fold(notice)
+
+    def _overrun(self) -> None:
+        self.lost = True
+
+    @property
+    def mark(self) -> str:
+        lo = self.devices.by_name.get("lo")
+        return lo.alias if lo else ""
+
+    def hear(self) -> None:
+        """Takes in what has changed, without waiting."""
+        self.channel.hear()
+        if self.lost:
+            self.lost = False
+            self.devices.read(self.channel)
+
+    def send(self, batch: list[Message]) -> list[Refusal]:
+        """Carries the batch out; what it brought about is known afterwards."""
+        self.sent += len(batch)
+        refusals = self.channel.send(batch)
+        self.hear()
+        return refusals
+
+    @contextmanager
+    def descriptor(self) -> Iterator[int]:
+        """A descriptor of this very namespace, for messages and setns()."""
+        descriptor = fcntl.ioctl(self.channel.fileno(), _SIOCGSKNS)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+def _made(wanted: Wanted, mark: str) -> Namespace:
+    """Complete before its name appears. In a thread that comes home again."""
+    namespaces.new()
+    for file, value in SETTINGS[wanted.role].items():
+        with suppress(FileNotFoundError):  # a kernel without IPv6 is silent anyway
+            Path(file).write_text(value)
+    made = Namespace(wanted.name)
+    try:
+        made.send([messages.set_link("lo", "lo", up=True, alias=mark)])
+        made.devices.read(made.channel)
+        namespaces.publish(wanted.name, mark)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _opened(name: str) -> Namespace:
+    """In a thread that comes home again. Raises OSError if the name leads to no namespace."""
+    descriptor = os.open(namespaces.DIRECTORY / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with namespaces.inside(descriptor):
+            opened = Namespace(name)
+    finally:
+        os.close(descriptor)
+    opened.devices.read(opened.channel)
+    return opened
+
+
+def _ours(lab: str) -> list[Namespace]:
+    """Every namespace on this host that carries the lab's mark. In a worker thread."""
+    found = []
+    for name in namespaces.names(namespace(lab)):
+        with suppress(OSError):  # gone meanwhile, or no namespace
+            opened = _opened(name)
+            if opened.mark.startswith(alias(lab, "")):
+                found.append(opened)
+            else:
+                opened.close()
+    return found
+
+
+class Host:
+    """All namespaces of a lab. `watch` and `unwatch` are told of each Namespace that comes and goes."""
+
+    def __init__(self, lab: str, watch: Callable[[Namespace], None], unwatch: Callable[[Namespace], None]) -> None:
+        self.lab = lab
+        self.namespaces: dict[str, Namespace] = {}
+        self._watch = watch
+        self._unwatch = unwatch
+        self._discovered = False
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="namespaces")
+
+    @property
+    def sent(self) -> int:
+        """Netlink requests made so far."""
+        return sum(held.sent for held in self.namespaces.values())
+
+    def ensure(self, wanted: Iterable[Wanted]) -> dict[str, SdnError]:
+        """Opens or makes each one. Errors are by name; the others are there."""
+        if not self._discovered:
+            namespaces.prepare()
+            for found in self._worker.submit(_ours, self.lab).result():
+                self._hold(found)
+            self._discovered = True
+        missing = [each for each in wanted if not self._holds(each)]
+        if not missing:
+            return {}
+        made, errors = self._worker.submit(self._make, missing).result()
+        for each in made:
+            self._hold(each)
+        return errors
+
+    def _holds(self, wanted: Wanted) -> bool:
+        """False too if the name has vanished or now leads elsewhere: somebody removed it, so it is made anew."""
+        held = self.namespaces.get(wanted.name)
+        if held is None:
+            return False
+        if namespaces.inode(wanted.name) == held.inode and held.mark == alias(self.lab, wanted.owner):
+            return True
+        self._release(held)
+        return False
+
+    def _make(self, wanted: list[Wanted]) -> tuple[list[Namespace], dict[str, SdnError]]:
+        made: list[Namespace] = []
+        errors: dict[str, SdnError] = {}
+        with namespaces.home_again():
+            for each in wanted:
+                try:
+                    made.append(_made(each, alias(self.lab, each.owner)))
+                except SdnError as error:
+                    errors[each.name] = error
+                except OSError as error:
+                    errors[each.name] = ConflictError(f"namespace {each.name}: {error}")
+        return made, errors
+
+    def _hold(self, namespace: Namespace) -> None:
+        self.namespaces[namespace.name] = namespace
+        self._watch(namespace)
+
+    def _release(self, namespace: Namespace) -> None:
+        del self.namespaces[namespace.name]
+        self._unwatch(namespace)
+        namespace.close()
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Takes the names away, unless they lead to something else by now."""
+        for name in names:
+            held = self.namespaces[name]
+            if namespaces.inode(name) == held.inode:
+                namespaces.withdraw(name)
+            self._release(held)
+
+    def close(self) -> None:
+        """Lets go of everything; all of it stays as it is."""
+        for held in list(self.namespaces.values()):
+            self._release(held)
+        self._worker.shutdown()
+
+
+def drop_all(lab: str) -> list[str]:
+    """Removes every namespace of the lab from this host; the names. In a worker thread."""
+    dropped = []
+    for found in _ours(lab):
+        found.close()
+        namespaces.withdraw(found.name)
+        dropped.append(found.name)
+    return dropped + _sweep(lab)
+
+
+def _sweep(lab: str) -> list[str]:
+    """Files of interrupted creations, which carry the mark as their content."""
+    swept = []
+    for name in namespaces.names(namespace(lab)):
+        path = namespaces.DIRECTORY / name
+        if not namespaces.is_namespace(path) and path.read_bytes().startswith(f"{MARK}:{lab}:".encode()):
+            path.unlink()
+            swept.append(name)
+    return swept
+
+

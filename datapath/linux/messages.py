@@ -1,0 +1,139 @@
+"""The rtnetlink requests that we make, as bytes. PURE.
+
+Enters: names, addresses, descriptors of namespaces. Leaves: Message values for `netlink.Channel`. Never: a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, Final
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from datapath.addr import IPAddress, IPInterface, Mac
+from datapath.linux.netlink import Message
+
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWNEIGH: Final = 28
+
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+
+IFF_UP: Final = 0x1
+IFF_NOARP: Final = 0x80
+IFA_F_NODAD: Final = 0x02
+NUD_PERMANENT: Final = 0x80
+
+Attributes = list[tuple[str, Any]]
+
+
+def _encode(message: Any, kind: int, flags: int, about: str, tolerated: tuple[int, ...] = ()) -> Message:
+    message["header"]["type"] = kind
+    message["header"]["flags"] = flags
+    message.encode()
+    return Message(about, bytes(message.data), tolerated)
+
+
+def _link(about: str, kind: int, flags: int, attributes: Attributes, index: int = 0, **fields: int) -> Message:
+    message = ifinfmsg()
+    message["index"] = index
+    message["flags"] = fields.get("state", 0)
+    message["change"] = fields.get("mask", 0)
+    message["attrs"] = attributes
+    return _encode(message, kind, flags, about)
+
+
+def add_veth(about: str, name: str, mtu: int, peer: str, peer_ns: int, peer_mac: Mac | None = None) -> Message:
+    """A pair: `name` in the channel's namespace, `peer` in the namespace with descriptor `peer_ns`; both down."""
+    other: Attributes = [("IFLA_IFNAME", peer), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", peer_ns)]
+    if peer_mac is not None:
+        other.append(("IFLA_ADDRESS", str(peer_mac)))
+    pair: Attributes = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": other})]})]
+    attributes: Attributes = [("IFLA_IFNAME", name), ("IFLA_MTU", mtu), ("IFLA_LINKINFO", {"attrs": pair})]
+    return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attributes)
+
+
+def add_bridge(about: str, name: str) -> Message:
+    """A Linux bridge that floods multicast: nobody queries group membership on a lab's wire."""
+    options: Attributes = [("IFLA_BR_MCAST_SNOOPING", 0)]
+    info: Attributes = [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": options})]
+    return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})])
+
+
+def add_vlan(about: str, name: str, parent: int, tag: int) -> Message:
+    """A device for the frames of `parent` (an index) that carry `tag`."""
+    info: Attributes = [("IFLA_INFO_KIND", "vlan"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_VLAN_ID", tag)]})]
+    attributes: Attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_LINKINFO", {"attrs": info})]
+    return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attributes)
+
+
+def set_link(
+    about: str,
+    name: str,
+    *,
+    up: bool | None = None,
+    arp: bool | None = None,
+    mtu: int | None = None,
+    mac: Mac | None = None,
+    alias: str | None = None,
+    master: int | None = None,
+) -> Message:
+    """Changes of the device `name`; what is None stays as it is."""
+    attributes: Attributes = [("IFLA_IFNAME", name)]
+    if mtu is not None:
+        attributes.append(("IFLA_MTU", mtu))
+    if mac is not None:
+        attributes.append(("IFLA_ADDRESS", str(mac)))
+    if alias is not None:
+        attributes.append(("IFLA_IFALIAS", alias))
+    if master is not None:
+        attributes.append(("IFLA_MASTER", master))
+    mask = (0 if up is None else IFF_UP) | (0 if arp is None else IFF_NOARP)
+    state = (IFF_UP if up else 0) | (IFF_NOARP if arp is False else 0)
+    return _link(about, RTM_NEWLINK, 0, attributes, state=state, mask=mask)
+
+
+def delete_link(about: str, index: int) -> Message:
+    message = _link(about, RTM_DELLINK, 0, [], index)
+    return message._replace(tolerated=(errno.ENODEV,))
+
+
+def _address(about: str, kind: int, flags: int, index: int, address: IPInterface, tolerated: int) -> Message:
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    message["prefixlen"] = address.network.prefixlen
+    message["flags"] = IFA_F_NODAD if address.version == 6 else 0
+    message["index"] = index
+    text = str(address.ip)
+    message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
+    if address.version == 4 and address.network.prefixlen < 31:
+        message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    return _encode(message, kind, flags, about, (tolerated,))
+
+
+def add_address(about: str, index: int, address: IPInterface) -> Message:
+    """IPv6 addresses are unique by allotment: no duplicate address detection, so they are usable at once."""
+    return _address(about, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, errno.EEXIST)
+
+
+def delete_address(about: str, index: int, address: IPInterface) -> Message:
+    return _address(about, RTM_DELADDR, 0, index, address, errno.EADDRNOTAVAIL)
+
+
+def set_neighbour(about: str, index: int, address: IPAddress, mac: Mac) -> Message:
+    """A permanent entry: the kernel never asks for it."""
+    message = ndmsg()
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    message["ifindex"] = index
+    message["state"] = NUD_PERMANENT
+    message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", str(mac))]
+    return _encode(message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, about)

@@ -1,0 +1,196 @@
+"""rtnetlink in batches: many messages in one `sendto`, then all of their acknowledgements.
+
+Enters: messages made by `messages`. Leaves: one Refusal for each message the kernel would not carry out, and every
+notification met on the way. Never: a roundtrip per object, an event loop, a thread.
+
+pyroute2 encodes; its socket awaits each answer, which costs more than the kernel's own work. So the transport is here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+NETLINK_ROUTE: Final = 0
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+SO_RCVBUFFORCE: Final = 33
+
+GROUP_LINK: Final = 1
+GROUP_IPV4_IFADDR: Final = 5
+GROUP_IPV6_IFADDR: Final = 9
+"""RTNLGRP_* of linux/rtnetlink.h."""
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLM_F_REQUEST: Final = 1
+NLM_F_ACK: Final = 4
+NLM_F_DUMP: Final = 0x300
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+NLMSGERR_ATTR_MSG: Final = 1
+
+BATCH: Final = 48
+"""Messages in one `sendto`: what they cause must fit into the receive buffer, about 16 KB for a veth pair."""
+
+RECEIVE_BUFFER: Final = 4 << 20
+RECEIVE_SIZE: Final = 1 << 16
+
+_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_ATTRIBUTE: Final = struct.Struct("=HH")
+
+
+class Message(NamedTuple):
+    """An encoded request and the object it is about, for the operator."""
+
+    about: str
+    data: bytes
+    tolerated: tuple[int, ...] = ()
+    """errno values that mean it is already so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The kernel did not carry out a message."""
+
+    about: str
+    errno: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}"
+
+
+class Notice(NamedTuple):
+    """A message of the kernel that answers none of ours, or one item of a dump."""
+
+    type: int
+    payload: bytes
+
+
+def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Type (without its flag bits) and value of each attribute from `offset` on."""
+    end = len(payload)
+    while offset + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+class Channel:
+    """A netlink socket, for ever in the namespace in which it was opened; it also hears of changes there.
+
+    Every notification goes to `on_notice`, also those that arrive among answers, so that the order is kept;
+    `on_overrun` is called when the kernel had to drop some: what was known must then be read anew.
+    """
+
+    def __init__(self, on_notice: Callable[[Notice], None], on_overrun: Callable[[], None]) -> None:
+        self._on_notice = on_notice
+        self._on_overrun = on_overrun
+        self._sequence = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._socket.bind((0, 0))
+        for group in (GROUP_LINK, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR):
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, messages: Sequence[Message]) -> list[Refusal]:
+        """Returns when the kernel has dealt with all of them; a refused one does not keep the others back."""
+        refusals: list[Refusal] = []
+        for start in range(0, len(messages), BATCH):
+            refusals += self._send_batch(messages[start : start + BATCH])
+        return refusals
+
+    def _send_batch(self, batch: Sequence[Message]) -> list[Refusal]:
+        first = self._sequence + 1
+        self._sequence += len(batch)
+        self._socket.sendto(b"".join(self._numbered(batch, first)), (0, 0))
+        refusals: list[Refusal] = []
+        missing = len(batch)
+        while missing:
+            for kind, flags, sequence, payload in self._receive():
+                if kind != NLMSG_ERROR:
+                    self._on_notice(Notice(kind, payload))
+                elif 0 <= sequence - first < len(batch):
+                    missing -= 1
+                    refusals += _refusal(batch[sequence - first], flags, payload)
+        return refusals
+
+    def _numbered(self, batch: Sequence[Message], first: int) -> Iterator[bytes]:
+        for sequence, message in enumerate(batch, first):
+            length, kind, flags, _, _ = _HEADER.unpack_from(message.data)
+            yield _HEADER.pack(length, kind, flags | NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
+            yield message.data[16:]
+            yield b"\0" * (-length % 4)
+
+    def dump(self, kind: int, body: bytes) -> list[Notice]:
+        """All objects of the kind asked for by RTM_GET* `kind`; `body` is its fixed header."""
+        self._sequence += 1
+        header = _HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
+        self._socket.sendto(header + body, (0, 0))
+        found: list[Notice] = []
+        while True:
+            for answer, _, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    self._on_notice(Notice(answer, payload))
+                elif answer in (NLMSG_DONE, NLMSG_ERROR):
+                    return found
+                else:
+                    found.append(Notice(answer, payload))
+
+    def hear(self) -> None:
+        """Hands on what has been notified, without waiting."""
+        while True:
+            try:
+                parts = self._receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            for kind, _, _, payload in parts:
+                self._on_notice(Notice(kind, payload))
+
+    def _receive(self, flags: int = 0) -> list[tuple[int, int, int, bytes]]:
+        """(type, flags, sequence, payload) of each message in one datagram; empty after an overrun."""
+        try:
+            data = self._socket.recv(RECEIVE_SIZE, flags)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._on_overrun()
+            return []
+        return list(_parts(data))
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset + 16 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _refusal(message: Message, flags: int, payload: bytes) -> list[Refusal]:
+    (code,) = struct.unpack_from("=i", payload)
+    if code == 0 or -code in message.tolerated:
+        return []
+    text = os.strerror(-code)
+    if flags & NLM_F_ACK_TLVS and flags & NLM_F_CAPPED:
+        said = dict(attributes(payload, 20)).get(NLMSGERR_ATTR_MSG)
+        text += f" ({said.rstrip(bytes(1)).decode(errors='replace')})" if said else ""
+    return [Refusal(message.about, -code, text)]
