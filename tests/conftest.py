@@ -90,8 +90,8 @@ def _namespace_obstacle() -> str:
     try:
         return (
             _refused("network namespaces", "netns", "add", name)
-            or _refused("veth devices", "-n", name, "link", "add", "a", "type", "veth", "peer", "name", "b")
-            or _refused("TUN/TAP devices (/dev/net/tun)", "-n", name, "tuntap", "add", "t", "mode", "tap")
+            or _refused("veth devices", "-n", name, "link", "add", "name", "v0", "type", "veth", "peer", "name", "v1")
+            or _refused("TUN/TAP devices (/dev/net/tun)", "-n", name, "tuntap", "add", "dev", "t0", "mode", "tap")
         )
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
@@ -117,6 +117,9 @@ class RunDirectories:
     def discard(self, directory: Path) -> None:
         if directory in self._running:
             self._running.remove(directory)
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
 
     def keep(self, where: Path) -> None:
         for directory in self._running:
@@ -151,8 +154,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     item.stash.setdefault(REPORTS, {})[report.when] = report
     # Here the fixtures are still there, so the lab is still up and can be asked.
-    if report.failed and report.when != "teardown" and item.get_closest_marker("lab"):
-        where = artifacts_of(item)
+    where = artifacts_of(item)
+    if report.failed and report.when != "teardown" and (RUNNING or where.exists()):
         where.mkdir(parents=True, exist_ok=True)
         (where / "failure.txt").write_text(report.longreprtext)
         RUNNING.keep(where)
