@@ -1,1 +1,245 @@
-"""TODO-PLACE"""
+"""Labs on this machine: bring up, change, take down, look at. What the command line and the API call.
+
+Enters: a Model. Leaves: a running lab whose switches and hosts have confirmed it. Heavy imports wait until they are needed:
+`sdn --help` and `sdn status` start in the time that Python takes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapath.errors import CheckError, FileError, SdnError
+from sdn.lab.processes import Process
+from sdn.lab.rundir import RunDir, labs
+from sdn.model import Model
+from sdn.model.facts import Facts, FlowFacts, HostFacts
+
+if TYPE_CHECKING:
+    from sdn.store import Store
+
+__all__ = ["Process", "Progress", "Result", "Status", "apply", "down", "is_running", "labs", "run_dir", "snapshot", "status", "up"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, total) as the work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What `up` or `apply` came to. `changed` is False where everything was so already."""
+
+    revision: int
+    changed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A lab as it is now. `model` is None before the first file was applied."""
+
+    lab: str
+    processes: tuple[Process, ...]
+    model: Model | None
+    facts: Facts
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Everything that is not as it should be, in words; empty where the lab is whole."""
+        dead = [f"{process.name} is not running" for process in self.processes if not process.alive]
+        model = self.model
+        return (*dead, *(chassis_troubles(model, self.facts) if model else ("no topology has been applied",)))
+
+
+def chassis_troubles(model: Model, facts: Facts) -> list[str]:
+    """Per chassis, what keeps it from having confirmed the model's revision."""
+    found = []
+    for name in managed(model):
+        flows, host = facts.flows.get(name, FlowFacts()), facts.hosts.get(name, HostFacts())
+        found += [f"{name}: {error}" for error in (*host.errors, *([flows.error] if flows.error else ()))]
+        if not flows.connected:
+            found.append(f"{name}: the switch is not connected to the controller")
+        elif flows.revision < model.revision:
+            found.append(f"{name}: flows of revision {model.revision} are not confirmed (it has {flows.revision})")
+        elif host.revision < model.revision:
+            found.append(f"{name}: revision {model.revision} is not built yet (it has {host.revision})")
+    return found
+
+
+def managed(model: Model) -> list[str]:
+    """Chassis that are ours to build and program."""
+    return [chassis.name for chassis in model.chassis.values() if chassis.datapath != "external"]
+
+
+def run_dir(lab: str) -> Path:
+    return RunDir(lab).path
+
+
+def is_running(lab: str) -> bool:
+    return RunDir(lab).running
+
+
+def quiet(_phase: str, _done: int, _total: int) -> None:
+    """A Progress that tells nobody."""
+
+
+def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet) -> Result:
+    """Bring the lab to `model`, whatever is there of it: nothing, a part that a crash left, or all.
+
+    Raises MachineError, ConflictError, CheckError (with what is missing when `timeout` seconds are over).
+    """
+    started = time.monotonic()
+    run = RunDir(model.lab)
+    with run.exclusive():
+        fresh = not run.running
+        if fresh:
+            from sdn.lab.machine import check
+            from sdn.lab.supervisor import start
+
+            check()
+            progress("start", 0, 1)
+            try:
+                start(run)
+            except ChildProcessError as error:
+                raise SdnError(str(error), remedy=f"look into {run.logs}") from error
+            progress("start", 1, 1)
+        revision, changed = _write_and_wait(run, model, started + timeout, progress)
+    return Result(revision, fresh or changed, time.monotonic() - started)
+
+
+def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet) -> Result:
+    """As `up`, for a lab that runs. Raises FileError where it does not."""
+    if not RunDir(model.lab).running:
+        raise FileError(f"lab {model.lab} is not running", remedy="bring it up with: sdn up FILE")
+    return up(model, timeout=timeout, progress=progress)
+
+
+def _write_and_wait(run: RunDir, model: Model, deadline: float, progress: Progress) -> tuple[int, bool]:
+    from sdn.store import Store
+
+    store = Store.open(run.store_socket)
+    try:
+        before = store.model()
+        revision = store.write(model)
+        wanted = model.with_revision(revision)
+        _wait(store, wanted, deadline, progress)
+        return revision, before is None or before.revision != revision
+    finally:
+        store.close()
+
+
+def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:
+    """Return when every chassis has confirmed the revision; woken by the store, not by a clock."""
+    total = len(managed(model))
+    facts = store.facts()
+    while True:
+        done = [name for name in managed(model) if _confirmed(facts, name, model.revision)]
+        progress("chassis", len(done), total)
+        failed = [trouble for name in done for trouble in facts.hosts[name].errors]
+        if len(done) == total and not failed:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0 or (failed and len(done) == total):
+            raise CheckError(
+                f"lab {model.lab} is not whole:\n  " + "\n  ".join(chassis_troubles(model, facts)),
+                remedy=f"see: sdn status {model.lab}, sdn logs {model.lab}",
+            )
+        facts = store.wait(left)
+
+
+def _confirmed(facts: Facts, chassis: str, revision: int) -> bool:
+    flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
+    return flows.connected and flows.revision >= revision and host.revision >= revision
+
+
+def snapshot(lab: str) -> tuple[Model | None, Facts]:
+    """The model in the store and what was observed. Raises FileError where the lab does not run."""
+    from sdn.store import Store
+
+    run = RunDir(lab)
+    if not run.store_socket.exists():
+        raise FileError(f"lab {lab} is not running", remedy="bring it up with: sdn up FILE")
+    store = Store.open(run.store_socket)
+    try:
+        return store.model(), store.facts()
+    finally:
+        store.close()
+
+
+def status(lab: str) -> Status:
+    """Processes, model and facts of a lab."""
+    from sdn.lab import processes
+
+    run = RunDir(lab)
+    supervisor = run.supervisor
+    own = Process("supervisor", supervisor or 0, supervisor is not None, _started(run), 0)
+    model, facts = snapshot(lab)
+    return Status(lab, (own, *processes.read(run.processes)), model, facts)
+
+
+def _started(run: RunDir) -> float:
+    lock = run.path / "supervisor.lock"
+    return lock.stat().st_mtime if lock.exists() else 0.0
+
+
+def down(lab: str, *, progress: Progress = quiet) -> bool:
+    """Remove everything of the lab from this machine, and nothing else; False where there was nothing."""
+    from datapath.agent import destroy
+
+    run = RunDir(lab)
+    with run.exclusive():
+        progress("processes", 0, 3)
+        stopped = _stop_supervisor(run)
+        progress("host", 1, 3)
+        removed = destroy(lab, run.path)
+        progress("files", 2, 3)
+        existed = run.path.exists()
+        if existed:
+            shutil.rmtree(run.path)
+        progress("files", 3, 3)
+    return stopped or removed or existed
+
+
+def _stop_supervisor(run: RunDir) -> bool:
+    """Stop it and wait for its end; a store that a killed supervisor left behind is ended too."""
+    from sdn.lab.supervisor import GRACE
+
+    pid = run.supervisor
+    if pid is not None:
+        descriptor = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGTERM)
+            if not _ended_within(descriptor, 2 * GRACE):
+                os.kill(pid, signal.SIGKILL)
+                _ended_within(descriptor, GRACE)
+        finally:
+            os.close(descriptor)
+    if run.path.exists():
+        from sdn.store.serve import stop_server
+
+        stop_server(run.path)
+    return pid is not None
+
+
+def _ended_within(descriptor: int, seconds: float) -> bool:
+    import select
+
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def one(name: str | None) -> str:
+    """The lab that a command means: the one named, or the only one there is. Raises FileError otherwise."""
+    if name is not None:
+        return name
+    running = labs()
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise FileError("no lab is running", remedy="bring one up with: sdn up FILE")
+    raise FileError(f"several labs are running: {', '.join(running)}", remedy="say which one: --lab NAME")
+

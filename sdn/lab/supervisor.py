@@ -36,8 +36,7 @@ def start(run: RunDir) -> None:
     run.create()
     ready, tell = os.pipe()
     if os.fork() == 0:
-        os.close(ready)
-        _become_daemon(run)
+        _become_daemon(run, tell)
         _run_and_exit(lambda: Supervisor(run, tell).run())
     os.close(tell)
     with os.fdopen(ready, "rb") as pipe:
@@ -47,16 +46,22 @@ def start(run: RunDir) -> None:
         raise ChildProcessError("the supervisor did not start: " + (lines[-1] if lines else "it left no word"))
 
 
-def _become_daemon(run: RunDir) -> None:
-    """A session of its own, no terminal, output to its log."""
+def _become_daemon(run: RunDir, keep: int) -> None:
+    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays open."""
     os.setsid()
     if os.fork():
         os._exit(0)
+    _close_all_but(keep)
     os.chdir("/")
     os.umask(0o077)
     _log_to(run, "supervisor")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+
+
+def _close_all_but(keep: int) -> None:
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _log_to(run: RunDir, name: str) -> None:
@@ -189,7 +194,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         _log_to(self._run, name)
         _main(name)(self._run)
 
