@@ -6,7 +6,8 @@ Enters: answers and notifications of a Channel. Leaves: Device values. Never: a 
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from datapath.addr import IPInterface, Mac
 from datapath.linux.messages import (
@@ -37,7 +38,8 @@ def raw(address: IPInterface) -> RawAddress:
     return address.packed, address.network.prefixlen
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Device:
     """A network device as the kernel describes it; `peer` is the index of a veth's other end, or a VLAN's parent."""
 
     index: int

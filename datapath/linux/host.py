@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from datapath.addr import IPAddress, Mac
 from datapath.errors import ConflictError, SdnError
 from datapath.linux import messages, namespaces
 from datapath.linux.devices import Devices
@@ -49,9 +50,11 @@ class Namespace:
     """A namespace that is ours, by its Channel: it stays the same one whatever happens to its name."""
 
     def __init__(self, name: str) -> None:
-        """In the thread that is inside."""
+        """In the thread that is inside. `neighbours` and `computing` (checksums) hold what was set, by device index."""
         self.name = name
         self.devices = Devices()
+        self.neighbours: dict[tuple[int, IPAddress], Mac] = {}
+        self.computing: set[int] = set()
         self.lost = False
         self.sent = 0
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
@@ -234,5 +237,3 @@ def _sweep(lab: str) -> list[str]:
             path.unlink()
             swept.append(name)
     return swept
-
-

@@ -57,7 +57,10 @@ def add_veth(about: str, name: str, mtu: int, peer: str, peer_ns: int, peer_mac:
     other: Attributes = [("IFLA_IFNAME", peer), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", peer_ns)]
     if peer_mac is not None:
         other.append(("IFLA_ADDRESS", str(peer_mac)))
-    pair: Attributes = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": other})]})]
+    pair: Attributes = [
+        ("IFLA_INFO_KIND", "veth"),
+        ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": other})]}),
+    ]
     attributes: Attributes = [("IFLA_IFNAME", name), ("IFLA_MTU", mtu), ("IFLA_LINKINFO", {"attrs": pair})]
     return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attributes)
 
@@ -66,7 +69,9 @@ def add_bridge(about: str, name: str) -> Message:
     """A Linux bridge that floods multicast: nobody queries group membership on a lab's wire."""
     options: Attributes = [("IFLA_BR_MCAST_SNOOPING", 0)]
     info: Attributes = [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": options})]
-    return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})])
+    return _link(
+        about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})]
+    )
 
 
 def add_vlan(about: str, name: str, parent: int, tag: int) -> Message:

@@ -1,0 +1,211 @@
+"""Makes the devices of a lab what `wiring` says, in as few batches as there are namespaces.
+
+Enters: pairs, bridges and ends as they shall be, the Host's namespaces as they are. Leaves: the kernel so; refusals by
+namespace. Never: a device without our alias is deleted, one that is right is touched.
+
+Order: unwanted and wrong devices go first (a veth end keeps its name taken, also in the other namespace), then
+bridges, pairs with their near ends, far ends, VLANs; the addresses of a device come once its index is known.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from ipaddress import ip_interface
+from typing import Final
+
+from datapath.linux import messages, offload
+from datapath.linux.devices import Device, raw
+from datapath.linux.host import Host, Namespace
+from datapath.linux.netlink import Message, Refusal
+from datapath.linux.wiring import Bridge, End, Pair
+from datapath.spec import alias
+
+_LINK_LOCAL: Final = b"\xfe\x80"
+
+
+class Wires:
+    """One round of changes. `refusals` and `notes` are by namespace."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.refusals: dict[str, list[Refusal]] = defaultdict(list)
+        self.notes: dict[str, list[str]] = defaultdict(list)
+
+    def clear(self, namespace: str, wanted: set[str], kinds: Sequence[str] = ("veth",)) -> None:
+        """Deletes our devices of `kinds` in the namespace whose names are not wanted."""
+        home = self._host.namespaces.get(namespace)
+        if home is None:
+            return
+        mark = alias(self._host.lab, "")
+        unwanted = [
+            messages.delete_link(f"remove {device.alias}", device.index)
+            for device in home.devices.by_name.values()
+            if device.kind in kinds and device.alias.startswith(mark) and device.name not in wanted
+        ]
+        self._send(home, unwanted)
+
+    def raise_bridges(self, bridges: Iterable[Bridge]) -> None:
+        for bridge in bridges:
+            home = self._host.namespaces.get(bridge.namespace)
+            if home is None:
+                continue
+            batch = []
+            found = home.devices.by_name.get(bridge.device)
+            if found is None:
+                batch.append(messages.add_bridge(f"add bridge {bridge.device}", bridge.device))
+            if found is None or not found.up or found.alias != bridge.alias:
+                batch.append(messages.set_link(bridge.device, bridge.device, up=True, alias=bridge.alias))
+            self._send(home, batch)
+
+    def connect(self, pairs: Sequence[Pair]) -> None:
+        """Makes the pairs that are missing, remakes those that lead elsewhere, sets what differs at both ends."""
+        pairs = [pair for pair in pairs if {pair.near.namespace, pair.far.namespace} <= self._host.namespaces.keys()]
+        absent = [pair for pair in pairs if not self._connected(pair)]
+        self._clear_the_way(absent)
+        self._add(absent)
+        self.settle(pair.near for pair in pairs)
+        self.settle(pair.far for pair in pairs)
+
+    def _device(self, end: End) -> Device | None:
+        return self._host.namespaces[end.namespace].devices.by_name.get(end.device)
+
+    def _connected(self, pair: Pair) -> bool:
+        near, far = self._device(pair.near), self._device(pair.far)
+        if near is None or far is None:
+            return False
+        return near.kind == far.kind == "veth" and near.peer == far.index and far.peer == near.index
+
+    def _clear_the_way(self, pairs: Iterable[Pair]) -> None:
+        """Removes ends of which only one is there, or whose other end is elsewhere, also those of an interrupted creation.
+
+        What is not a veth or has another's alias stays, and the kernel refuses ours: the name is taken.
+        """
+        mark = alias(self._host.lab, "")
+        batches: dict[str, list[Message]] = defaultdict(list)
+        for pair in pairs:
+            for end in (pair.near, pair.far):
+                device = self._device(end)
+                if device and device.kind == "veth" and (not device.alias or device.alias.startswith(mark)):
+                    batches[end.namespace].append(messages.delete_link(f"remove {end.alias}", device.index))
+        for name, batch in batches.items():
+            self._send(self._host.namespaces[name], batch)
+        for namespace in self._host.namespaces.values() if batches else ():
+            namespace.hear()  # the other ends are gone too
+
+    def _add(self, pairs: Iterable[Pair]) -> None:
+        by_chassis: dict[str, list[Pair]] = defaultdict(list)
+        for pair in pairs:
+            by_chassis[pair.near.namespace].append(pair)
+        for namespace, of_chassis in by_chassis.items():
+            home = self._host.namespaces[namespace]
+            with ExitStack() as stack:
+                batch = [message for pair in of_chassis for message in self._creation(pair, stack)]
+                self._send(home, batch)
+        for far in {pair.far.namespace for pairs in by_chassis.values() for pair in pairs}:
+            self._host.namespaces[far].hear()
+
+    def _creation(self, pair: Pair, stack: ExitStack) -> Iterator[Message]:
+        """The near end is marked and set up in the same batch, so that one batch makes all pairs of a chassis."""
+        near, far = pair.near, pair.far
+        descriptor = stack.enter_context(self._host.namespaces[far.namespace].descriptor())
+        about = f"connect {near.alias}"
+        yield messages.add_veth(about, near.device, near.mtu, far.device, descriptor, far.mac)
+        yield messages.set_link(about, near.device, up=near.up, arp=near.arp, alias=near.alias, mac=near.mac)
+
+    def settle(self, ends: Iterable[End]) -> None:
+        """Sets what differs at devices that are there, one batch per namespace."""
+        batches: dict[str, list[Message]] = defaultdict(list)
+        trunks: list[End] = []
+        for end in ends:
+            namespace = self._host.namespaces.get(end.namespace)
+            device = namespace.devices.by_name.get(end.device) if namespace else None
+            if namespace is None or device is None:
+                continue
+            self._checksums(namespace, end, device)
+            batches[end.namespace] += self._changes(namespace, end, device)
+            if end.vlans or (end.trunk and any(child.kind == "vlan" for child in namespace.devices.by_name.values())):
+                trunks.append(end)
+        for name, batch in batches.items():
+            self._send(self._host.namespaces[name], batch)
+        for end in trunks:
+            self._trunk(end)
+
+    def _changes(self, namespace: Namespace, end: End, device: Device) -> Iterator[Message]:
+        about = end.alias
+        if end.addresses is not None:
+            yield from _addresses(namespace, device, end)
+        for neighbour, mac in end.neighbours:
+            if namespace.neighbours.get((device.index, neighbour)) != mac:
+                namespace.neighbours[device.index, neighbour] = mac
+                yield messages.set_neighbour(f"{about} neighbour {neighbour}", device.index, neighbour, mac)
+        master = namespace.devices.by_name.get(end.master) if end.master else None
+        up = True if end.up and not device.up else None
+        arp = end.arp if end.arp != device.arp else None
+        mtu = end.mtu if end.mtu != device.mtu else None
+        address = end.mac if end.mac not in (None, device.mac) else None
+        mark = end.alias if end.alias != device.alias else None
+        index = master.index if master and master.index != device.master else None
+        if any(value is not None for value in (up, arp, mtu, address, mark, index)):
+            yield messages.set_link(about, end.device, up=up, arp=arp, mtu=mtu, mac=address, alias=mark, master=index)
+
+    def _checksums(self, namespace: Namespace, end: End, device: Device) -> None:
+        """Looked at once for each device: nothing notifies of it, and nothing but `ethtool` changes it back."""
+        if end.offload or device.index in namespace.computing:
+            return
+        try:
+            offload.switch_off(namespace.channel.fileno(), end.device)
+        except OSError as error:
+            text = f"its checksum offload cannot be switched off: {error.strerror}"
+            self.refusals[end.namespace].append(Refusal(end.alias, error.errno or 0, text))
+        else:
+            namespace.computing.add(device.index)
+
+    def _trunk(self, end: End) -> None:
+        """A device for each tagged network; where the kernel has none of that kind, the frames stay tagged."""
+        namespace = self._host.namespaces[end.namespace]
+        device = namespace.devices.by_name[end.device]
+        children = {child.tag: child for child in namespace.devices.by_name.values() if child.peer == device.index}
+        wanted = {vlan.tag for vlan in end.vlans}
+        batch = [
+            messages.delete_link(f"remove {end.alias}.{tag}", child.index)
+            for tag, child in children.items()
+            if child.kind == "vlan" and tag not in wanted and child.alias.startswith(alias(self._host.lab, ""))
+        ]
+        batch += [
+            messages.add_vlan(f"{end.alias}.{vlan.tag}", f"{end.device}.{vlan.tag}", device.index, vlan.tag)
+            for vlan in end.vlans
+            if vlan.tag not in children
+        ]
+        refused = namespace.send(batch) if batch else []
+        lacking = [refusal for refusal in refused if refusal.errno == errno.EOPNOTSUPP]
+        if lacking:
+            self.notes[end.namespace].append(
+                f"this kernel lacks 8021q: frames of tagged networks stay tagged in the node at {end.alias}"
+            )
+        self.refusals[end.namespace] += [refusal for refusal in refused if refusal not in lacking]
+        self.settle(
+            End(
+                end.namespace, f"{end.device}.{vlan.tag}", f"{end.alias}.{vlan.tag}", vlan.mtu, addresses=vlan.addresses
+            )
+            for vlan in end.vlans
+        )
+
+    def _send(self, namespace: Namespace, batch: list[Message]) -> None:
+        if batch:
+            self.refusals[namespace.name] += namespace.send(batch)
+
+
+def _addresses(namespace: Namespace, device: Device, end: End) -> Iterator[Message]:
+    """Ours are added, others removed, except the link-local one that the kernel makes itself."""
+    wanted = {raw(address): address for address in end.addresses or ()}
+    observed = namespace.devices.addresses(device)
+    for key, address in wanted.items():
+        if key not in observed:
+            yield messages.add_address(f"{end.alias} address {address}", device.index, address)
+    for packed, length in observed - wanted.keys():
+        if not packed.startswith(_LINK_LOCAL):
+            address = ip_interface((packed, length))
+            yield messages.delete_address(f"{end.alias} address {address}", device.index, address)

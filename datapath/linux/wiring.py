@@ -1,0 +1,133 @@
+"""The devices that a HostSpec asks of the kernel, as pairs of ends. PURE.
+
+Enters: a HostSpec and the type of its datapath. Leaves: Pair, Bridge and End values. Never: an index, an observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Literal
+
+from datapath.addr import IPInterface, Mac
+from datapath.spec import (
+    LAB_UNDERLAY,
+    UNDERLAY_BRIDGE,
+    UNDERLAY_DEVICE,
+    HostSpec,
+    Interface,
+    Node,
+    Vlan,
+    alias,
+    device_name,
+    namespace,
+)
+
+DatapathType = Literal["system", "netdev"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A device as it shall be. None and () mean that it is not our business, `up` False that it is left as it is."""
+
+    namespace: str
+    device: str
+    alias: str
+    mtu: int
+    up: bool = True
+    mac: Mac | None = None
+    arp: bool = True
+    master: str = ""
+    addresses: tuple[IPInterface, ...] | None = None
+    trunk: bool = False
+    """It may have VLAN devices: those of `vlans` and no others of ours."""
+    vlans: tuple[Vlan, ...] = ()
+    offload: bool = True
+    neighbours: tuple[tuple[IPv4Address, Mac], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A veth: `near` on the chassis, `far` in a node or in the lab's namespace."""
+
+    near: End
+    far: End
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A Linux bridge in the lab's namespace."""
+
+    namespace: str
+    device: str
+    alias: str
+
+
+def node_pairs(spec: HostSpec, node: Node, datapath: DatapathType) -> list[Pair]:
+    """One per interface. The chassis' kernel sees the node's frames and must not answer its ARP, hence `arp` off."""
+    return [_interface_pair(spec, node, interface, datapath) for interface in node.interfaces]
+
+
+def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> Pair:
+    mark = alias(spec.lab, f"{node.name}:{interface.name}")
+    near = End(spec.namespace, interface.bridge_port, mark, interface.mtu, arp=False)
+    far = End(
+        node.namespace,
+        interface.name,
+        mark,
+        interface.mtu,
+        up=interface.ready,
+        mac=interface.mac,
+        addresses=interface.addresses,
+        trunk=True,
+        vlans=interface.vlans,
+        offload=datapath == "system",
+    )
+    return Pair(near, far)
+
+
+def chassis_pairs(spec: HostSpec, datapath: DatapathType) -> list[Pair]:
+    """The underlay device and one per uplink. Their other ends are ports of Linux bridges in the lab's namespace.
+
+    Those other ends compute checksums that a kernel beyond them, say with a vxlan device of its own, left undone.
+    """
+    kernel = datapath == "system"
+    mark = alias(spec.lab, f"{spec.chassis}:{LAB_UNDERLAY}")
+    underlay = spec.underlay
+    near = End(
+        spec.namespace,
+        UNDERLAY_DEVICE,
+        mark,
+        underlay.mtu,
+        arp=kernel,
+        mac=underlay.mac if kernel else None,
+        addresses=(underlay.vtep,) if kernel else None,
+        neighbours=underlay.neighbours if kernel else (),
+    )
+    pairs = [Pair(near, _lab_end(spec, LAB_UNDERLAY, LAB_UNDERLAY, underlay.mtu, kernel))]
+    for uplink in spec.uplinks:
+        mark = alias(spec.lab, f"{spec.chassis}:{uplink.physnet}")
+        near = End(spec.namespace, uplink.bridge_port, mark, uplink.mtu, arp=False)
+        pairs.append(Pair(near, _lab_end(spec, uplink.physnet, uplink.lab_bridge, uplink.mtu, kernel)))
+    return pairs
+
+
+def _lab_end(spec: HostSpec, wire: str, bridge: str, mtu: int, kernel: bool) -> End:
+    mark = alias(spec.lab, f"{spec.chassis}:{wire}")
+    device = device_name("w", wire, spec.chassis)
+    return End(namespace(spec.lab), device, mark, mtu, arp=False, master=bridge, offload=kernel)
+
+
+def underlay_end(spec: HostSpec) -> End:
+    """The device of the underlay bridge, which the userspace switch makes and which holds the vtep address."""
+    mark = alias(spec.lab, f"{spec.chassis}:vtep")
+    return End(spec.namespace, UNDERLAY_BRIDGE, mark, spec.underlay.mtu, addresses=(spec.underlay.vtep,))
+
+
+def bridges(lab: str, specs: Iterable[HostSpec]) -> Iterator[Bridge]:
+    """The wires of the lab: the underlay, and one per physical network."""
+    home = namespace(lab)
+    wires = dict.fromkeys((LAB_UNDERLAY, *(uplink.lab_bridge for spec in specs for uplink in spec.uplinks)))
+    for wire in wires:
+        yield Bridge(home, wire, alias(lab, wire))
