@@ -41,9 +41,10 @@ golden: ## regenerate the golden files; read the diff before you commit it
 	@$(python) -m pytest -q tests/golden --update-golden
 	@git --no-pager diff --stat -- tests/golden
 
-docs: ## regenerate the pages that come from the code
+docs: ## regenerate docs/pipeline.md from the code
 	@scripts/bootstrap check
-	@$(python) -m sdn.pipeline.docs
+	@$(python) -c 'from sdn.pipeline.docs import page; print(page(), end="")' > docs/.pipeline.new
+	@mv docs/.pipeline.new docs/pipeline.md
 
 clean: ## remove what was generated (not a running lab: sdn down)
 	@rm -rf .venv build dist artifacts *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
