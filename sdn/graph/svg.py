@@ -1,0 +1,297 @@
+"""Draws a Picture as SVG that stands alone: its own style, light or dark as the reader's system is. PURE.
+
+State never rests on colour alone: a filled dot is up, a hollow one with a stroke is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from sdn.graph import layout
+from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
+from sdn.graph.style import LIGHT, PATTERNS, STYLE
+from sdn.model import Chassis, Model, Network
+from sdn.model.facts import Facts
+
+_TITLE: Final = 64
+_CHIP: Final = 26
+_CHIP_GAP: Final = 8
+_KEY: Final = 34
+_DOWN: Final = '<circle class="down" r="4"/><path class="down" d="M-5 5L5-5"/>'
+
+
+_Chip = tuple[float, float, Network]
+"""x, y and what it says."""
+
+
+def svg(model: Model, facts: Facts | None = None) -> str:
+    """The lab as a picture; with `facts` it shows what is up."""
+    probe = layout.arrange(model)
+    width = max(probe.width, 460.0)
+    chips = list(_chips(model, width))
+    top = _TITLE + (max((y for _, y, _ in chips), default=-_CHIP_GAP) + _CHIP if chips else 0) + 24
+    picture = layout.arrange(model, top)
+    if picture.width > width:  # another arrangement won once the title was counted
+        width = picture.width
+    return "\n".join(_Drawing(model, facts, picture, width, chips).parts()) + "\n"
+
+
+def _chip_text(network: Network) -> tuple[str, str]:
+    subnets = "  ".join(map(str, network.subnets))
+    return network.name, f"{network.segment} · MTU {network.mtu}" + (f" · {subnets}" if subnets else "")
+
+
+def _chip_width(network: Network) -> float:
+    name, rest = _chip_text(network)
+    return 38 + layout.text_width(name, 12) * 1.06 + 8 + layout.text_width(rest, 11) + 12
+
+
+def _chips(model: Model, width: float) -> Iterator[_Chip]:
+    """(x, y, network): the legend, filled line by line."""
+    x, y = float(layout.MARGIN), 0.0
+    for network in model.networks.values():
+        wide = _chip_width(network)
+        if x > layout.MARGIN and x + wide > width - layout.MARGIN:
+            x, y = float(layout.MARGIN), y + _CHIP + _CHIP_GAP
+        yield x, y, network
+        x += wide + _CHIP_GAP
+
+
+class _Drawing:
+    """One picture on its way to text."""
+
+    def __init__(
+        self,
+        model: Model,
+        facts: Facts | None,
+        picture: Picture,
+        width: float,
+        chips: Sequence[tuple[float, float, Network]],
+    ) -> None:
+        self.model = model
+        self.facts = facts
+        self.picture = picture
+        self.width = width
+        self.height = picture.height + _KEY
+        self.chips = chips
+        self.number = {name: i for i, name in enumerate(model.networks)}
+
+    def parts(self) -> Iterator[str]:
+        size = f'width="{self.width:.0f}" height="{self.height:.0f}" viewBox="0 0 {self.width:.0f} {self.height:.0f}"'
+        label = quoteattr(f"lab {self.model.lab}")
+        yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={label}>'
+        yield f"<style>{STYLE}</style>"
+        yield f'<rect class="page" width="{self.width:.0f}" height="{self.height:.0f}" rx="12"/>'
+        yield from self.heading()
+        for row in self.picture.rows:
+            yield from self.row(row)
+        yield from self.key()
+        yield "</svg>"
+
+    # --- title and legend
+
+    def heading(self) -> Iterator[str]:
+        yield _text(layout.MARGIN, 36, self.model.lab, "title")
+        yield _text(layout.MARGIN, 55, self.summary(), "soft")
+        for x, y, network in self.chips:
+            yield from self.chip(x, _TITLE + y + 4, network)
+
+    def summary(self) -> str:
+        counts: tuple[tuple[int, str, str], ...] = ((len(self.model.chassis), "chassis", "chassis"),)
+        counts += ((len(self.model.nodes), "node", "nodes"),)
+        words = [
+            f"{n} {one if n == 1 else many}"
+            for n, one, many in (*counts, (len(self.model.networks), "network", "networks"))
+        ]
+        underlay = self.model.underlay
+        return " · ".join([*words, f"underlay {underlay.subnet}, MTU {underlay.mtu}"])
+
+    def chip(self, x: float, y: float, network: Network) -> Iterator[str]:
+        name, rest = _chip_text(network)
+        yield f"<g><title>{escape(str(network.source))}</title>"
+        yield _rect("pill", x, y, _chip_width(network), _CHIP, 13)
+        yield _path(f"M{x + 12:.1f} {y + 13:.1f}h18", f"rail {self.stroke(network.name)}")
+        yield f'<text x="{x + 38:.1f}" y="{y + 17:.1f}"><tspan style="font-weight:600">{escape(name)}</tspan>'
+        yield f'<tspan class="small soft" dx="8">{escape(rest)}</tspan></text></g>'
+
+    def key(self) -> Iterator[str]:
+        x, y = float(layout.MARGIN), self.height - 20
+        for path, style, label in self.key_items():
+            yield path.format(x=x, y=y, x2=x + 26)
+            yield _text(x + (34 if style == "line" else 16), y + 4, label, "small soft")
+            x += (34 if style == "line" else 16) + layout.text_width(label, 11) + 22
+
+    def key_items(self) -> Iterator[tuple[str, str, str]]:
+        if not self.model.networks:
+            return
+        stroke = self.stroke(next(iter(self.model.networks)))
+        yield f'<path class="rail {stroke}" d="M{{x}} {{y}}H{{x2}}"/>', "line", "on a chassis' bridge"
+        if len(self.model.chassis) > 1:
+            yield f'<path class="tunnel {stroke}" d="M{{x}} {{y}}H{{x2}}"/>', "line", "between chassis"
+        if self.facts:
+            yield '<circle class="up" cx="{x}" cy="{y}" r="4.5"/>', "dot", "up"
+            yield (
+                '<g transform="translate({x} {y})"><circle class="down" r="4"/><path class="down" d="M-5 5L5-5"/></g>',
+                "dot",
+                "down",
+            )
+
+    # --- a row of chassis
+
+    def row(self, row: Row) -> Iterator[str]:
+        for bar in row.bars:
+            yield from self.bar(bar, row)
+        for name, y in row.rails.items():
+            yield from self.between(name, y, row)
+        for box in row.boxes:
+            yield from self.box(box)
+
+    def bar(self, bar: Bar, row: Row) -> Iterator[str]:
+        right = max(box.x + box.width for box in row.boxes)
+        yield _text(self.picture.left - 6, bar.y + 4, layout.shorten(bar.label, 18), "small soft", "text-anchor:end")
+        yield _path(f"M{self.picture.left + 8:.1f} {bar.y:.1f}H{right:.1f}", "bar")
+        for x, y in bar.joins:
+            yield _path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot")
+            yield f'<circle class="soft" cx="{x:.1f}" cy="{bar.y:.1f}" r="3"/>'
+
+    def between(self, name: str, y: float, row: Row) -> Iterator[str]:
+        """A network's name and its way to the last chassis that has it, behind the boxes."""
+        last = [box for box in row.boxes if name in box.networks][-1]
+        style = f"c{self.number[name] % len(LIGHT)}"
+        yield _text(
+            self.picture.left - 6, y + 4, layout.shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
+        )
+        yield _path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", f"tunnel {style}")
+
+    # --- a chassis
+
+    def box(self, box: Box) -> Iterator[str]:
+        yield _rect("box", box.x, box.y, box.width, box.height, 12)
+        yield f"<g><title>{escape(f'{box.chassis.name} · {box.chassis.source}')}</title>"
+        yield _text(box.x + layout.PADDING, box.y + 25, layout.shorten(box.chassis.name, 22), "host") + "</g>"
+        yield from self.host_state(box)
+        for shelf in box.shelves:
+            yield from self.rails(box, shelf)
+        yield from self.risers(box)
+        for shelf in box.shelves:
+            for card in shelf.cards:
+                yield from self.drops(shelf, card)
+                yield from self.card(card)
+        yield from self.feet(box)
+
+    def host_state(self, box: Box) -> Iterator[str]:
+        right = box.x + box.width - layout.PADDING
+        if not self.facts:
+            yield _text(right, box.y + 24, _kind(box.chassis), "small soft", "text-anchor:end")
+            return
+        flows = self.facts.flows.get(box.chassis.name)
+        if flows and flows.connected:
+            yield _text(right - 12, box.y + 24, f"{flows.count:,} flows", "small soft", "text-anchor:end")
+        else:
+            yield _text(right - 12, box.y + 24, "not connected", "small warn", "text-anchor:end")
+        yield _state(right - 4, box.y + 20, bool(flows and flows.connected))
+
+    def rails(self, box: Box, shelf: Shelf) -> Iterator[str]:
+        """From where the network enters to the last card that hangs from it, or on to the next chassis."""
+        first = shelf is box.shelves[0]
+        for name, y in shelf.rails.items():
+            ends = [x for card in shelf.cards for x, network, _ in card.drops if network == name]
+            start = box.x if first else box.risers[name]
+            yield _path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}")
+        if first:
+            yield from self.passing(box)
+
+    def passing(self, box: Box) -> Iterator[str]:
+        """The whole width of the box for networks that go on to a chassis further right."""
+        row = next(row for row in self.picture.rows if box in row.boxes)
+        after = row.boxes[row.boxes.index(box) + 1 :]
+        for name in box.networks:
+            y = row.rails[name]
+            if any(name in other.networks for other in after):
+                yield _path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}")
+            yield f'<circle class="f{self.colour(name)}" cx="{box.x:.1f}" cy="{y:.1f}" r="3.6"/>'
+
+    def risers(self, box: Box) -> Iterator[str]:
+        row = next(row for row in self.picture.rows if box in row.boxes)
+        for name, x in box.risers.items():
+            heights = [shelf.rails[name] for shelf in box.shelves[1:] if name in shelf.rails]
+            if heights:
+                yield _path(
+                    f"M{box.x:.1f} {row.rails[name]:.1f}H{x:.1f}V{max(heights):.1f}", f"rail {self.stroke(name)}"
+                )
+
+    def feet(self, box: Box) -> Iterator[str]:
+        """The vtep on the lower edge, and the uplinks."""
+        for foot in box.feet:
+            yield _pill(foot.x, box.y + box.height - 9, foot.width, foot.label)
+
+    # --- a node
+
+    def drops(self, shelf: Shelf, card: Card) -> Iterator[str]:
+        for x, name, port in card.drops:
+            line = f"M{x:.1f} {shelf.rails[name]:.1f}V{card.y:.1f}"
+            if any(y > shelf.rails[name] for y in shelf.rails.values()):
+                yield _path(f"M{x:.1f} {shelf.rails[name] + 6:.1f}V{card.y:.1f}", "halo")
+            yield f"<g><title>{escape(self.port_title(port))}</title>" + _path(line, f"rail {self.stroke(name)}")
+            yield f'<circle class="f{self.colour(name)}" cx="{x:.1f}" cy="{shelf.rails[name]:.1f}" r="4"/></g>'
+
+    def port_title(self, name: str) -> str:
+        port = self.model.ports[name]
+        return f"{name} on {port.network} · {port.mac} · {' '.join(map(str, port.addresses))} · {port.source}"
+
+    def card(self, card: Card) -> Iterator[str]:
+        yield _rect("card", card.x, card.y, card.width, card.height, 7)
+        yield f"<g><title>{escape(f'{card.node} · {self.model.nodes[card.node].source}')}</title>"
+        fits = int(card.width / 8.4)
+        yield _text(card.x + 11, card.y + 19, layout.shorten(card.node, fits), "name") + "</g>"
+        if self.facts:
+            up = [self.facts.ports[p].up for _, _, p in card.drops if p in self.facts.ports]
+            yield _state(card.x + card.width - 13, card.y + 14, bool(up) and all(up))
+        y = card.y + layout.CARD_HEAD + 11
+        for line in card.lines:
+            if line.network:
+                yield _rect(f"f{self.colour(line.network)}", card.x + 11, y - 8, 3.5, 10, 1.5)
+            yield _text(card.x + 20, y, line.text, "mono soft" if not line.network else "mono")
+            if line.note:
+                yield _text(card.x + card.width - 9, y, line.note, "tiny soft", "text-anchor:end")
+            y += layout.LINE
+
+    def colour(self, network: str) -> str:
+        return f"c{self.number[network] % len(LIGHT)}"
+
+    def stroke(self, network: str) -> str:
+        pattern = self.number[network] // len(LIGHT) % len(PATTERNS)
+        return self.colour(network) + (f" p{pattern}" if pattern else "")
+
+
+def _kind(chassis: Chassis) -> str:
+    return {"ovs": "Open vSwitch", "linux": "Linux bridge", "vswitch": "vswitch", "external": "external"}[
+        chassis.datapath
+    ]
+
+
+def _rect(style: str, x: float, y: float, width: float, height: float, radius: float) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"'
+    return f'<rect class="{style}" {place}/>'
+
+
+def _path(d: str, style: str) -> str:
+    return f'<path class="{style}" d="{d}"/>'
+
+
+def _text(x: float, y: float, text: str, style: str = "", more: str = "") -> str:
+    attributes = (f' class="{style}"' if style else "") + (f' style="{more}"' if more else "")
+    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(text)}</text>'
+
+
+def _pill(x: float, y: float, wide: float, text: str) -> str:
+    box = f'<rect class="pill" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="18" rx="9"/>'
+    return box + _text(x + wide / 2, y + 12.5, text, "tiny soft", "text-anchor:middle")
+
+
+def _state(x: float, y: float, up: bool) -> str:
+    if up:
+        return f'<circle class="up" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
+    return f'<g transform="translate({x:.1f} {y:.1f})">{_DOWN}</g>'

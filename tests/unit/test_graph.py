@@ -1,0 +1,102 @@
+"""Pictures: well-formed, complete, without overlaps, and of a shape that fits a page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import pytest
+
+from sdn.graph import FORMATS, dot, layout, mermaid, svg
+from sdn.model import Model
+from tests.unit.cli.sample import facts, many_networks, overlay, wide
+
+MODELS = {
+    "overlay": overlay(),
+    "20x5": wide(),
+    "1x100": wide(1, 100),
+    "2x1": wide(2, 1),
+    "networks": many_networks(),
+    "empty": Model("void", overlay().underlay),
+    "idle": replace(overlay(), nodes={}, ports={}),
+}
+
+
+def texts(drawing: str) -> set[str]:
+    found = ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text")
+    return {"".join(element.itertext()) for element in found}
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestEveryModel:
+    def test_svg_says_everything(self, name: str) -> None:
+        model = MODELS[name]
+        said = texts(svg(model, facts(model)))
+        assert {model.lab, *model.chassis, *model.nodes} <= said
+        assert {f"vtep {chassis.vtep.ip}" for chassis in model.chassis.values()} <= said
+
+    def test_nothing_overlaps(self, name: str) -> None:
+        picture = layout.arrange(MODELS[name], 80)
+        boxes = [box for row in picture.rows for box in row.boxes]
+        for a, b in combinations(boxes, 2):
+            assert a.x + a.width < b.x or b.x + b.width < a.x or a.y + a.height < b.y or b.y + b.height < a.y
+        for box in boxes:
+            assert box.x + box.width <= picture.width
+            cards = [card for shelf in box.shelves for card in shelf.cards]
+            for card in cards:
+                assert box.x < card.x
+                assert card.x + card.width < box.x + box.width
+                assert card.y + card.height < box.y + box.height
+            for shelf in box.shelves:
+                assert all(a.x + a.width < b.x for a, b in pairwise(shelf.cards))
+            for above, below in pairwise(box.shelves):
+                lowest = max(card.y + card.height for card in above.cards)
+                assert lowest < min([*below.rails.values(), *(card.y for card in below.cards)])
+
+    def test_every_port_hangs_from_its_network(self, name: str) -> None:
+        model = MODELS[name]
+        shelves = [shelf for row in layout.arrange(model).rows for box in row.boxes for shelf in box.shelves]
+        drops = [(port, network, shelf) for shelf in shelves for card in shelf.cards for _, network, port in card.drops]
+        assert {port for port, _, _ in drops} == set(model.ports)
+        assert all(network in shelf.rails and model.ports[port].network == network for port, network, shelf in drops)
+
+    def test_dot_is_valid(self, name: str) -> None:
+        if not shutil.which("dot"):
+            pytest.skip("Graphviz is not installed")
+        drawing = subprocess.run(["dot", "-Tsvg"], input=dot(MODELS[name]), text=True, capture_output=True, check=True)
+        assert drawing.stderr == ""
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("overlay", 1.2, 2.4), ("20x5", 1.2, 2.2), ("1x100", 1.2, 2.2)])
+def test_shape_fits_a_page(name: str, least: float, most: float) -> None:
+    root = ET.fromstring(svg(MODELS[name]))
+    assert least < float(root.attrib["width"]) / float(root.attrib["height"]) < most
+
+
+def test_state_is_shown() -> None:
+    model = overlay()
+    drawing = svg(model, facts(model, "db1", "hv2"))
+    assert {"not connected", "42 flows", "up", "down"} <= texts(drawing)
+    assert "up" not in texts(svg(model))
+
+
+def test_hostile_names_are_escaped() -> None:
+    model = replace(overlay(), lab='<b>"&')
+    for draw in (svg, mermaid, dot):
+        draw(model)
+    assert ET.fromstring(svg(model)).attrib["aria-label"] == 'lab <b>"&'
+
+
+def test_mermaid_names_everything() -> None:
+    text = mermaid(overlay())
+    assert text.startswith("flowchart TB\n")
+    assert text.count(" ---") == len(overlay().ports)
+    assert '(["web<br/>vxlan 10010<br/>MTU 1450' in text
+
+
+def test_formats_are_deterministic() -> None:
+    for draw in FORMATS.values():
+        assert draw(overlay()) == draw(overlay())
