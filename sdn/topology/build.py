@@ -1,0 +1,79 @@
+"""From the validated file to the Model: the order of the steps, and nothing else.
+
+Enters: a Document and the model of the running lab. Leaves: a Model with every number in it, or all mistakes at once.
+Never: I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Interface
+
+from datapath.addr import Mac
+from sdn import model
+from sdn.model import Chassis, Model, Network, Physnet
+from sdn.pipeline.fields import FIRST_ID, LAST_ID
+from sdn.topology import checks, hosts, networks, ports
+from sdn.topology.allot import Slots, allot
+from sdn.topology.draft import Draft, validated
+from sdn.topology.nodes import Document
+
+
+def build(document: Document, previous: Model | None = None) -> Model:
+    """The model of the file. Raises FileError with every problem of the file."""
+    draft = validated(document, previous)
+    if draft is None:
+        raise AssertionError("pydantic refuses what it has accepted")
+    found = _model(draft)
+    draft.problems.raise_if_any()
+    return found
+
+
+def _model(draft: Draft) -> Model:
+    checks.unrealised(draft)
+    physnets = hosts.physnets(draft)
+    chassis = _chassis(draft, physnets)
+    found = networks.networks(draft, physnets)
+    attached = ports.attach(draft, found, chassis)
+    macs, port_map = ports.numbered(draft, attached, list(chassis))
+    return Model(
+        lab=draft.topology.name,
+        underlay=model.Underlay(draft.topology.underlay.subnet, draft.topology.underlay.mtu),
+        physnets=physnets,
+        chassis=_with_macs(chassis, macs),
+        networks=_with_ids(draft, found),
+        nodes=ports.node_ids(draft, attached),
+        ports=port_map,
+        tests=checks.tests(draft, attached.nodes),
+    )
+
+
+def _chassis(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Chassis]:
+    members = hosts.chassis(draft)
+    vteps = hosts.vteps(draft, members)
+    previous = {name: c.id for name, c in draft.previous.chassis.items()} if draft.previous else {}
+    ids = allot(Slots("chassis", FIRST_ID, LAST_ID), members, previous=previous)
+    prefix = draft.topology.underlay.subnet.prefixlen
+    nowhere = draft.topology.underlay.subnet.network_address
+    return {
+        name: Chassis(
+            id=ids[name],
+            name=name,
+            vtep=IPv4Interface((int(vteps.get(name, nowhere)), prefix)),
+            mac=Mac(0),
+            datapath=member.spec.datapath if member.spec else "ovs",
+            physnets=hosts.uplinks(draft, member, physnets),
+            source=member.source,
+        )
+        for name, member in members.items()
+    }
+
+
+def _with_macs(chassis: dict[str, Chassis], macs: dict[str, Mac]) -> dict[str, Chassis]:
+    return {name: replace(c, mac=macs[name]) for name, c in chassis.items()}
+
+
+def _with_ids(draft: Draft, found: dict[str, Network]) -> dict[str, Network]:
+    previous = {name: n.id for name, n in draft.previous.networks.items()} if draft.previous else {}
+    ids = allot(Slots("network", FIRST_ID, LAST_ID), found, previous=previous)
+    return {name: replace(network, id=ids[name]) for name, network in found.items()}

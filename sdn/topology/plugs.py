@@ -1,0 +1,175 @@
+"""What the nodes of one entry are plugged into: references resolved and fixed addresses checked once per entry.
+
+Enters: a Draft, networks. Leaves: for each entry of `nodes` its `Plug`s (interfaces) with their `Link`s (networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from datapath.addr import IPAddress, IPNetwork, Mac
+from sdn.model import AllowedAddress, Network, Source
+from sdn.topology import ranges, schema
+from sdn.topology.draft import Draft
+from sdn.topology.nodes import Path
+from sdn.topology.values import tags
+
+
+class Link(NamedTuple):
+    """One network on an interface. `fixed` are addresses by subnet, those of the first node of the range."""
+
+    network: Network
+    tag: int | None
+    fixed: Mapping[IPNetwork, int]
+    allowed: tuple[AllowedAddress, ...]
+    source: Source
+    path: Path
+
+
+class Plug(NamedTuple):
+    """One interface. `mac` is that of the first node of the range."""
+
+    interface: str
+    links: tuple[Link, ...]
+    mac: Mac | None
+    spoof_guard: bool
+    path: Path
+
+
+class _Entry(NamedTuple):
+    """What all helpers below need: the entry's key and how many nodes it makes (`size`)."""
+
+    draft: Draft
+    networks: dict[str, Network]
+    key: str
+    size: int
+
+    def network(self, path: Path, name: str) -> Network | None:
+        if name in self.networks:
+            return self.networks[name]
+        if not self.draft.broken.hides("networks", name):
+            self.draft.problems.unknown(path, "network", name, self.networks)
+        return None
+
+
+def plugs(draft: Draft, networks: dict[str, Network], key: str, node: schema.Node, count: int) -> list[Plug]:
+    """The interfaces of the `count` nodes that the entry `key` makes; what cannot be resolved is left out."""
+    entry = _Entry(draft, networks, key, count)
+    found: list[Plug] = []
+    names: set[str] = set()
+    for index, port in enumerate(node.interfaces()):
+        path: Path = ("nodes", key) if node.ports is None else ("nodes", key, "ports", index)
+        plug = _plug(entry, port, f"eth{index}", path)
+        if plug.interface in names:
+            draft.problems.add((*path, "name"), f"interface '{plug.interface}' is there twice; expected another name")
+            continue
+        names.add(plug.interface)
+        found.append(plug)
+    return found
+
+
+def _plug(entry: _Entry, port: schema.Port, default_name: str, path: Path) -> Plug:
+    if port.groups:
+        message = "security groups are not realised by this version of sdn yet; expected no 'groups'"
+        entry.draft.problems.add((*path, "groups"), message, key=True)
+    links = _trunk(entry, port, path) if port.trunk is not None else _access(entry, port, path)
+    return Plug(port.name or default_name, tuple(links), _mac(entry, port.mac, path), port.spoof_guard, path)
+
+
+def _mac(entry: _Entry, first: Mac | None, path: Path) -> Mac | None:
+    """The MAC of the first node, if those counted up from it are unicast too."""
+    if first is None:
+        return None
+    last = Mac(first + entry.size - 1)
+    if last >> 48 or last.is_group:
+        entry.draft.problems.add((*path, "mac"), f"the range counts beyond unicast from {first}; expected a lower one")
+        return None
+    return first
+
+
+def _access(entry: _Entry, port: schema.Port, path: Path) -> list[Link]:
+    network = entry.network((*path, "network"), port.network or "")
+    if network is None:
+        return []
+    allowed = _allowed(port.allowed_addresses)
+    source = entry.draft.problems.document.source(path)
+    return [Link(network, None, _fixed(entry, network, port.ip, path), allowed, source, path)]
+
+
+def _trunk(entry: _Entry, port: schema.Port, path: Path) -> list[Link]:
+    found: list[Link] = []
+    for key, tagged in (port.trunk or {}).items():
+        where = (*path, "trunk", key)
+        for tag, network in _carried(entry, key, tagged, where):
+            twin = next((link for link in found if link.tag == tag or link.network is network), None)
+            if twin is not None:
+                what = f"network '{network.name}'" if twin.network is network else f"VLAN id {tag}"
+                entry.draft.problems.add_once(where, f"this trunk carries {what} twice; expected once")
+                continue
+            allowed = _allowed([*tagged.allowed_addresses, *port.allowed_addresses])
+            source = entry.draft.problems.document.source(where)
+            found.append(Link(network, tag, _fixed(entry, network, tagged.ip, where), allowed, source, where))
+    return found
+
+
+def _carried(entry: _Entry, key: str, tagged: schema.Tagged, path: Path) -> list[tuple[int | None, Network]]:
+    """Tags and networks in step."""
+    ids: list[int] | list[None] = [None] if key == "native" else tags(key)
+    names = ranges.expand(tagged.network)
+    if len(ids) != len(names):
+        message = f"'{key}' are {len(ids)} and '{tagged.network}' are {len(names)}; expected as many tags as networks"
+        entry.draft.problems.add(path, message)
+        return []
+    if len(ids) > 1 and tagged.ip:
+        entry.draft.problems.add((*path, "ip"), "'ip' is for one network; expected a tag of its own for it")
+        return []
+    place = path if entry.draft.problems.document.is_scalar(path) else (*path, "network")
+    found = [(tag, entry.network(place, name)) for tag, name in zip(ids, names, strict=True)]
+    return [(tag, network) for tag, network in found if network is not None]
+
+
+def _fixed(entry: _Entry, network: Network, ips: list[IPAddress] | None, path: Path) -> dict[IPNetwork, int]:
+    found: dict[IPNetwork, int] = {}
+    for index, ip in enumerate(ips or ()):
+        where = (*path, "ip", index)
+        subnet = next((subnet for subnet in network.subnets if ip in subnet), None)
+        if subnet is None:
+            entry.draft.problems.add(where, f"{ip} is not in network '{network.name}'; expected {_subnets(network)}")
+        elif subnet in found:
+            entry.draft.problems.add(where, f"{ip} is a second address in {subnet}; expected one in each subnet")
+        elif _inside(entry, subnet, int(ip), where):
+            found[subnet] = int(ip)
+    return found
+
+
+def _subnets(network: Network) -> str:
+    if not network.subnets:
+        return "no 'ip', or a 'subnet' in the network"
+    return "an address in " + " or ".join(map(str, network.subnets))
+
+
+def _inside(entry: _Entry, subnet: IPNetwork, first: int, path: Path) -> bool:
+    """Whether the addresses counted up for a range all are those of hosts."""
+    base, size, last = int(subnet.network_address), subnet.num_addresses, first + entry.size - 1
+    if last >= base + size:
+        message = f"the range counts beyond {subnet}; expected {entry.size} addresses from here on"
+    elif size >= 4 and first == base:
+        message = f"this is the address of {subnet} itself; expected one of its hosts"
+    elif size >= 4 and subnet.version == 4 and last == base + size - 1:
+        message = f"the broadcast address of {subnet} is no node's; expected one of its hosts"
+    else:
+        return True
+    entry.draft.problems.add(path, message)
+    return False
+
+
+def _allowed(written: list[schema.AllowedAddress]) -> tuple[AllowedAddress, ...]:
+    """Canonical: each once, IPv4 first, by number."""
+    found = {AllowedAddress(allowed.ip, allowed.mac) for allowed in written}
+    return tuple(sorted(found, key=_by_number))
+
+
+def _by_number(allowed: AllowedAddress) -> tuple[int, int, int, int]:
+    subnet = allowed.subnet
+    return subnet.version, int(subnet.network_address), subnet.prefixlen, -1 if allowed.mac is None else allowed.mac

@@ -1,0 +1,274 @@
+"""Nodes of the file: where they run, and their ports with every number allotted.
+
+Enters: a Draft, networks, chassis. Leaves: nodes and ports of the model.
+Never: work per port that could be done per entry of the file; a lab has thousands of ports.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import NamedTuple
+
+from datapath.addr import IPInterface, IPNetwork, Mac
+from datapath.spec import FIRST_PORT_OFPORT, LAST_OFPORT
+from sdn.model import Chassis, Model, Network, Node, Port, Source
+from sdn.pipeline.fields import FIRST_ID, LAST_ID
+from sdn.topology import schema
+from sdn.topology.allot import MAC_FIRST, MAC_LAST, ExhaustedError, Slots, allot, host_slots, placed
+from sdn.topology.draft import MAX_OBJECTS, Draft, Member
+from sdn.topology.plugs import Link, Plug, plugs
+
+Placement = tuple[str, ...] | str
+
+
+class Row(NamedTuple):
+    """A port before its numbers. `offset` counts within the range of nodes; `nth` the node's ports on this network."""
+
+    name: str
+    node: str
+    chassis: str
+    offset: int
+    nth: int
+    plug: Plug
+    link: Link
+
+
+class Attached(NamedTuple):
+    """Nodes by name with their chassis, and their ports to be."""
+
+    nodes: dict[str, tuple[str, Source]]
+    rows: list[Row]
+
+
+def attach(draft: Draft, networks: dict[str, Network], chassis: dict[str, Chassis]) -> Attached:
+    """Place every node and list its ports."""
+    members = draft.members("nodes", draft.topology.nodes)
+    _check_distinct(draft, members, chassis)
+    known: dict[str, tuple[list[Plug], Placement | None]] = {}
+    counts: dict[str, int] = defaultdict(int)
+    for member in members.values():
+        counts[member.key] = member.offset + 1
+    nodes: dict[str, tuple[str, Source]] = {}
+    rows: list[Row] = []
+    for name, member in members.items():
+        if member.key not in known:
+            found = plugs(draft, networks, member.key, member.spec, counts[member.key])
+            known[member.key] = found, _choices(draft, member, found, chassis)
+        found, choices = known[member.key]
+        where = _choose(draft, name, choices)
+        nodes[name] = where, member.source
+        rows += _rows(member, where, found)
+        if len(rows) > MAX_OBJECTS:
+            draft.problems.at(member.source, f"there are too many ports; expected {MAX_OBJECTS} at most")
+            break
+    return Attached(nodes, rows)
+
+
+def _rows(member: Member[schema.Node], where: str, found: list[Plug]) -> list[Row]:
+    rows, seen = [], defaultdict[str, int](int)
+    for plug in found:
+        for link in plug.links:
+            tag = "" if link.tag is None else f".{link.tag}"
+            nth = seen[link.network.name]
+            seen[link.network.name] += 1
+            rows.append(Row(f"{member.name}:{plug.interface}{tag}", member.name, where, member.offset, nth, plug, link))
+    return rows
+
+
+def _check_distinct(draft: Draft, members: dict[str, Member[schema.Node]], chassis: dict[str, Chassis]) -> None:
+    for name in members.keys() & chassis.keys():
+        line = chassis[name].source.line
+        message = f"'{name}' is the name of a chassis too (line {line}); expected another, both become namespaces"
+        draft.problems.at(members[name].source, message)
+
+
+def _choices(
+    draft: Draft, member: Member[schema.Node], found: list[Plug], chassis: dict[str, Chassis]
+) -> Placement | None:
+    """The chassis that the nodes of an entry may get, or the one they must; None where that is a mistake."""
+    needed = {link.network.segment.physnet: link for plug in found for link in plug.links}
+    needed.pop("", None)
+    written = member.spec.chassis
+    if written is not None:
+        return _given(draft, member, written, needed, chassis)
+    able = tuple(name for name, c in chassis.items() if _able(c, needed))
+    if not able and not draft.broken.sections & {"chassis", "physnets"} and not draft.broken.names.get("chassis"):
+        where = f"with an uplink into {' and '.join(needed)}" if needed else "of ours"
+        draft.problems.at(
+            member.source, f"there is no chassis {where} for '{member.key}'; expected one under 'chassis'"
+        )
+    return (able[0] if member.spec.place == "pack" else able) if able else None
+
+
+def _able(chassis: Chassis, needed: dict[str, Link]) -> bool:
+    """An external chassis is somebody else's: it gets only the nodes that the file puts there."""
+    return chassis.datapath != "external" and needed.keys() <= set(chassis.physnets)
+
+
+def _given(
+    draft: Draft, member: Member[schema.Node], written: str, needed: dict[str, Link], chassis: dict[str, Chassis]
+) -> str | None:
+    path = ("nodes", member.key, "chassis")
+    if written not in chassis:
+        if not draft.broken.hides("chassis", written):
+            draft.problems.unknown(path, "chassis", written, chassis)
+        return None
+    for physnet in needed.keys() - set(chassis[written].physnets):
+        network = needed[physnet].network.name
+        message = f"chassis '{written}' has no uplink into {physnet}, which network '{network}' needs"
+        draft.problems.add(path, f"{message}; expected '{physnet}' among its physnets")
+    return written
+
+
+def _choose(draft: Draft, node: str, choices: Placement | None) -> str:
+    """A node that runs stays where it is, unless the file says where it belongs."""
+    if choices is None or isinstance(choices, str):
+        return choices or ""
+    running = draft.previous.nodes.get(node) if draft.previous else None
+    if running is not None and running.chassis in choices:
+        return running.chassis
+    return choices[placed(node, len(choices))]
+
+
+def numbered(draft: Draft, attached: Attached, chassis_names: list[str]) -> tuple[dict[str, Mac], dict[str, Port]]:
+    """The MACs of chassis, and the ports."""
+    rows = attached.rows
+    macs = _macs(draft, rows, chassis_names)
+    ofports = _ofports(draft, rows)
+    addresses = _addresses(draft, rows)
+    previous = {name: port.id for name, port in draft.previous.ports.items()} if draft.previous else {}
+    ids = allot(Slots("port", FIRST_ID, LAST_ID), [row.name for row in rows], previous=previous)
+    ports = {
+        row.name: Port(
+            id=ids[row.name],
+            name=row.name,
+            node=row.node,
+            interface=row.plug.interface,
+            tag=row.link.tag,
+            network=row.link.network.name,
+            chassis=row.chassis,
+            ofport=ofports.get((row.chassis, row.node, row.plug.interface), FIRST_PORT_OFPORT),
+            mac=Mac(macs[row.node, row.plug.interface]),
+            addresses=tuple(addresses[row.name]),
+            allowed=row.link.allowed,
+            spoof_guard=row.plug.spoof_guard,
+            source=row.link.source,
+        )
+        for row in rows
+    }
+    return {name: Mac(macs[name, ""]) for name in chassis_names}, ports
+
+
+def _macs(draft: Draft, rows: list[Row], chassis_names: list[str]) -> dict[tuple[str, str], int]:
+    """By node and interface; by chassis and ''. Unique in the lab, and the lab's name is part of the hash."""
+    names = {(name, ""): f"{name}/vtep" for name in chassis_names}
+    names |= {(row.node, row.plug.interface): f"{row.node}/{row.plug.interface}" for row in rows}
+    previous: dict[tuple[str, str], int] = {}
+    if draft.previous:
+        previous = {(name, ""): chassis.mac for name, chassis in draft.previous.chassis.items()}
+        previous |= {(port.node, port.interface): port.mac for port in draft.previous.ports.values()}
+    slots = Slots(f"mac/{draft.topology.name}", MAC_FIRST, MAC_LAST)
+    return allot(slots, names, fixed=_fixed_macs(draft, rows), previous=previous)
+
+
+def _fixed_macs(draft: Draft, rows: list[Row]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    owners: dict[int, tuple[str, str]] = {}
+    for row in rows:
+        if row.plug.mac is None:
+            continue
+        key, mac = (row.node, row.plug.interface), Mac(row.plug.mac + row.offset)
+        owner = owners.setdefault(mac, key)
+        if owner == key:
+            found[key] = mac
+        else:
+            message = f"{mac} is the MAC of '{owner[0]}' too; expected every interface to have its own"
+            draft.problems.add_once((*row.plug.path, "mac"), message)
+    return found
+
+
+def _ofports(draft: Draft, rows: list[Row]) -> dict[tuple[str, str, str], int]:
+    """By chassis, node and interface: numbers of different chassis have nothing to do with each other."""
+    previous: dict[tuple[str, str, str], int] = {}
+    if draft.previous:
+        previous = {(p.chassis, p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
+    wanted: dict[str, dict[tuple[str, str, str], str]] = defaultdict(dict)
+    for row in rows:
+        wanted[row.chassis][row.chassis, row.node, row.plug.interface] = f"{row.node}/{row.plug.interface}"
+    found: dict[tuple[str, str, str], int] = {}
+    for chassis, names in wanted.items():
+        try:
+            found |= allot(Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT), names, previous=previous)
+        except ExhaustedError as error:
+            message = f"chassis '{chassis}' has {error.needed} interfaces; expected {error.room} at most"
+            draft.problems.add(("nodes",), message, key=True)
+    return found
+
+
+def _addresses(draft: Draft, rows: list[Row]) -> dict[str, list[IPInterface]]:
+    """By port, in the order of the network's subnets: IPv4 first."""
+    by_network: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_network[row.link.network.name].append(row)
+    found: dict[str, list[IPInterface]] = {row.name: [] for row in rows}
+    for group in by_network.values():
+        for subnet in group[0].link.network.subnets:
+            make = IPv4Interface if subnet.version == 4 else IPv6Interface
+            for name, number in _in_subnet(draft, group, subnet).items():
+                found[name].append(make((number, subnet.prefixlen)))
+    return found
+
+
+def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
+    network = rows[0].link.network
+    slots = host_slots(f"ip/{network.name}/{subnet.version}", subnet)
+    names = {row.name: f"{row.node}/{row.nth}" for row in rows}
+    reserved = {
+        int(allowed.subnet.network_address)
+        for row in rows
+        for allowed in row.link.allowed
+        if allowed.subnet.num_addresses == 1 and allowed.subnet.version == subnet.version
+    }
+    previous = _previous_ips(draft.previous, rows, subnet)
+    try:
+        return allot(slots, names, fixed=_fixed_ips(draft, rows, subnet), previous=previous, reserved=reserved)
+    except ExhaustedError as error:
+        message = (
+            f"{subnet} of network '{network.name}' is exhausted: {error.needed} ports need an address and "
+            f"{error.room} are free; expected a larger subnet"
+        )
+        draft.problems.at(network.source, message)
+        return {}
+
+
+def _previous_ips(previous: Model | None, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        port = previous.ports.get(row.name) if previous else None
+        if port is not None and port.network == row.link.network.name:
+            found.update((row.name, int(ip)) for ip in port.ips if ip in subnet)
+    return found
+
+
+def _fixed_ips(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
+    found: dict[str, int] = {}
+    owners: dict[int, str] = {}
+    for row in rows:
+        first = row.link.fixed.get(subnet)
+        if first is None:
+            continue
+        owner = owners.setdefault(first + row.offset, row.name)
+        if owner == row.name:
+            found[row.name] = first + row.offset
+        else:
+            ip = subnet[first + row.offset - int(subnet.network_address)]
+            message = f"{ip} is the address of '{owner}' too; expected every port to have its own"
+            draft.problems.add_once((*row.link.path, "ip"), message)
+    return found
+
+
+def node_ids(draft: Draft, attached: Attached) -> dict[str, Node]:
+    previous = {name: node.id for name, node in draft.previous.nodes.items()} if draft.previous else {}
+    ids = allot(Slots("node", FIRST_ID, LAST_ID), attached.nodes, previous=previous)
+    return {name: Node(ids[name], name, where, source) for name, (where, source) in attached.nodes.items()}

@@ -1,0 +1,162 @@
+"""Collects every mistake of a file, in the words of its author.
+
+Enters: paths into a Document, pydantic's errors. Leaves: Problems in the order of the file. Never: pydantic's wording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from datapath.errors import FileError, Problem
+from sdn.model import Source
+from sdn.topology import schema
+from sdn.topology.nodes import Document, Path
+from sdn.topology.values import shown
+
+MAX_SHOWN: Final = 12
+"""Names that a message lists."""
+
+SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "chassis": schema.Chassis,
+    "physnets": schema.Physnet,
+    "networks": schema.Network,
+    "routers": schema.Router,
+    "security_groups": schema.Rule,
+    "nodes": schema.Node,
+    "guests": schema.Guest,
+    "tests": schema.Test,
+}
+"""Sections that are mappings of names, and what a name stands for."""
+
+_PARTS: Final[dict[str, type[BaseModel]]] = {
+    "segment": schema.Segment,
+    "ports": schema.Port,
+    "nics": schema.Port,
+    "trunk": schema.Tagged,
+    "allowed_addresses": schema.AllowedAddress,
+    "gateway": schema.Gateway,
+}
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'web'?` or nothing; the known words where there are few and none is close."""
+    words = list(known)
+    close = get_close_matches(word, words[:2000], n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if not words:
+        return "; expected one that the file defines, and it defines none"
+    more = ", …" if len(words) > MAX_SHOWN else ""
+    return f"; expected one of {', '.join(words[:MAX_SHOWN])}{more}"
+
+
+class Problems:
+    """The mistakes of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.found = document.problems
+        self._spoken: set[tuple[int, int]] = set()
+
+    def add(self, path: Path, message: str, *, key: bool = False) -> None:
+        self.document.problem(self.document.mark(path, key=key), message)
+
+    def add_once(self, path: Path, message: str) -> None:
+        """For the members of a range, which share a place: the first one speaks for all."""
+        mark = self.document.mark(path)
+        if (mark.line, mark.column) not in self._spoken:
+            self._spoken.add((mark.line, mark.column))
+            self.document.problem(mark, message)
+
+    def at(self, source: Source, message: str) -> None:
+        self.found.append(Problem(source.file, source.line, source.column, message))
+
+    def unknown(self, path: Path, what: str, word: str, known: Iterable[str]) -> None:
+        self.add_once(path, f"unknown {what} '{word}'{suggestion(word, known)}")
+
+    def add_invalid(self, error: ValidationError) -> None:
+        """Everything that the schema does not allow."""
+        for detail in error.errors(include_url=False):
+            loc, kind = detail["loc"], detail["type"]
+            key = kind in ("extra_forbidden", "missing") or loc[-1:] == ("[key]",)
+            self.add(loc, _worded(kind, loc, detail.get("input"), detail.get("ctx", {}), detail["msg"]), key=key)
+
+    def raise_if_any(self) -> None:
+        """Raises FileError with every problem, in the order of the file."""
+        if self.found:
+            ordered = sorted(dict.fromkeys(self.found), key=lambda problem: (problem.line, problem.column))
+            count = "a mistake" if len(ordered) == 1 else f"{len(ordered)} mistakes"
+            raise FileError(f"{self.document.file} has {count}", ordered)
+
+
+def _worded(kind: str, loc: tuple[str | int, ...], value: Any, context: Mapping[str, Any], message: str) -> str:
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _EXPECTED:
+        return f"{shown(value)} is not understood here; expected {_EXPECTED[kind]}"
+    wording = _WORDINGS.get(kind)
+    return wording(loc, value, context) if wording else f"{shown(value)} is not understood here: {message}"
+
+
+def _unknown_key(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
+    return f"unknown key '{loc[-1]}'{suggestion(str(loc[-1]), _keys(_part(loc[:-1])))}"
+
+
+def _missing(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
+    part = _part(loc[:-1])
+    field = next(field for name, field in part.model_fields.items() if (field.alias or name) == loc[-1])
+    return f"'{loc[-1]}' is missing; expected {_lowered(field.description or 'it')}"
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:].removesuffix(".")
+
+
+def _literal(_loc: tuple[str | int, ...], value: Any, context: Mapping[str, Any]) -> str:
+    words = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+    close = get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{shown(value)} is not understood here; expected {' or '.join(words)}{hint}"
+
+
+def _too_short(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
+    return f"'{loc[-1]}' is empty; expected one entry at least"
+
+
+def _too_long(loc: tuple[str | int, ...], _value: Any, context: Mapping[str, Any]) -> str:
+    return f"'{loc[-1]}' has {context['actual_length']} entries; expected {context['max_length']} at most"
+
+
+_WORDINGS: Final[dict[str, Callable[[tuple[str | int, ...], Any, Mapping[str, Any]], str]]] = {
+    "extra_forbidden": _unknown_key,
+    "missing": _missing,
+    "literal_error": _literal,
+    "too_short": _too_short,
+    "too_long": _too_long,
+}
+_EXPECTED: Final = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping (key: value)",
+    "model_type": "a mapping (key: value)",
+    "model_attributes_type": "a mapping (key: value)",
+}
+
+
+def _part(loc: tuple[str | int, ...]) -> type[BaseModel]:
+    """The model of the mapping at `loc`. Names that authors chose (`nodes: {trunk: …}`) are no keys."""
+    if not loc:
+        return schema.Topology
+    section = SECTIONS.get(str(loc[0]), schema.Underlay)
+    keys = [word for word in loc[2:] if isinstance(word, str) and word in _PARTS]
+    return _PARTS[keys[-1]] if keys else section
+
+
+def _keys(part: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in part.model_fields.items()]
