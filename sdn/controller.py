@@ -1,7 +1,7 @@
 """The controller: the store's model and facts in, flows of every switch out, confirmed by barriers.
 
-Enters: updates of the store. Leaves: flow changes to switches, and FlowFacts back to the store. It keeps no state of its own:
-killed and started again it reads the store and the switches, and changes only what differs.
+Enters: updates of the store. Leaves: flow changes to switches, and FlowFacts back to the store. It keeps no state of
+its own: killed and started again it reads the store and the switches, and changes only what differs.
 
 One task per chassis programs its switch; while it waits for a barrier, further changes gather and go out as one.
 Nothing is sent to any switch before the desired state has been read completely once.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,6 +22,8 @@ from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
 from sdn.pipeline.program import FlowChange, Program
+from sdn.southbound.changes import Changes
+from sdn.store import Update
 
 LOG = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
@@ -30,11 +32,13 @@ FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch t
 class Switch(Protocol):
     """What the controller needs of a session."""
 
-    dpid: int
+    dpid: int | None
 
-    async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> object: ...
+    async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes: ...
 
-    async def change(self, change: FlowChange) -> None: ...
+    async def program(
+        self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()
+    ) -> int: ...
 
 
 Report = Callable[[Mapping[str, FlowFacts]], None]
@@ -64,24 +68,35 @@ class Controller:
         self._report = report
         self._program: Program | None = None
         self._targets: dict[str, Target] = {}
-        self._switches: dict[int, Switch] = {}
+        self._switches: dict[int | None, Switch] = {}
         self._to_report: set[str] = set()
         self._something_to_report = asyncio.Event()
         self._writer = ThreadPoolExecutor(1, "report")
 
-    async def run(self, updates: asyncio.Queue[tuple[Model, Facts, bool]]) -> None:
-        """Follow the store until cancelled. An update is (model, facts, whether anything but our own facts changed)."""
+    async def run(self, updates: asyncio.Queue[Update]) -> None:
+        """Follow the store until cancelled."""
         reporter = asyncio.create_task(self._keep_reporting())
         try:
             while True:
-                model, facts, matters = await updates.get()
-                if matters or self._program is None:
-                    self._take_over(model, facts)
+                update = await updates.get()
+                if self._matters(update):
+                    self._take_over(update.model, update.facts)
         finally:
             reporter.cancel()
             for target in self._targets.values():
                 self._stop(target)
             self._writer.shutdown(cancel_futures=True)
+
+    def _matters(self, update: Update) -> bool:
+        """Most updates only tell of facts that we wrote ourselves."""
+        if self._program is None or update.changed is None:
+            return True
+        return bool(update.changed.port_facts) or update.model.revision != self._program.model.revision
+
+    def name_of(self, dpid: int) -> str:
+        """What a switch is called in logs and errors."""
+        target = self._target_of(dpid)
+        return target.chassis if target else f"{dpid:016x}"
 
     def switch_up(self, switch: Switch) -> None:
         """A session is ready: its switch's flows are compared with what it should have before anything is sent."""
@@ -89,7 +104,7 @@ class Controller:
         if target := self._target_of(switch.dpid):
             self._attach(target, switch)
         else:
-            LOG.info("switch %016x is no chassis of this lab yet; it is left alone", switch.dpid)
+            LOG.info("%s is no chassis of this lab yet; it is left alone", self.name_of(switch.dpid or 0))
 
     def switch_down(self, switch: Switch) -> None:
         """The session ended; the switch keeps its flows."""
@@ -101,7 +116,7 @@ class Controller:
             target.owed = None
             self._tell(target)
 
-    def _target_of(self, dpid: int) -> Target | None:
+    def _target_of(self, dpid: int | None) -> Target | None:
         if self._program is None:
             return None
         names = (chassis.name for chassis in self._program.model.chassis.values() if chassis.id == dpid)
@@ -171,11 +186,14 @@ class Controller:
         revision, owed = target.revision, target.owed
         target.owed = []
         if owed is None:
-            await switch.reconcile(self._program.flows(target.chassis))
+            changes = await switch.reconcile(self._program.flows(target.chassis))
+            target.error = "; ".join(map(str, changes.conflicts))
+            LOG.info("%s: %d flow changes on connecting", target.chassis, changes.count)
         else:
             for change in owed:
-                await switch.change(change)
-        target.confirmed, target.error = revision, ""
+                await switch.program(change.add, change.change, change.remove)
+            target.error = ""
+        target.confirmed = revision
 
     # From the switches to the store
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from datapath.spec import (
+    TUNNEL_OFPORT,
     HostSpec,
     Interface,
     Node,
@@ -17,7 +18,6 @@ from datapath.spec import (
     Vlan,
     device_name,
     namespace,
-    TUNNEL_OFPORT,
 )
 from sdn.model import Chassis, Model, Port
 from sdn.model.facts import Facts, FlowFacts, PortFacts
@@ -90,7 +90,7 @@ def _interface(model: Model, facts: Facts, ports: Sequence[Port]) -> Interface:
 
 
 def _mtu(model: Model, ports: Sequence[Port]) -> int:
-    """The untagged network's MTU; a trunk without one takes the largest of its tagged ones (a tag is not in the MTU)."""
+    """The untagged network's MTU; a trunk without one takes the largest of its tagged ones (a tag is not in it)."""
     if ports[0].tag is None:
         return model.networks[ports[0].network].mtu
     return max(model.networks[port.network].mtu for port in ports)
@@ -110,7 +110,9 @@ def _tunnels(model: Model) -> tuple[Tunnel, ...]:
 
 def _uplinks(model: Model, chassis: Chassis) -> tuple[Uplink, ...]:
     return tuple(
-        Uplink(physnet.name, device_name("up-", physnet.name), physnet.ofport, physnet.mtu, physnet_bridge(physnet.name))
+        Uplink(
+            physnet.name, device_name("up-", physnet.name), physnet.ofport, physnet.mtu, physnet_bridge(physnet.name)
+        )
         for physnet in model.physnets.values()
         if physnet.name in chassis.physnets
     )

@@ -1,7 +1,7 @@
 """Labs on this machine: bring up, change, take down, look at. What the command line and the API call.
 
-Enters: a Model. Leaves: a running lab whose switches and hosts have confirmed it. Heavy imports wait until they are needed:
-`sdn --help` and `sdn status` start in the time that Python takes.
+Enters: a Model. Leaves: a running lab whose switches and hosts have confirmed it. Heavy imports wait until they are
+needed: `sdn --help` starts in the time that Python takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,20 @@ from sdn.model.facts import Facts, FlowFacts, HostFacts
 if TYPE_CHECKING:
     from sdn.store import Store
 
-__all__ = ["Process", "Progress", "Result", "Status", "apply", "down", "is_running", "labs", "run_dir", "snapshot", "status", "up"]
+__all__ = [
+    "Process",
+    "Progress",
+    "Result",
+    "Status",
+    "apply",
+    "down",
+    "is_running",
+    "labs",
+    "run_dir",
+    "snapshot",
+    "status",
+    "up",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total) as the work goes on."""
@@ -220,9 +233,10 @@ def _stop_supervisor(run: RunDir) -> bool:
         finally:
             os.close(descriptor)
     if run.path.exists():
-        from sdn.store.serve import stop_server
+        from sdn.store.serve import running_server
 
-        stop_server(run.path)
+        if server := running_server(run.path):
+            server.stop(GRACE)
     return pid is not None
 
 
@@ -242,4 +256,3 @@ def one(name: str | None) -> str:
     if not running:
         raise FileError("no lab is running", remedy="bring one up with: sdn up FILE")
     raise FileError(f"several labs are running: {', '.join(running)}", remedy="say which one: --lab NAME")
-

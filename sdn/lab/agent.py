@@ -9,10 +9,11 @@ import asyncio
 import gc
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from datapath.agent import Agent, ChassisState, Event, PortState
-from datapath.spec import HostSpec
+
 from sdn.compile import host_specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
@@ -78,9 +79,9 @@ class LabAgent:
         await self._agent.apply(specs)
         for name, spec in specs.items():
             if all(interface.ready for interface in spec.interfaces):
-                self._dealt_with(name, spec, model.revision)
+                self._dealt_with(name, model.revision)
 
-    def _dealt_with(self, chassis: str, spec: HostSpec, revision: int) -> None:
+    def _dealt_with(self, chassis: str, revision: int) -> None:
         seen = self._hosts.get(chassis, HostFacts())
         self._tell_host(chassis, HostFacts(revision, seen.datapath_type, seen.errors))
 
@@ -107,12 +108,16 @@ class LabAgent:
         while True:
             await self._to_report.wait()
             self._to_report.clear()
-            ports, self._fresh_ports = self._fresh_ports, {}
-            hosts, self._fresh_hosts = self._fresh_hosts, {}
-            await self._loop.run_in_executor(None, lambda: self._store.report(hosts=hosts, ports=ports))
+            await self._loop.run_in_executor(None, partial(self._store.report, **self._fresh()))
+
+    def _fresh(self) -> dict[str, Any]:
+        """What has to be reported; after this it is not any more."""
+        fresh = {"hosts": self._fresh_hosts, "ports": self._fresh_ports}
+        self._fresh_hosts, self._fresh_ports = {}, {}
+        return fresh
 
 
-def _ports_by_interface(model: Model) -> Mapping[tuple[str, str], list[str]]:
+def _ports_by_interface(model: Model) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for port in model.ports.values():
         found[port.node, port.interface].append(port.name)

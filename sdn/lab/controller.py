@@ -19,7 +19,12 @@ def main(run: RunDir) -> None:
 async def _run(run: RunDir) -> None:
     store = Store.open(run.store_socket)
     controller = Controller(lambda facts: store.report(flows=facts))
-    server = Server(run.openflow_socket, controller.switch_up, controller.switch_down)
+    server = Server(
+        run.openflow_socket,
+        on_switch=controller.switch_up,
+        on_gone=controller.switch_down,
+        name_of=controller.name_of,
+    )
     await server.start()
     gc.freeze()  # what is imported stays; the collector need not look at it again
     try:

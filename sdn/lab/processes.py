@@ -1,12 +1,10 @@
-"""What the supervisor tells others about the processes it looks after, and how it waits for one to end. No I/O but that file.
-
-A process is known by pid *and* start time, so that a number that the kernel gave to somebody else is not mistaken for it.
-"""
+"""What the supervisor tells others about the processes it looks after: a file that it replaces and they read."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,7 +47,5 @@ def exists(pid: int) -> bool:
 
 def end(pid: int, signal_number: int) -> None:
     """Send a signal; that the process has just ended by itself is what was wanted."""
-    from contextlib import suppress
-
     with suppress(ProcessLookupError):
         os.kill(pid, signal_number)

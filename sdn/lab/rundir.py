@@ -1,7 +1,7 @@
 """Where a lab keeps its state: /run/sdn/<lab>/. The one home of these paths.
 
-The supervisor holds a POSIX lock on `supervisor.lock` as long as it lives (children do not inherit it), so that a lab runs
-exactly if the lock is taken, and the kernel says by whom: no stale pid file can lie about it, not after kill -9.
+The supervisor holds a POSIX lock on `supervisor.lock` as long as it lives (children do not inherit it), so that a lab
+runs exactly if the lock is taken, and the kernel says by whom: no stale pid file can lie about it, not after kill -9.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from struct import Struct
 
 from datapath.errors import TransientError
-
 
 _WHOLE_FILE = Struct("hhqqi")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 

@@ -2,8 +2,9 @@
 
 Enters: a lab's run directory. Leaves: running processes. Never: a model, a flow, a device.
 
-It is a fork of the command that brought the lab up, without threads of its own. Controller and agent are its children and
-end with it; the store's ovsdb-server and the switches outlive it, are found again by the next one, and keep the traffic.
+It is a fork of the command that brought the lab up, without threads of its own. Controller and agent are its children
+and end with it; the store's ovsdb-server and the switches outlive it, are found again by the next one, and keep the
+traffic.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Main = Callable[[RunDir], None]
 
 
 def start(run: RunDir) -> None:
-    """Fork a supervisor for the lab and return once its store answers. Raises ChildProcessError with its last words."""
+    """Fork a supervisor and return once the lab's store answers. Raises ChildProcessError with its last words."""
     run.create()
     ready, tell = os.pipe()
     if os.fork() == 0:
@@ -47,7 +48,7 @@ def start(run: RunDir) -> None:
 
 
 def _become_daemon(run: RunDir, keep: int) -> None:
-    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays open."""
+    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays."""
     os.setsid()
     if os.fork():
         os._exit(0)
@@ -150,7 +151,9 @@ class Supervisor:
             lived = time.time() - child.started
             child.backoff = FIRST_BACKOFF if lived > STEADY else min(child.backoff * 2, LONGEST_BACKOFF)
             wait = 0.0 if lived > STEADY or child.restarts == 0 else child.backoff
-            LOG.warning("%s (pid %d) ended after %.1f s; starting it again in %.1f s", child.name, child.pid, lived, wait)
+            LOG.warning(
+                "%s (pid %d) ended after %.1f s; starting it again in %.1f s", child.name, child.pid, lived, wait
+            )
             self._tell()
             await asyncio.sleep(wait)
             self._spawn(child)
@@ -175,7 +178,9 @@ class Supervisor:
     def _start_store(self) -> int:
         from sdn.store.serve import start_server
 
-        return start_server(self._run.path)
+        server = start_server(self._run.path)
+        server.close()  # we watch it as we watch the others
+        return server.pid
 
     def _fork(self, name: str) -> int:
         """A child that has the code already loaded, and that ends with the supervisor."""
@@ -216,13 +221,18 @@ async def ended(pid: int) -> None:
     except ProcessLookupError:
         return
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.add_reader(descriptor, lambda: done.done() or done.set_result(None))
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _finish, done)
     try:
         await done
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def reap(pid: int) -> None:

@@ -17,7 +17,7 @@ SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat"]
 TUNNELLED: Final[frozenset[SegmentKind]] = frozenset({"vxlan", "nvgre", "geneve"})
 
 DatapathKind = Literal["ovs", "linux", "vswitch", "external"]
-"""`external`: a vtep that somebody else runs; its ports are forwarded to, but nothing of it is made or programmed by us."""
+"""`external`: a vtep that somebody else runs; its ports are forwarded to, nothing of it is made or programmed by us."""
 
 ENCAPSULATION_OVERHEAD: Final[dict[SegmentKind, int]] = {
     "vxlan": 20 + 8 + 8 + 14,  # outer IPv4, UDP, VXLAN, inner Ethernet (RFC 7348 section 5)
@@ -126,9 +126,9 @@ class AllowedAddress:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The attachment of a node's interface to a network. A trunk is several ports on one interface, told apart by `tag`.
+    """The attachment of a node's interface to a network. A trunk is several ports on one interface, told apart by tag.
 
-    `tag` is None for access ports and for the native network of a trunk. Ports of one interface share `ofport` and `mac`.
+    `tag` is None for access ports and for a trunk's native network. Ports of one interface share `ofport` and `mac`.
     """
 
     id: int

@@ -86,9 +86,7 @@ def _nd_answer(port: Port, network: Network, ip: IPv6Address) -> Flow:
     return Flow(
         Table.ANSWER,
         50,
-        match(
-            reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_SOLICITATION, nd_target=int(ip)
-        ),
+        match(reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_SOLICITATION, nd_target=int(ip)),
         (
             Move("eth_src", "eth_dst", 48),
             SetField("eth_src", port.mac),

@@ -34,7 +34,9 @@ def network_flows(view: View, network: Network) -> Iterator[Flow]:
         unknown = (SetField(OUTPORT, FLOOD), Resubmit(Table.LEARNED))
         yield Flow(Table.FORWARD, 10, match(reg0=network.id), unknown, Table.INGRESS_RULES)
     for mac, ports in view.virtual_macs(network).items():
-        yield Flow(Table.FORWARD, 30, match(reg0=network.id, eth_dst=mac), _to_any(view, network, ports), Table.INGRESS_RULES)
+        yield Flow(
+            Table.FORWARD, 30, match(reg0=network.id, eth_dst=mac), _to_any(view, network, ports), Table.INGRESS_RULES
+        )
 
 
 def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]:

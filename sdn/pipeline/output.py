@@ -1,7 +1,7 @@
 """Table output: the packet leaves, through a port, a tunnel or an uplink, or to everyone in its network.
 
 Example: `outport=vxlan` goes to the VXLAN tunnel port with the tunnel id and vtep that forward has set;
-`outport=flood` goes to every local port and, unless it came from there, once to each other chassis that has the network.
+`outport=flood` goes to every local port and, unless it came from one, once to each other chassis of the network.
 What came from a tunnel never goes back to one: every chassis reaches every other by itself (split horizon).
 """
 
@@ -57,10 +57,10 @@ def _to_local_ports(view: View, network: Network) -> tuple[Action, ...]:
 
 
 def _to_other_chassis(view: View, network: Network) -> tuple[Action, ...]:
-    """Head-end replication to just the chassis that have the network, or the one copy that goes into a physical network."""
+    """Head-end replication to just the chassis that have the network, or one copy into the physical network."""
     segment = network.segment
     if segment.kind in TUNNEL:
-        tunnel = Output(TUNNEL[segment.kind])  # type: ignore[index]
+        tunnel = Output(TUNNEL[segment.kind])
         copies = [(SetField("tun_dst", int(chassis.vtep.ip)), tunnel) for chassis in view.remote_chassis(network)]
         return tuple(tunnel_id(segment)) + tuple(action for copy in copies for action in copy) if copies else ()
     uplink = view.uplink(network)

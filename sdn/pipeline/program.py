@@ -1,4 +1,4 @@
-"""The flows of every chassis, kept current as the model changes: only units that a change touches are compiled again. PURE.
+"""The flows of every chassis as the model changes: only units that a change touches are compiled again. PURE.
 
 Enters: the first Model, then Model + what changed. Leaves: per chassis the flows to add, change and remove.
 A property test holds it equal to `sdn.pipeline.flows`, which is the specification.
@@ -140,7 +140,9 @@ class Program:
         after = set(self._places.chassis_of(network))
         for chassis in (before ^ after) & touched.keys():
             touched[chassis] |= {(Kind.PORT, port.name) for port in self._places.ports_of(network)}
-            touched[chassis] |= {unit for unit in self._units[chassis] if unit[0] is Kind.PORT and self._gone_from(unit, network)}
+            touched[chassis] |= {
+                unit for unit in self._units[chassis] if unit[0] is Kind.PORT and self._gone_from(unit, network)
+            }
             touched[chassis].add((Kind.NETWORK, network))
         if before != after:
             for chassis in (before & after) & touched.keys():
@@ -200,4 +202,6 @@ def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]
     """Names whose value is not the same; identity first, so that unchanged entries cost next to nothing."""
     if old is new:
         return set()
-    return {name for name, value in new.items() if old.get(name) is not value and old.get(name) != value} | (old.keys() - new.keys())
+    return {name for name, value in new.items() if old.get(name) is not value and old.get(name) != value} | (
+        old.keys() - new.keys()
+    )

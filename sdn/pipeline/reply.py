@@ -1,8 +1,8 @@
 """Table reply: sends an answer back to the port that asked.
 
 Example: the ARP reply that `answer` made from web1's request gets `outport=web1:eth0` and goes to output.
-It is a table of its own because Open vSwitch lets an action set `nd_tll` only where the *match* has said that the packet
-is a neighbour advertisement, which it is only after `answer` has changed its type.
+It is a table of its own because Open vSwitch lets an action set `nd_tll` only where the *match* has said that the
+packet is a neighbour advertisement, which it is only after `answer` has changed its type.
 """
 
 from __future__ import annotations

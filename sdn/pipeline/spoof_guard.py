@@ -1,7 +1,7 @@
 """Table spoof_guard: a port sends only from its own MAC and addresses, in IPv4, IPv6, ARP and ND.
 
-Example: web1 owns 10.10.0.11. Its ARP request with sender 10.10.0.11 and its MAC passes; with sender 10.10.0.12 it matches
-nothing and is dropped. `allowed_addresses` add senders; `spoof_guard: false` lets everything pass.
+Example: web1 owns 10.10.0.11. Its ARP request with sender 10.10.0.11 and its MAC passes; with sender 10.10.0.12 it
+matches nothing and is dropped. `allowed_addresses` add senders; `spoof_guard: false` lets everything pass.
 A port speaks the address families that it has addresses of; without any address only its MAC is checked.
 """
 
@@ -32,7 +32,7 @@ class Sender(NamedTuple):
 
 
 def senders(port: Port) -> list[Sender]:
-    """Everything that the port may send from; a port that speaks IPv6 has a link-local address too (RFC 4291 section 2.8)."""
+    """Everything that the port may send from; who speaks IPv6 has a link-local address (RFC 4291 section 2.8)."""
     found = [Sender(port.mac, ip_network(ip)) for ip in port.ips]
     if any(ip.version == 6 for ip in port.ips):
         found.append(Sender(port.mac, ip_network(port.link_local)))
@@ -95,9 +95,7 @@ def _before_an_address(port: Port, allowed: list[Sender]) -> Iterator[Flow]:
     if any(sender.subnet.version == 4 for sender in allowed):
         yield _passes(port, 50, eth_src=port.mac, eth_type=IPV4, ipv4_src=0, ip_proto=UDP, udp_src=68, udp_dst=67)
     if any(sender.subnet.version == 6 for sender in allowed):
-        yield _passes(
-            port, 50, eth_src=port.mac, eth_type=IPV6, ipv6_src=0, ip_proto=ICMPV6, icmpv6_type=MLDV2_REPORT
-        )
+        yield _passes(port, 50, eth_src=port.mac, eth_type=IPV6, ipv6_src=0, ip_proto=ICMPV6, icmpv6_type=MLDV2_REPORT)
 
 
 assert INPORT == "reg1"  # keyword arguments of `match` above spell it out
