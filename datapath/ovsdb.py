@@ -278,14 +278,21 @@ def schema(name: str, socket: Path) -> dict[str, Any]:
 
 
 def connect(
-    socket: Path, name: str, tables: Tables, *, timeout: float = 5.0, idl: type[Any] = Idl, **options: Any
+    socket: Path,
+    name: str,
+    tables: Tables,
+    *,
+    timeout: float = 5.0,
+    idl: type[Any] = Idl,
+    schema_json: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
     """A `Connection` to database `name`, not started: its IDL is `.idl`, of class `idl`, created with `options`.
 
-    Only the given tables and columns are replicated. It reconnects by itself, at least every RECONNECT_MAX_MS.
-    Raises TransientError.
+    Only the given tables and columns are replicated; the schema is the server's unless given. It reconnects by itself,
+    trying at least every RECONNECT_MAX_MS. Raises TransientError.
     """
-    helper = idlutils.create_schema_helper(schema(name, socket))
+    helper = idlutils.create_schema_helper(schema_json or schema(name, socket))
     for table, columns in tables.items():
         if columns:
             helper.register_columns(table, list(columns))

@@ -6,3 +6,8 @@ Enters: a Model to write, facts to report. Leaves: Model and Facts, at once or a
 from __future__ import annotations
 
 import datapath.ovsdb  # noqa: F401  # before `ovs`: keeps eventlet out
+from sdn.store.client import Store
+from sdn.store.serve import Server, running_server, start_server
+from sdn.store.update import Changed, Update
+
+__all__ = ["Changed", "Server", "Store", "Update", "running_server", "start_server"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -68,14 +68,12 @@ def from_rows(rows: Mapping[Key, Row], revision: int = 0) -> Model:
         for (kind, name), row in rows.items():
             if kind == table:
                 found[name] = decode(table, name, row, values["Node"])
-    return build(rows[LAB], values, revision)
-
-
-def build(lab: Row, values: Mapping[str, dict[str, Any]], revision: int) -> Model:
-    """A Model of decoded values by table and name."""
     mappings = {ATTRIBUTE[table]: in_file_order(found) for table, found in values.items()}
-    underlay = Underlay(IPv4Network(_text(lab["underlay_subnet"])), _int(lab["underlay_mtu"]))
-    return Model(_text(lab["name"]), underlay, **mappings, revision=revision)
+    return Model(_text(rows[LAB]["name"]), underlay(rows[LAB]), **mappings, revision=revision)
+
+
+def underlay(lab: Row) -> Underlay:
+    return Underlay(IPv4Network(_text(lab["underlay_subnet"])), _int(lab["underlay_mtu"]))
 
 
 def decode(table: str, name: str, row: Row, nodes: Mapping[str, Node]) -> Any:
@@ -96,7 +94,7 @@ def _place(item: tuple[str, Any]) -> tuple[str, int, int, tuple[str | int, ...]]
     return source.file, source.line, source.column, _natural(item[0])
 
 
-@cache
+@lru_cache(1 << 16)
 def _natural(name: str) -> tuple[str | int, ...]:
     """Text and numbers alternate, so that web2 comes before web10."""
     return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name))
@@ -139,11 +137,11 @@ def _lab_row(model: Model) -> Row:
 
 
 def _physnet_row(physnet: Physnet) -> Row:
-    return {"mtu": physnet.mtu, "source": str(physnet.source)}
+    return {"mtu": physnet.mtu, "ofport": physnet.ofport, "source": str(physnet.source)}
 
 
 def _physnet(name: str, row: Row) -> Physnet:
-    return Physnet(name, _int(row["mtu"]), Source.parse(_text(row["source"])))
+    return Physnet(name, _int(row["mtu"]), _int(row["ofport"]), Source.parse(_text(row["source"])))
 
 
 def _chassis_row(chassis: Chassis) -> Row:

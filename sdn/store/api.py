@@ -1,0 +1,42 @@
+"""The schema API of database SDN, in ovsdbapp's shape.
+
+Enters: desired rows, facts. Leaves: commands, to be executed alone or together in a transaction. Never: a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ovsdbapp import api
+from ovsdbapp.backend.ovs_idl import Backend
+
+from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.store.commands import ApplyRows, Report
+from sdn.store.rows import Rows
+
+
+class StoreApi(Backend, api.API):  # type: ignore[misc]
+    """Of one connection. ovsdbapp's own keeps it in the class, where all instances would share the first one."""
+
+    schema = "SDN"
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        super().__init__(connection, auto_index=False)
+
+    @property
+    def ovsdb_connection(self) -> Any:
+        return self._connection
+
+    @ovsdb_connection.setter
+    def ovsdb_connection(self, connection: Any) -> None:
+        self._connection = connection
+
+    def apply_rows(self, desired: Rows) -> ApplyRows:
+        return ApplyRows(self, desired)
+
+    def report(
+        self, flows: Mapping[str, FlowFacts], hosts: Mapping[str, HostFacts], ports: Mapping[str, PortFacts]
+    ) -> Report:
+        return Report(self, flows, hosts, ports)

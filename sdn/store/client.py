@@ -1,0 +1,136 @@
+"""The store as the rest of `sdn` sees it: read, write, report, watch.
+
+Enters: a Model to write, Facts to report. Leaves: Models, Facts, updates to an asyncio queue. Never: a row or a UUID.
+
+ovsdbapp runs the replica in a thread of its own, which reconnects by itself. Models and Facts are immutable: any
+thread reads the newest one without a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+from ovsdbapp import exceptions
+
+from datapath import ovsdb
+from datapath.errors import SdnError, TransientError
+from sdn.model import Model
+from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
+from sdn.store.api import StoreApi
+from sdn.store.replica import Replica
+from sdn.store.rows import ATTRIBUTE, to_rows
+from sdn.store.update import Update
+
+SCHEMA: Final = Path(__file__).with_name("sdn.ovsschema")
+DATABASE: Final = "SDN"
+TABLES: Final[ovsdb.Tables] = dict.fromkeys(("Lab", *ATTRIBUTE), ())
+
+T = TypeVar("T")
+
+
+@lru_cache
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(SCHEMA.read_bytes())
+    return found
+
+
+class Store:
+    """A connection to a store. Its methods may be called from any thread."""
+
+    def __init__(self, connection: Any, socket: Path) -> None:
+        self.socket = socket
+        self._replica: Replica = connection.idl
+        self._connection = connection
+        self._api = StoreApi(connection)
+
+    @classmethod
+    def open(cls, socket: Path, timeout: float = 5.0) -> Store:
+        """Waits until the store answers and has been read. Raises TransientError after `timeout` seconds."""
+        connection = ovsdb.connect(socket, DATABASE, TABLES, timeout=timeout, idl=Replica, schema_json=_schema())
+        try:
+            connection.start()
+        except exceptions.TimeoutException as error:
+            connection.idl.close()
+            raise _silent(socket, timeout) from error
+        return cls(connection, socket)
+
+    def model(self) -> Model | None:
+        """None before the first `write`."""
+        return self._replica.model
+
+    def facts(self) -> Facts:
+        return self._replica.facts
+
+    def write(self, model: Model) -> int:
+        """Makes `model` the intent, in one transaction of only the rows that differ; returns the revision it has there.
+
+        Nothing is sent if nothing differs. Raises TransientError, and SdnError for what
+        the schema forbids: a value out of range, a name used twice; then nothing was written.
+        """
+        return self._execute(self._api.apply_rows(to_rows(model)), int)
+
+    def report(
+        self,
+        flows: Mapping[str, FlowFacts] | None = None,
+        hosts: Mapping[str, HostFacts] | None = None,
+        ports: Mapping[str, PortFacts] | None = None,
+    ) -> None:
+        """Writes facts by chassis and port name in one transaction; those of objects that are gone are left out.
+
+        Nothing is sent if nothing differs. Raises TransientError.
+        """
+        self._execute(self._api.report(flows or {}, hosts or {}, ports or {}), int)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Queue[Update]:
+        """Updates as they come. The first item is the complete present state, as soon as there is a lab.
+
+        A watcher that is slower than the store finds one item that sums up what it missed.
+        """
+        queue: asyncio.Queue[Update] = asyncio.Queue()
+
+        def listener(update: Update) -> None:
+            if not loop.is_closed():  # a loop that has ended needs no more updates
+                loop.call_soon_threadsafe(_offer, queue, update)
+
+        with self._connection.lock:
+            if self._replica.model is not None:
+                listener(Update(self._replica.model, self._replica.facts, None))
+            self._replica.listeners.append(listener)
+        return queue
+
+    def close(self) -> None:
+        self._connection.stop()
+
+    def _execute(self, command: Any, kind: type[T]) -> T:
+        try:
+            result = command.execute(check_error=True, log_errors=False)
+        except exceptions.TimeoutException as error:
+            raise _silent(self.socket, self._connection.timeout) from error
+        except RuntimeError as error:
+            raise _refused(error) from error
+        assert isinstance(result, kind)
+        return result
+
+
+def _offer(queue: asyncio.Queue[Update], update: Update) -> None:
+    queue.put_nowait(update if queue.empty() else update.after(queue.get_nowait()))
+
+
+def _silent(socket: Path, timeout: float) -> TransientError:
+    return TransientError(f"the store at {socket} did not answer within {timeout:g} s")
+
+
+def _refused(error: RuntimeError) -> SdnError:
+    """ovsdbapp's "OVSDB Error: {json}" (RFC 7047 section 3.1 <error>) in words."""
+    text = str(error).removeprefix("OVSDB Error: ")
+    if "timed out" in text:
+        return TransientError(f"the store was busy: {text}")
+    found = ovsdb.from_string(text)
+    if isinstance(found, dict):
+        text = f"{found.get('error')}: {found.get('details')}"
+    return SdnError(f"the store refused the change: {text}")

@@ -1,0 +1,71 @@
+"""The two things that are written to the store, as ovsdbapp commands: intent and facts.
+
+Enters: desired rows, or fact columns of rows. Leaves: the operations of one transaction on the replica's present state.
+Never: an operation for what is already so; without operations ovsdbapp sends no transaction.
+
+ovsdbapp runs a command again, on newer rows, when another writer was faster ("wait" of RFC 7047 section 5.2.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ovsdbapp.backend.ovs_idl.command import BaseCommand
+
+from datapath.plan import diff
+from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.store.operations import operations, to_json, update
+from sdn.store.replica import Replica
+from sdn.store.rows import Row, Rows, flow_facts_row, host_facts_row, port_facts_row, to_rows
+
+
+class ApplyRows(BaseCommand):  # type: ignore[misc]
+    """Makes the intent rows what is desired. The result is the revision."""
+
+    def __init__(self, api: Any, desired: Rows) -> None:
+        super().__init__(api)
+        self.desired = desired
+
+    def run_idl(self, txn: Any) -> None:
+        replica: Replica = self.api.idl
+        observed = to_rows(replica.model) if replica.model else {}
+        revision = replica.model.revision if replica.model else 0
+        steps = diff(self.desired, observed)
+        self.result = revision + bool(steps)
+        if steps:
+            for operation in operations(steps, replica.uuids, revision):
+                txn.add_op(operation)
+
+
+class Report(BaseCommand):  # type: ignore[misc]
+    """Writes the facts that differ; rows that are gone are left out. The result is how many were written."""
+
+    def __init__(
+        self,
+        api: Any,
+        flows: Mapping[str, FlowFacts],
+        hosts: Mapping[str, HostFacts],
+        ports: Mapping[str, PortFacts],
+    ) -> None:
+        super().__init__(api)
+        self.flows, self.hosts, self.ports = flows, hosts, ports
+
+    def run_idl(self, txn: Any) -> None:
+        facts = self.api.idl.facts
+        self.result = 0
+        for name, flow in self.flows.items():
+            if facts.flows.get(name) != flow:
+                self._write(txn, "Chassis", name, flow_facts_row(flow))
+        for name, host in self.hosts.items():
+            if facts.hosts.get(name) != host:
+                self._write(txn, "Chassis", name, host_facts_row(host))
+        for name, port in self.ports.items():
+            if facts.ports.get(name) != port:
+                self._write(txn, "Port", name, port_facts_row(port))
+
+    def _write(self, txn: Any, table: str, name: str, row: Row) -> None:
+        uuid = self.api.idl.uuids.get((table, name))
+        if uuid is not None:
+            txn.add_op(update(table, ["uuid", str(uuid)], to_json(row, {})))
+            self.result += 1

@@ -1,0 +1,77 @@
+"""Steps on rows as OVSDB operations (RFC 7047 section 5.2). PURE.
+
+Enters: the steps of a plan and the UUIDs of present rows. Leaves: the operations of one transaction, in an order that
+does not matter: constraints are checked when it commits. Never: a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from datapath.plan import Step
+from sdn.store.rows import LAB, Key, Ref, Row, Value
+
+Operation = dict[str, Any]
+
+
+def operations(steps: Iterable[Step[Key, Row]], uuids: Mapping[Key, UUID], revision: int) -> list[Operation]:
+    """`revision` is that of the replica `uuids` come from; the transaction fails softly if the store has left it.
+
+    The new revision is one more.
+    """
+    steps = list(steps)
+    references = {key: ["uuid", str(uuid)] for key, uuid in uuids.items()}
+    added = (step.key for step in steps if step.verb == "add")
+    references |= {key: ["named-uuid", f"row{number}"] for number, key in enumerate(added)}
+    found = [_guard(revision, LAB in uuids)]
+    found += [_operation(step, references) for step in steps]
+    found.append({"op": "update", "table": "Lab", "where": [], "row": {"revision": revision + 1}})
+    return found
+
+
+def _guard(revision: int, exists: bool) -> Operation:
+    """Fails with "timed out", upon which ovsdbapp tries again, unless the store is at `revision` or has no Lab yet."""
+    rows = [{"revision": revision}] if exists else []
+    return {
+        "op": "wait",
+        "table": "Lab",
+        "timeout": 0,
+        "where": [],
+        "columns": ["revision"],
+        "until": "==",
+        "rows": rows,
+    }
+
+
+def _operation(step: Step[Key, Row], references: Mapping[Key, list[str]]) -> Operation:
+    table, name = step.key
+    if step.desired is None:
+        return {"op": "delete", "table": table, "where": _where(references[step.key])}
+    if step.observed is None:
+        row = step.desired | {"name": name} if name else step.desired
+        return {"op": "insert", "table": table, "uuid-name": references[step.key][1], "row": to_json(row, references)}
+    changed = {column: value for column, value in step.desired.items() if step.observed[column] != value}
+    return update(table, references[step.key], to_json(changed, references))
+
+
+def update(table: str, reference: list[str], row: Mapping[str, Any]) -> Operation:
+    return {"op": "update", "table": table, "where": _where(reference), "row": row}
+
+
+def _where(reference: list[str]) -> list[list[Any]]:
+    return [["_uuid", "==", reference]]
+
+
+def to_json(row: Mapping[str, Value], references: Mapping[Key, list[str]]) -> dict[str, Any]:
+    """A row as OVSDB has it. Raises KeyError for a reference to a row that is neither present nor added."""
+    return {column: _json(value, references) for column, value in row.items()}
+
+
+def _json(value: Value, references: Mapping[Key, list[str]]) -> Any:
+    if isinstance(value, Ref):
+        return references[value]
+    if isinstance(value, tuple):
+        return ["map", [[position, _json(item, references)] for position, item in enumerate(value)]]
+    return ["set", []] if value is None else value
