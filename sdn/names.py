@@ -55,6 +55,8 @@ _Objects = dict[Kind, dict[int, tuple[str, Source]]]
 def _value(objects: _Objects, field: str, value: int) -> str | None:
     if field == NETWORK:
         return objects[Kind.NETWORK].get(value, (None,))[0]
+    if field == "tun_id":
+        return str(value)
     if field in (INPORT, OUTPORT):
         return _PLACES.get(value) or objects[Kind.PORT].get(value, (None,))[0]
     return None

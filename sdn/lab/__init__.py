@@ -6,6 +6,7 @@ needed: `sdn --help` starts in the time that Python takes.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -140,29 +141,38 @@ def _write_and_wait(run: RunDir, model: Model, deadline: float, progress: Progre
         before = store.model()
         revision = store.write(model)
         wanted = model.with_revision(revision)
-        _wait(store, wanted, deadline, progress)
+        asyncio.run(_wait(store, wanted, deadline, progress))
         return revision, before is None or before.revision != revision
     finally:
         store.close()
 
 
-def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:
+async def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:
     """Return when every chassis has confirmed the revision; woken by the store, not by a clock."""
-    total = len(managed(model))
+    updates = store.watch(asyncio.get_running_loop())
     facts = store.facts()
-    while True:
-        done = [name for name in managed(model) if _confirmed(facts, name, model.revision)]
-        progress("chassis", len(done), total)
-        failed = [trouble for name in done for trouble in facts.hosts[name].errors]
-        if len(done) == total and not failed:
-            return
-        left = deadline - time.monotonic()
-        if left <= 0 or (failed and len(done) == total):
-            raise CheckError(
-                f"lab {model.lab} is not whole:\n  " + "\n  ".join(chassis_troubles(model, facts)),
-                remedy=f"see: sdn status {model.lab}, sdn logs {model.lab}",
-            )
-        facts = store.wait(left)
+    while not _settled(model, facts, progress):
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                facts = (await updates.get()).facts
+        except TimeoutError:
+            raise _not_whole(model, facts) from None
+    if any(facts.hosts[name].errors for name in managed(model)):
+        raise _not_whole(model, facts)
+
+
+def _settled(model: Model, facts: Facts, progress: Progress) -> bool:
+    names = managed(model)
+    done = sum(_confirmed(facts, name, model.revision) for name in names)
+    progress("chassis", done, len(names))
+    return done == len(names)
+
+
+def _not_whole(model: Model, facts: Facts) -> CheckError:
+    return CheckError(
+        f"lab {model.lab} is not whole:\n  " + "\n  ".join(chassis_troubles(model, facts)),
+        remedy=f"see: sdn status {model.lab}, sdn logs {model.lab}",
+    )
 
 
 def _confirmed(facts: Facts, chassis: str, revision: int) -> bool:
