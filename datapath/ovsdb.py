@@ -49,7 +49,7 @@ with _hidden("eventlet", "gevent"):
 RECEIVE_SIZE: Final = 1 << 18
 """Bytes asked of a socket at once; more than the kernel's default socket buffer holds."""
 
-GUESSES: Final = 8
+GUESSES: Final = 16
 """Wrong guesses at where a message ends after which its brackets are counted."""
 
 RECONNECT_MIN_MS: Final = 20
@@ -58,55 +58,71 @@ RECONNECT_MAX_MS: Final = 200
 _STRUCTURE: Final = re.compile(rb'[\[\]{}"]')
 _STRING_END: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SPACE: Final = b" \t\r\n"
-_CLOSING: Final = {b"{": b"}", b"[": b"]"}
+_NOT_SPACE: Final = re.compile(rb"[^ \t\r\n]")
+_BOUNDARY: Final = re.compile(rb"[}\]][ \t\r\n]*[{\[]")  # within one JSON text it only occurs in strings
 
 
 class Framer:
     """Cuts a byte stream into JSON objects and arrays, whatever the boundaries of the chunks it arrives in.
 
-    Two guesses are nearly always right and cost one `find`: the buffer ends with the message, or `}{` is its end. After
-    wrong ones (`}{` within a string) brackets outside of strings are counted.
+    A guess is nearly always right and cheap: a value ends where a bracket closes and the next one opens, or where the
+    buffer ends. After a wrong one (such brackets within a string) the brackets outside of strings are counted.
     """
 
     def __init__(self) -> None:
         self.buffer = b""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._searched = 0  # bytes in which no value ends and another begins
+        self._guesses = 0
+        self._counting = False
         self._scanned = 0  # bytes whose brackets are counted
         self._depth = 0
-        self._guesses = 0
 
     def feed(self, data: bytes) -> None:
         self.buffer += data
 
     def next(self) -> Any | None:
         """The next complete value, None if more bytes are needed. Raises ValueError if the stream is not JSON."""
-        first = self.buffer.lstrip(_SPACE)[:1]
-        if not first:
+        first = _NOT_SPACE.search(self.buffer)
+        if first is None:
             self.buffer = b""
             return None
-        if first not in _CLOSING:
+        if first.group() not in (b"{", b"["):
             raise ValueError(f"neither an object nor an array: {self.buffer[:40]!r}")
-        guess = self._guess(_CLOSING[first])
-        try:
-            if guess:
-                return self._take(guess)
-        except ValueError as error:
-            if guess == len(self.buffer) and str(error).startswith("unexpected end of data"):
+        if not self._counting:
+            end = self._guess()
+            if not end:
                 return None
-        end = self._scan()
-        return None if end is None else self._take(end)
+            try:
+                return self._take(end)
+            except ValueError as error:
+                if self._may_continue(end, error):
+                    return None
+        counted = self._scan()
+        return None if counted is None else self._take(counted)
 
-    def _guess(self, closing: bytes) -> int:
-        """Where the first value probably ends, 0 without an idea. Few guesses per value keep the whole linear."""
-        if self._guesses >= GUESSES:
-            return 0
-        end = self.buffer.find(b"}{") + 1 or (len(self.buffer) if self.buffer.rstrip(_SPACE)[-1:] == closing else 0)
-        self._guesses += bool(end)
-        return end
+    def _guess(self) -> int:
+        """Where the first value probably ends; 0 if it surely has not ended yet."""
+        found = _BOUNDARY.search(self.buffer, self._searched)
+        if found:
+            return found.start() + 1
+        end = len(self.buffer.rstrip(_SPACE))
+        self._searched = end - 1
+        return len(self.buffer) if self.buffer[end - 1] in b"}]" else 0
+
+    def _may_continue(self, guess: int, error: ValueError) -> bool:
+        """Whether the text is right so far. A limit on guesses keeps the whole linear."""
+        self._guesses += 1
+        so_far = guess == len(self.buffer) and str(error).startswith("unexpected end of data")
+        self._counting = not so_far or self._guesses == GUESSES
+        return so_far
 
     def _take(self, end: int) -> Any:
         value = orjson.loads(self.buffer[:end])
         self.buffer = self.buffer[end:]
-        self._scanned = self._depth = self._guesses = 0
+        self._reset()
         return value
 
     def _scan(self) -> int | None:
