@@ -45,7 +45,8 @@ def test_a_flow_by_its_names() -> None:
 def test_the_same_flow_for_ovs_ofctl() -> None:
     flow = Flow(8, 100, match(reg0=7, eth_type=0x806), (SetField("reg2", 20),), 24, cookie=77, idle_timeout=3)
     assert format_flow(flow) == (
-        "cookie=0x4d,table=8,priority=100,idle_timeout=3,reg0=0x7,eth_type=0x806 actions=set_field:0x14->reg2,goto_table:24"
+        "cookie=0x4d,table=8,priority=100,idle_timeout=3,reg0=0x7,eth_type=0x806 "
+        "actions=set_field:0x14->reg2,goto_table:24"
     )
 
 
