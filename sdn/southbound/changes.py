@@ -51,19 +51,24 @@ class Changes:
 
 def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStats]) -> Changes:
     """What turns `observed` into `desired`, compared by (table, priority, match)."""
-    wanted = dict(desired)
+    wanted: dict[FlowKey, Flow] = {}
     ours: dict[FlowKey, Flow] = {}
-    conflicts = []
+    conflicts: list[Conflict] = []
+    there = 0
     for key, stats in observed.items():
         flow = stats.flow
-        want = wanted.get(key)
+        want = desired.get(key)
+        there += want is not None
         if want == flow:
-            del wanted[key]
-        elif not _is_ours(flow.cookie):
-            if want is not None:
-                conflicts.append(Conflict(wanted.pop(key), flow))
-        elif want is not None or not _is_learned(flow.cookie):
+            continue
+        if want is not None and not _is_ours(flow.cookie):
+            conflicts.append(Conflict(want, flow))
+        elif want is not None:
+            wanted[key], ours[key] = want, flow
+        elif _is_ours(flow.cookie) and not _is_learned(flow.cookie):
             ours[key] = flow
+    if there < len(desired):
+        wanted.update((key, flow) for key, flow in desired.items() if key not in observed)
     steps = tuple(diff(wanted, ours, why=_why))
     return Changes(
         tuple([step.desired for step in steps if step.verb == "add" and step.desired]),

@@ -32,7 +32,7 @@ class MalformedError(ValueError):
         self.first = bytes(first[:32])
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; it begins with {self.first.hex(' ', 4)}"
+        return f"{super().__str__()}; it begins with {self.first.hex(' ', -4)}"
 
 
 class Framer:
