@@ -72,7 +72,7 @@ def _matches(draft: Draft, path: Path, pattern: str, nodes: Mapping[str, None]) 
         return _known(draft, path, [pattern], nodes)
     found = matching(nodes, pattern)
     if not found and not _may_match_broken(draft, pattern):
-        draft.problems.unknown(path, "nodes", pattern, nodes)
+        draft.problems.unknown(path, "nodes", pattern, draft.known("nodes", nodes))
     return found
 
 
@@ -91,7 +91,7 @@ def _range(draft: Draft, path: Path, pattern: str, nodes: Mapping[str, None]) ->
 def _known(draft: Draft, path: Path, names: list[str], nodes: Mapping[str, None]) -> list[str]:
     for name in names:
         if name not in nodes and not _hidden(draft, name):
-            draft.problems.unknown(path, "node", name, nodes)
+            draft.problems.unknown(path, "node", name, draft.known("nodes", nodes))
             break
     return [name for name in names if name in nodes]
 

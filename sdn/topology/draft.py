@@ -6,9 +6,8 @@ counts as known, so that references to it are not called unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from sdn.model import Model, Source
 from sdn.topology import ranges
 from sdn.topology.nodes import Document
-from sdn.topology.problems import SECTIONS, Problems
+from sdn.topology.problems import SECTIONS, Problems, closest
 from sdn.topology.schema import Topology
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class Broken:
             self.names.setdefault(section, set()).update(_names(str(loc[1])))
             return
         data.pop(section, None)
-        self.sections.update([section, *get_close_matches(section, Topology.model_fields, n=1)])
+        self.sections.update({section, closest(section, Topology.model_fields) or section})
 
 
 def _names(key: str) -> list[str]:
@@ -71,6 +70,10 @@ class Draft:
     problems: Problems
     broken: Broken
     previous: Model | None
+
+    def known(self, section: str, found: Iterable[str]) -> list[str]:
+        """`found` and what the section defines wrongly: the names that a reference may have meant."""
+        return [*found, *sorted(self.broken.names.get(section, ()))]
 
     def members(self, section: str, specs: Mapping[str, T]) -> dict[str, Member[T]]:
         """Every object of a section, ranges expanded; names that are there twice are reported, and the first counts."""

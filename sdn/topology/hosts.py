@@ -76,7 +76,9 @@ def uplinks(draft: Draft, member: Member[schema.Chassis | None], known: dict[str
         return () if member.spec and member.spec.datapath == "external" else tuple(known)
     for index, name in enumerate(written):
         if name not in known and not draft.broken.hides("physnets", name):
-            draft.problems.unknown(("chassis", member.key, "physnets", index), "physnet", name, known)
+            draft.problems.unknown(
+                ("chassis", member.key, "physnets", index), "physnet", name, draft.known("physnets", known)
+            )
     return tuple(name for name in known if name in written)
 
 

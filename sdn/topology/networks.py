@@ -81,7 +81,7 @@ def _segment(draft: Draft, member: Member[schema.Network], physnets: dict[str, P
     if physnet and physnet not in physnets:
         if not draft.broken.hides("physnets", physnet):
             where = path if kind == "flat" else (*path[:-1], "physnet")
-            draft.problems.unknown(where, "physnet", physnet, physnets)
+            draft.problems.unknown(where, "physnet", physnet, draft.known("physnets", physnets))
         return None
     return Segment(kind, 0 if kind == "flat" else first + member.offset, physnet)
 

@@ -49,7 +49,7 @@ class _Entry(NamedTuple):
         if name in self.networks:
             return self.networks[name]
         if not self.draft.broken.hides("networks", name):
-            self.draft.problems.unknown(path, "network", name, self.networks)
+            self.draft.problems.unknown(path, "network", name, self.draft.known("networks", self.networks))
         return None
 
 

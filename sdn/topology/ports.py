@@ -112,7 +112,7 @@ def _given(
     path = ("nodes", member.key, "chassis")
     if written not in chassis:
         if not draft.broken.hides("chassis", written):
-            draft.problems.unknown(path, "chassis", written, chassis)
+            draft.problems.unknown(path, "chassis", written, draft.known("chassis", chassis))
         return None
     for physnet in needed.keys() - set(chassis[written].physnets):
         network = needed[physnet].network.name

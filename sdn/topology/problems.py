@@ -6,7 +6,6 @@ Enters: paths into a Document, pydantic's errors. Leaves: Problems in the order 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -42,12 +41,20 @@ _PARTS: Final[dict[str, type[BaseModel]]] = {
 }
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    from difflib import get_close_matches  # only where there is a mistake
+
+    found = get_close_matches(word[:80], list(known)[:2000], n=1)
+    return found[0] if found else None
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'web'?` or nothing; the known words where there are few and none is close."""
     words = list(known)
-    close = get_close_matches(word, words[:2000], n=1, cutoff=0.6)
+    close = closest(word, words)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean '{close}'?"
     if not words:
         return "; expected one that the file defines, and it defines none"
     more = ", …" if len(words) > MAX_SHOWN else ""
@@ -80,8 +87,13 @@ class Problems:
 
     def add_invalid(self, error: ValidationError) -> None:
         """Everything that the schema does not allow."""
-        for detail in error.errors(include_url=False):
+        details = error.errors(include_url=False)
+        unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+        meant = {(*loc[:-1], closest(str(loc[-1]), _keys(_part(loc[:-1])))) for loc in unknown}
+        for detail in details:
             loc, kind = detail["loc"], detail["type"]
+            if kind == "missing" and loc in meant:
+                continue  # it is there, misspelt, and reported as that
             key = kind in ("extra_forbidden", "missing") or loc[-1:] == ("[key]",)
             self.add(loc, _worded(kind, loc, detail.get("input"), detail.get("ctx", {}), detail["msg"]), key=key)
 
@@ -118,8 +130,8 @@ def _lowered(sentence: str) -> str:
 
 def _literal(_loc: tuple[str | int, ...], value: Any, context: Mapping[str, Any]) -> str:
     words = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-    close = get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(value, words) if isinstance(value, str) else None
+    hint = f"; did you mean '{close}'?" if close else ""
     return f"{shown(value)} is not understood here; expected {' or '.join(words)}{hint}"
 
 

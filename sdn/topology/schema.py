@@ -285,7 +285,7 @@ class Topology(Part):
     chassis: dict[Name, Chassis | None] = Field(
         min_length=1, description="Hosts by name; hv[1-20] makes twenty of them."
     )
-    underlay: Underlay = Field(Underlay(), description="The network between the chassis.")
+    underlay: Underlay = Field(Underlay(), description="Addresses and MTU between the chassis.")
     physnets: dict[Name, Physnet | None] | None = Field(
         None, description="Physical networks by name; where this is left out, those that segments name."
     )
