@@ -1,6 +1,6 @@
 """The schema API of database SDN, in ovsdbapp's shape.
 
-Enters: desired rows, facts. Leaves: commands, to be executed alone or together in a transaction. Never: a transaction.
+Enters: a Model, facts. Leaves: commands, to be executed alone or together in a transaction. Never: a transaction.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from ovsdbapp import api
 from ovsdbapp.backend.ovs_idl import Backend
 
+from sdn.model import Model
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
-from sdn.store.commands import ApplyRows, Report
-from sdn.store.rows import Rows
+from sdn.store.commands import ApplyModel, Report
 
 
 class StoreApi(Backend, api.API):  # type: ignore[misc]
@@ -33,8 +33,8 @@ class StoreApi(Backend, api.API):  # type: ignore[misc]
     def ovsdb_connection(self, connection: Any) -> None:
         self._connection = connection
 
-    def apply_rows(self, desired: Rows) -> ApplyRows:
-        return ApplyRows(self, desired)
+    def apply_model(self, desired: Model) -> ApplyModel:
+        return ApplyModel(self, desired)
 
     def report(
         self, flows: Mapping[str, FlowFacts], hosts: Mapping[str, HostFacts], ports: Mapping[str, PortFacts]

@@ -23,7 +23,7 @@ from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
 from sdn.store.api import StoreApi
 from sdn.store.replica import Replica
-from sdn.store.rows import ATTRIBUTE, to_rows
+from sdn.store.rows import ATTRIBUTE
 from sdn.store.update import Update
 
 SCHEMA: Final = Path(__file__).with_name("sdn.ovsschema")
@@ -72,7 +72,7 @@ class Store:
         Nothing is sent if nothing differs. Raises TransientError, and SdnError for what
         the schema forbids: a value out of range, a name used twice; then nothing was written.
         """
-        return self._execute(self._api.apply_rows(to_rows(model)), int)
+        return self._execute(self._api.apply_model(model), int)
 
     def report(
         self,

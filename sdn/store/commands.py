@@ -1,6 +1,6 @@
 """The two things that are written to the store, as ovsdbapp commands: intent and facts.
 
-Enters: desired rows, or fact columns of rows. Leaves: the operations of one transaction on the replica's present state.
+Enters: a Model, or fact columns of rows. Leaves: the operations of one transaction on the replica's present state.
 Never: an operation for what is already so; without operations ovsdbapp sends no transaction.
 
 ovsdbapp runs a command again, on newer rows, when another writer was faster ("wait" of RFC 7047 section 5.2.6).
@@ -14,24 +14,26 @@ from typing import Any
 from ovsdbapp.backend.ovs_idl.command import BaseCommand
 
 from datapath.plan import diff
+from sdn.model import Model
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 from sdn.store.operations import operations, to_json, update
 from sdn.store.replica import Replica
-from sdn.store.rows import Row, Rows, flow_facts_row, host_facts_row, port_facts_row, to_rows
+from sdn.store.rows import Row, flow_facts_row, host_facts_row, port_facts_row, to_rows
 
 
-class ApplyRows(BaseCommand):  # type: ignore[misc]
-    """Makes the intent rows what is desired. The result is the revision."""
+class ApplyModel(BaseCommand):  # type: ignore[misc]
+    """Makes the intent rows those of a Model. The result is the revision."""
 
-    def __init__(self, api: Any, desired: Rows) -> None:
+    def __init__(self, api: Any, desired: Model) -> None:
         super().__init__(api)
         self.desired = desired
 
     def run_idl(self, txn: Any) -> None:
         replica: Replica = self.api.idl
-        observed = to_rows(replica.model) if replica.model else {}
-        revision = replica.model.revision if replica.model else 0
-        steps = diff(self.desired, observed)
+        present = replica.model
+        observed = to_rows(present, unlike=self.desired) if present else {}
+        revision = present.revision if present else 0
+        steps = diff(to_rows(self.desired, unlike=present), observed)
         self.result = revision + bool(steps)
         if steps:
             for operation in operations(steps, replica.uuids, revision):

@@ -52,12 +52,18 @@ HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors")
 PORT_FACTS: Final = ("up", "actual_ofport")
 
 
-def to_rows(model: Model) -> Rows:
-    """Every intent column of every row, except the revision: only the writer counts that."""
+def to_rows(model: Model, unlike: Model | None = None) -> Rows:
+    """Every intent column, except the revision: only the writer counts that.
+
+    Only the rows of objects that are not the same in `unlike`, if that is given: what a diff needs of two models.
+    """
     rows: Rows = {LAB: _lab_row(model)}
     for table, attribute in ATTRIBUTE.items():
         encode = _ENCODE[table]
-        rows.update({(table, name): encode(value) for name, value in getattr(model, attribute).items()})
+        known = getattr(unlike, attribute) if unlike else {}
+        for name, value in getattr(model, attribute).items():
+            if known.get(name) != value:
+                rows[table, name] = encode(value)
     return rows
 
 
