@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.addr import IPInterface, Mac
-from datapath.linux.messages import (
+from datapath.linux.netlink import (
     IFF_NOARP,
     IFF_UP,
     RTM_DELADDR,
@@ -19,8 +19,10 @@ from datapath.linux.messages import (
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    Channel,
+    Notice,
+    attributes,
 )
-from datapath.linux.netlink import Channel, Notice, attributes
 
 _LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
@@ -29,6 +31,9 @@ _U32: Final = struct.Struct("=I")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+
+LINK_LOCAL: Final = b"\xfe\x80"
+"""How a packed IPv6 link-local address begins."""
 
 RawAddress = tuple[bytes, int]
 """Packed address and prefix length: compared thousands of times, so cheap."""
@@ -95,11 +100,15 @@ def _number(value: bytes | None) -> int:
 
 
 class Devices:
-    """The devices of one namespace. `version` grows with every change."""
+    """The devices of one namespace. `version` grows with every change, `touched` gathers the names concerned.
+
+    The addresses that the kernel gives itself (link-local) come a little after a link is up and do not count.
+    """
 
     def __init__(self) -> None:
         self.by_name: dict[str, Device] = {}
         self.version = 0
+        self.touched: set[str] = set()
         self._names: dict[int, str] = {}
         self._addresses: dict[int, set[RawAddress]] = {}
 
@@ -108,7 +117,9 @@ class Devices:
 
     def read(self, channel: Channel) -> None:
         """Everything anew."""
-        self.__init__()  # type: ignore[misc]
+        self.by_name.clear()
+        self._names.clear()
+        self._addresses.clear()
         for notice in channel.dump(RTM_GETLINK, bytes(_LINK.size)):
             self.fold(notice)
         for notice in channel.dump(RTM_GETADDR, bytes(_ADDRESS.size)):
@@ -131,18 +142,23 @@ class Devices:
             del self.by_name[before]
         self._names[device.index] = device.name
         self.by_name[device.name] = device
-        self.version += 1
+        self._touch(device.name)
 
     def _drop(self, index: int) -> None:
         name = self._names.pop(index, None)
         if name is not None:
             del self.by_name[name]
             self._addresses.pop(index, None)
-            self.version += 1
+            self._touch(name)
 
     def _fold_address(self, present: bool, index: int, address: RawAddress) -> None:
         known = self._addresses.setdefault(index, set())
         if (address in known) == present:
             return
         (known.add if present else known.discard)(address)
+        if not address[0].startswith(LINK_LOCAL):
+            self._touch(self._names.get(index, ""))
+
+    def _touch(self, name: str) -> None:
+        self.touched.add(name)
         self.version += 1

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from datapath.addr import IPAddress, Mac
 from datapath.errors import ConflictError, SdnError
-from datapath.linux import messages, namespaces
+from datapath.linux import namespaces
 from datapath.linux.devices import Devices
 from datapath.linux.netlink import Channel, Message, Notice, Refusal
 from datapath.spec import MARK, alias, namespace
@@ -100,6 +100,8 @@ class Namespace:
 
 def _made(wanted: Wanted, mark: str) -> Namespace:
     """Complete before its name appears. In a thread that comes home again."""
+    from datapath.linux import messages  # the encoder is slow to import, and who only removes needs none
+
     namespaces.new()
     for file, value in SETTINGS[wanted.role].items():
         with suppress(FileNotFoundError):  # a kernel without IPv6 is silent anyway

@@ -7,31 +7,28 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, Final
+from typing import Any
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from datapath.addr import IPAddress, IPInterface, Mac
-from datapath.linux.netlink import Message
-
-RTM_NEWLINK: Final = 16
-RTM_DELLINK: Final = 17
-RTM_GETLINK: Final = 18
-RTM_NEWADDR: Final = 20
-RTM_DELADDR: Final = 21
-RTM_GETADDR: Final = 22
-RTM_NEWNEIGH: Final = 28
-
-NLM_F_REPLACE: Final = 0x100
-NLM_F_EXCL: Final = 0x200
-NLM_F_CREATE: Final = 0x400
-
-IFF_UP: Final = 0x1
-IFF_NOARP: Final = 0x80
-IFA_F_NODAD: Final = 0x02
-NUD_PERMANENT: Final = 0x80
+from datapath.linux.netlink import (
+    IFA_F_NODAD,
+    IFF_NOARP,
+    IFF_UP,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NUD_PERMANENT,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    Message,
+)
 
 Attributes = list[tuple[str, Any]]
 

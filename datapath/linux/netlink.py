@@ -37,6 +37,23 @@ NLM_F_CAPPED: Final = 0x100
 NLM_F_ACK_TLVS: Final = 0x200
 NLMSGERR_ATTR_MSG: Final = 1
 
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWNEIGH: Final = 28
+
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+
+IFF_UP: Final = 0x1
+IFF_NOARP: Final = 0x80
+IFA_F_NODAD: Final = 0x02
+NUD_PERMANENT: Final = 0x80
+
 BATCH: Final = 48
 """Messages in one `sendto`: what they cause must fit into the receive buffer, about 16 KB for a veth pair."""
 

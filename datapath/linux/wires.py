@@ -14,16 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
-from typing import Final
 
 from datapath.linux import messages, offload
-from datapath.linux.devices import Device, raw
+from datapath.linux.devices import LINK_LOCAL, Device, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
 from datapath.linux.wiring import Bridge, End, Pair
 from datapath.spec import alias
-
-_LINK_LOCAL: Final = b"\xfe\x80"
 
 
 class Wires:
@@ -79,7 +76,7 @@ class Wires:
         return near.kind == far.kind == "veth" and near.peer == far.index and far.peer == near.index
 
     def _clear_the_way(self, pairs: Iterable[Pair]) -> None:
-        """Removes ends of which only one is there, or whose other end is elsewhere, also those of an interrupted creation.
+        """Removes ends without their other end, also those of an interrupted creation.
 
         What is not a veth or has another's alias stays, and the kernel refuses ours: the name is taken.
         """
@@ -206,6 +203,6 @@ def _addresses(namespace: Namespace, device: Device, end: End) -> Iterator[Messa
         if key not in observed:
             yield messages.add_address(f"{end.alias} address {address}", device.index, address)
     for packed, length in observed - wanted.keys():
-        if not packed.startswith(_LINK_LOCAL):
+        if not packed.startswith(LINK_LOCAL):
             address = ip_interface((packed, length))
             yield messages.delete_address(f"{end.alias} address {address}", device.index, address)

@@ -1,1 +1,5 @@
-"""TODO-PLACE"""
+"""Edge to Open vSwitch: daemons, database, control socket.
+
+Enters: values of `datapath.spec`. Leaves: rows, processes, and what the switch says of them. Never: a fork per object,
+a row without our mark. `database` alone imports `ovs` and `ovsdbapp`, after `datapath.ovsdb`.
+"""

@@ -1,0 +1,369 @@
+"""The compute agent: makes what every HostSpec of a lab says true on this host, and keeps it so.
+
+Enters: HostSpecs, the whole desired state each time. Leaves: namespaces, veths, switch daemons and rows; PortState
+and ChassisState events. Never: an object without our mark changed or removed; something right touched; state of its
+own on disk: whoever restarts it, it finds everything by the marks.
+
+The order of `apply` overlaps what takes time: the daemons start (in threads) while the kernel makes devices, which
+must exist before their rows do; a vtep on the device of a userspace switch gets its address last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from datapath.errors import SdnError
+from datapath.events import ChassisState, Event, PortState
+from datapath.linux import wiring
+from datapath.linux.host import Host, Namespace, Wanted
+from datapath.linux.wires import Wires
+from datapath.ovs import control, daemons, kind, rows
+from datapath.ovs.daemons import DaemonName, Place
+from datapath.ovs.database import PortFact
+from datapath.ovs.pair import Pair
+from datapath.spec import HostSpec, Interface, Node, namespace
+
+_THREADS: Final = 32
+"""Chassis that are brought up at once; the threads mostly wait for daemons."""
+
+
+@dataclass
+class _Chassis:
+    """A chassis as it runs. `errors` and `notes` are by where they come from."""
+
+    name: str
+    pair: Pair
+    spec: HostSpec | None = None
+    facts: dict[str, PortFact] = field(default_factory=dict)
+    interfaces: dict[str, Interface] = field(default_factory=dict)
+    errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    neighbours: tuple[object, ...] | None = None
+    settled: tuple[HostSpec, Namespace] | None = None
+    reported: ChassisState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A node that was right when last looked at; it still is while neither the wish nor its namespace changes."""
+
+    node: Node
+    chassis: str
+    namespace: Namespace
+    version: int
+
+
+class Agent:
+    """Of all emulated chassis of one lab. Made, used and closed in one event loop, in the main thread."""
+
+    def __init__(self, lab: str, run_dir: Path, on_event: Callable[[Event], None]) -> None:
+        self.lab = lab
+        self.run_dir = run_dir
+        self._on_event = on_event
+        self._host = Host(lab, self._watch, self._unwatch)
+        self._chassis: dict[str, _Chassis] = {}
+        self._settled: dict[str, _Settled] = {}
+        self._reported: dict[tuple[str, str], PortState] = {}
+        self._owners: dict[str, tuple[_Chassis, Node]] = {}
+        self._turn = asyncio.Lock()
+        self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
+        _allow_many_descriptors()
+
+    @property
+    def work(self) -> tuple[int, int]:
+        """Netlink requests and OVSDB transactions made so far; unchanged by an `apply` of what already is."""
+        switches = [chassis.pair.switch for chassis in self._chassis.values()]
+        return self._host.sent, sum(switch.transactions for switch in switches if switch)
+
+    async def apply(self, specs: Mapping[str, HostSpec]) -> None:
+        """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState."""
+        async with self._turn:
+            await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
+            daemons.template(self.run_dir)
+            await self._remove_chassis(specs)
+            failed = self._host.ensure(_foundations(self.lab, specs))
+            starts = [asyncio.ensure_future(self._start(spec, failed)) for spec in specs.values()]
+            await asyncio.sleep(0)  # the threads begin
+            failed |= self._host.ensure(_homes(specs))
+            self._remove_namespaces(specs)
+            self._wire(specs, failed)
+            await asyncio.gather(*starts)
+            await asyncio.gather(*(self._configure(self._chassis[name], failed) for name in specs))
+            for name in specs:
+                self._report(self._chassis[name])
+
+    async def run(self) -> None:
+        """Until cancelled: renews what expires unused. Deaths and changes are attended to whenever the loop runs."""
+        while True:
+            await asyncio.sleep(control.NEIGHBOUR_LIFETIME / 2)
+            for chassis in list(self._chassis.values()):
+                chassis.neighbours = None
+                await self._settle_underlay(chassis)
+
+    def close(self) -> None:
+        """Lets go; the lab goes on as it is."""
+        for chassis in self._chassis.values():
+            chassis.pair.close()
+        self._host.close()
+        self._workers.shutdown()
+
+    # Chassis and namespaces
+
+    def _runtime(self, spec: HostSpec) -> _Chassis:
+        found = self._chassis.get(spec.chassis)
+        if found is None:
+            found = self._chassis[spec.chassis] = _Chassis(spec.chassis, self._pair(spec.chassis))
+        if found.spec is not spec:
+            found.spec = spec
+            found.interfaces = {interface.bridge_port: interface for interface in spec.interfaces}
+            self._owners |= {node.namespace: (found, node) for node in spec.nodes}
+        return found
+
+    def _pair(self, name: str) -> Pair:
+        loop = asyncio.get_running_loop()
+
+        def on_port(port: str, fact: PortFact | None) -> None:
+            loop.call_soon_threadsafe(self._take, name, port, fact)
+
+        async def after_restart(daemon: DaemonName) -> None:
+            if daemon == "ovs-vswitchd":
+                self._chassis[name].neighbours = None
+                await self._settle_underlay(self._chassis[name])
+
+        def on_trouble() -> None:
+            chassis = self._chassis[name]
+            chassis.errors["daemons"] = tuple(chassis.pair.trouble.values())
+            self._report(chassis)
+
+        place = Place(self.run_dir / name)
+        return Pair(place, self.lab, self._workers, on_port, after_restart, on_trouble)
+
+    async def _remove_chassis(self, specs: Mapping[str, HostSpec]) -> None:
+        """Also those that an earlier agent has left, which have a database here."""
+        left = {database.parent.name for database in self.run_dir.glob("*/conf.db")} | self._chassis.keys()
+        for name in left - specs.keys():
+            chassis = self._chassis.pop(name, None)
+            pair = chassis.pair if chassis else self._pair(name)
+            await asyncio.get_running_loop().run_in_executor(None, pair.remove)
+
+    async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
+        chassis = self._runtime(spec)
+        home = self._host.namespaces.get(spec.namespace)
+        chassis.errors["start"] = ()
+        try:
+            if home is None:
+                raise failed[spec.namespace]
+            await chassis.pair.ensure(home, daemons.template(self.run_dir))
+        except SdnError as error:
+            chassis.errors["start"] = (str(error),)
+
+    def _remove_namespaces(self, specs: Mapping[str, HostSpec]) -> None:
+        wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
+        unwanted = self._host.namespaces.keys() - wanted
+        for chassis in specs.values():
+            Wires(self._host).clear(chassis.namespace, _near_ends(chassis, kind.choose().type))
+        self._host.remove(unwanted)
+        for name in unwanted:
+            self._owners.pop(name, None)
+        names = {node.name for spec in specs.values() for node in spec.nodes}
+        self._settled = {name: settled for name, settled in self._settled.items() if name in names}
+        self._reported = {key: state for key, state in self._reported.items() if key[0] in names}
+
+    # The kernel's part
+
+    def _wire(self, specs: Mapping[str, HostSpec], failed: Mapping[str, SdnError]) -> None:
+        """Bridges of the lab, then all pairs of chassis and nodes that may not be right."""
+        datapath = kind.choose().type
+        wires = Wires(self._host)
+        bridges = list(wiring.bridges(self.lab, specs.values()))
+        pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, datapath)]
+        home = namespace(self.lab)
+        wires.clear(
+            home, {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}, ("veth", "bridge")
+        )
+        wires.raise_bridges(bridges)
+        unsure = {spec.chassis: self._unsure(spec) for spec in specs.values()}
+        for spec in specs.values():
+            pairs += [pair for node in unsure[spec.chassis] for pair in wiring.node_pairs(spec, node, datapath)]
+        wires.connect(pairs)
+        for spec in specs.values():
+            self._note(spec, unsure[spec.chassis], wires, failed)
+
+    def _unsure(self, spec: HostSpec) -> list[Node]:
+        """Nodes whose wish or devices have changed since they were right."""
+        home = self._host.namespaces.get(spec.namespace)
+        touched = home.devices.touched if home else set()
+        return [node for node in spec.nodes if not self._is_settled(spec.chassis, node, touched)]
+
+    def _is_settled(self, chassis: str, node: Node, touched: set[str]) -> bool:
+        settled = self._settled.get(node.name)
+        return (
+            settled is not None
+            and self._host.namespaces.get(node.namespace) is settled.namespace
+            and settled.version == settled.namespace.devices.version
+            and settled.chassis == chassis
+            and settled.node == node
+            and (not touched or touched.isdisjoint(interface.bridge_port for interface in node.interfaces))
+        )
+
+    def _note(self, spec: HostSpec, looked_at: Iterable[Node], wires: Wires, failed: Mapping[str, SdnError]) -> None:
+        """Remembers what is right now, and what was refused."""
+        chassis = self._chassis[spec.chassis]
+        own = (spec.namespace, namespace(self.lab))
+        places = (*own, *(node.namespace for node in spec.nodes))
+        refusals = [str(refusal) for place in places for refusal in wires.refusals.get(place, ())]
+        refusals += [str(failed[place]) for place in places if place in failed]
+        chassis.errors["kernel"] = tuple(dict.fromkeys(refusals))
+        chassis.notes = tuple(note for place in places for note in wires.notes.get(place, ()))
+        blamed = any(wires.refusals.get(place) for place in own)
+        for node in looked_at:
+            home = self._host.namespaces.get(node.namespace)
+            if home is not None and not blamed and not wires.refusals.get(node.namespace):
+                self._settled[node.name] = _Settled(node, spec.chassis, home, home.devices.version)
+        if not blamed and spec.namespace in self._host.namespaces:
+            self._host.namespaces[spec.namespace].devices.touched.clear()
+
+    def _watch(self, watched: Namespace) -> None:
+        asyncio.get_running_loop().add_reader(watched.channel.fileno(), self._hear, watched)
+
+    def _unwatch(self, watched: Namespace) -> None:
+        asyncio.get_running_loop().remove_reader(watched.channel.fileno())
+
+    def _hear(self, spoken: Namespace) -> None:
+        """The kernel tells of a change: the next `apply` looks at it; a vtep that has lost its address gets it now."""
+        before = spoken.devices.version
+        spoken.hear()
+        if spoken.devices.version == before:
+            return
+        owner = self._owners.get(spoken.name)
+        if owner is not None:
+            chassis, node = owner
+            for interface in node.interfaces:
+                self._report_port(chassis, interface)
+            return
+        for chassis in self._chassis.values():
+            if chassis.spec is not None and chassis.spec.namespace == spoken.name:
+                self._address_vtep(chassis)
+
+    # The switch's part
+
+    async def _configure(self, chassis: _Chassis, failed: Mapping[str, SdnError]) -> None:
+        """The rows of a chassis, and then what needs the devices that the switch has made."""
+        spec, switch = chassis.spec, chassis.pair.switch
+        if spec is None or switch is None or chassis.errors.get("start"):
+            return
+        datapath = kind.choose().type
+        without = {node.name for node in spec.nodes if node.namespace in failed} if failed else set()
+        bridges = rows.bridges(spec, datapath, chassis.pair.place.directory)
+        ports = rows.ports(spec, datapath, without)
+        chassis.errors["switch"] = ()
+        try:
+            loop = asyncio.get_running_loop()
+            taken = await loop.run_in_executor(self._workers, switch.reconcile, bridges, ports)
+        except SdnError as error:
+            chassis.errors["switch"] = (str(error),)
+            return
+        chassis.errors["switch"] = tuple(
+            f"{name}: a bridge or port of this name is not ours; it was left alone\n  remedy: ovs-vsctl del-port {name}"
+            for name in taken
+        )
+        await self._settle_underlay(chassis)
+
+    async def _settle_underlay(self, chassis: _Chassis) -> None:
+        """With the userspace datapath: the vtep's address on the switch's own device, and its neighbours."""
+        spec = chassis.spec
+        if spec is None or kind.choose().type != "netdev":
+            return
+        self._address_vtep(chassis)
+        if chassis.neighbours == spec.underlay.neighbours:
+            return
+        place = chassis.pair.place
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._workers, control.set_neighbours, place.control, spec.underlay.neighbours)
+        except SdnError as error:
+            chassis.errors["underlay"] = (str(error),)
+        else:
+            chassis.neighbours = spec.underlay.neighbours
+            chassis.errors["underlay"] = ()
+
+    def _address_vtep(self, chassis: _Chassis) -> None:
+        if chassis.spec is not None and kind.choose().type == "netdev":
+            wires = Wires(self._host)
+            wires.settle([wiring.underlay_end(chassis.spec)])
+            refusals = wires.refusals.get(chassis.spec.namespace, [])
+            chassis.errors["vtep"] = tuple(str(refusal) for refusal in refusals)
+
+    # Events
+
+    def _take(self, name: str, port: str, fact: PortFact | None) -> None:
+        """The switch says something of a port."""
+        chassis = self._chassis.get(name)
+        if chassis is None:
+            return
+        if fact is None:
+            chassis.facts.pop(port, None)
+        else:
+            chassis.facts[port] = fact
+        interface = chassis.interfaces.get(port)
+        if interface is not None and not self._turn.locked():
+            self._report_port(chassis, interface)
+
+    def _report(self, chassis: _Chassis) -> None:
+        """Events for whatever has changed since it was last told."""
+        if chassis.spec is None:
+            return
+        for interface in chassis.interfaces.values():
+            self._report_port(chassis, interface)
+        errors = [error for source in chassis.errors.values() for error in source]
+        errors += [f"{self._label(chassis, port)}: {fact.error}" for port, fact in chassis.facts.items() if fact.error]
+        choice = kind.choose()
+        state = ChassisState(chassis.name, choice.type, tuple(errors), (choice.reason, *chassis.notes))
+        if state != chassis.reported:
+            chassis.reported = state
+            self._on_event(state)
+
+    def _label(self, chassis: _Chassis, port: str) -> str:
+        interface = chassis.interfaces.get(port)
+        return f"{interface.node}:{interface.name}" if interface else port
+
+    def _report_port(self, chassis: _Chassis, interface: Interface) -> None:
+        fact = chassis.facts.get(interface.bridge_port)
+        ofport = fact.ofport if fact is not None and fact.ofport != -1 else None
+        state = PortState(interface.node, interface.name, ofport, self._is_up(interface))
+        if self._reported.get((interface.node, interface.name)) != state:
+            self._reported[interface.node, interface.name] = state
+            self._on_event(state)
+
+    def _is_up(self, interface: Interface) -> bool:
+        home = self._host.namespaces.get(namespace(self.lab, interface.node))
+        device = home.devices.by_name.get(interface.name) if home else None
+        return device is not None and device.up
+
+
+def _foundations(lab: str, specs: Mapping[str, HostSpec]) -> list[Wanted]:
+    """The namespaces of the lab itself and of its chassis."""
+    return [Wanted(namespace(lab), "", "lab"), *(Wanted(s.namespace, s.chassis, "chassis") for s in specs.values())]
+
+
+def _homes(specs: Mapping[str, HostSpec]) -> list[Wanted]:
+    """The namespaces of nodes."""
+    return [Wanted(node.namespace, node.name, "node") for spec in specs.values() for node in spec.nodes]
+
+
+def _near_ends(spec: HostSpec, datapath: wiring.DatapathType) -> set[str]:
+    own = {pair.near.device for pair in wiring.chassis_pairs(spec, datapath)}
+    return own | {interface.bridge_port for interface in spec.interfaces}
+
+
+def _allow_many_descriptors() -> None:
+    """A netlink socket per namespace: a thousand nodes need more than the customary 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

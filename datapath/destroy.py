@@ -1,0 +1,34 @@
+"""Removes everything of a lab from this host at once.
+
+Enters: the name of the lab and its run directory. Leaves: no daemon, no namespace, no chassis directory of it. Never:
+what does not carry our mark; a port or device one by one: they go with their namespaces.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from datapath.linux.host import drop_all
+from datapath.ovs import daemons
+
+_GRACE: Final = 2.0  # seconds for the kernel to end what it was told to kill
+
+
+def destroy(lab: str, run_dir: Path) -> None:
+    """The agent of the lab must have ended. What runs in a node's namespace is left, without a network."""
+    descriptors = list(daemons.running(run_dir))
+    for descriptor in descriptors:
+        daemons.kill(descriptor)
+    worker = threading.Thread(target=drop_all, args=(lab,))
+    worker.start()
+    worker.join()
+    deadline = time.monotonic() + _GRACE
+    for descriptor in descriptors:
+        daemons.await_end(descriptor, max(0.0, deadline - time.monotonic()))
+    for database in run_dir.glob("*/conf.db"):
+        shutil.rmtree(database.parent)
+    (run_dir / daemons.TEMPLATE).unlink(missing_ok=True)

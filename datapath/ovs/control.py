@@ -1,0 +1,63 @@
+"""Commands to a running ovs-vswitchd over its control socket, as `ovs-appctl` gives them, without a process each.
+
+Enters: the socket and any number of commands. Leaves: their answers. Never: an answer that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from datapath.addr import Mac
+from datapath.errors import TransientError
+from datapath.ovsdb import Framer
+from datapath.spec import UNDERLAY_BRIDGE
+
+NEIGHBOUR_LIFETIME: Final = 3600
+"""Seconds that a tunnel neighbour lasts without being used: the most that `tnl/neigh/aging` allows."""
+
+_TIMEOUT: Final = 5.0
+
+
+def call(path: Path, commands: Iterable[tuple[str, ...]]) -> list[str]:
+    """The answer to each command, in order. Raises TransientError if the daemon is away or refuses one."""
+    requests = [orjson.dumps({"id": number, "method": c[0], "params": c[1:]}) for number, c in enumerate(commands)]
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(str(path))
+            connection.sendall(b"".join(requests))
+            return _answers(connection, len(requests))
+    except (OSError, ValueError) as error:
+        raise TransientError(f"{path}: {error}") from error
+
+
+def _answers(connection: socket.socket, count: int) -> list[str]:
+    framer = Framer()
+    answers: list[str] = []
+    while len(answers) < count:
+        answer = framer.next()
+        if answer is None:
+            data = connection.recv(1 << 16)
+            if not data:
+                raise ConnectionError("it hung up")
+            framer.feed(data)
+        elif answer.get("error") is not None:
+            raise ValueError(answer["error"])
+        else:
+            answers.append(answer["result"])
+    return answers
+
+
+def set_neighbours(path: Path, neighbours: Iterable[tuple[IPv4Address, Mac]]) -> None:
+    """Tells the userspace tunnels the MACs of other vteps, so that no first packet is lost to ARP.
+
+    They expire when unused for NEIGHBOUR_LIFETIME. Saying the same again renews them and disturbs nothing.
+    """
+    commands = [("tnl/neigh/set", UNDERLAY_BRIDGE, str(ip), str(mac)) for ip, mac in neighbours]
+    call(path, [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME)), *commands])

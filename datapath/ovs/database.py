@@ -1,0 +1,307 @@
+"""The Open_vSwitch database of one chassis: what it has of ours, and one transaction for all that differs.
+
+Enters: BridgeRow and PortRow values. Leaves: the rows so; what the switch says of each port, by callback. Never: a
+row without our mark is changed, a transaction is made where nothing differs.
+
+Rows are read once and then kept by the notifications of the database, in the thread of the connection; there the
+transactions are made too, so that nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import datapath.ovsdb as ovsdb
+
+# isort: split
+from ovs.db.idl import ROW_DELETE
+from ovsdbapp.backend.ovs_idl.command import BaseCommand
+from ovsdbapp.backend.ovs_idl.transaction import Transaction
+
+from datapath.errors import TransientError
+from datapath.ovs.rows import (
+    CONTROLLER_BACKOFF_MS,
+    INACTIVITY_PROBE_MS,
+    SWITCH_OPTIONS,
+    BridgeRow,
+    PortRow,
+)
+from datapath.plan import diff
+from datapath.spec import MARK
+
+TABLES: Final[ovsdb.Tables] = {
+    "Open_vSwitch": ("bridges", "cur_cfg", "next_cfg", "other_config", "external_ids"),
+    "Bridge": (
+        "name", "ports", "controller", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids",
+    ),
+    "Port": ("name", "interfaces", "external_ids"),
+    "Interface": ("name", "type", "options", "ofport", "ofport_request", "external_ids", "error"),
+    "Controller": ("target", "max_backoff", "inactivity_probe"),
+}  # fmt: skip
+
+_TIMEOUT: Final = 10.0  # seconds for the database or the switch to answer
+
+
+class PortFact(NamedTuple):
+    """What the switch says of a port: its number (-1 if it has none) and what is wrong with it."""
+
+    ofport: int | None
+    error: str
+
+
+class _Replica(ovsdb.Idl):
+    """Keeps what is ours: names and rows, for comparison and for writing. Only in the connection's thread."""
+
+    def __init__(self, *args: Any, lab: str, on_port: Callable[[str, PortFact | None], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lab = lab
+        self.seen: dict[str, PortRow] = {}
+        self.facts: dict[str, PortFact] = {}
+        self.rows: dict[str, dict[str, Any]] = {"Bridge": {}, "Port": {}, "Interface": {}}
+        self.version = 0
+        self.current = 0
+        self.moved = threading.Condition()
+        self._on_port = on_port
+
+    def notify(self, event: str, row: Any, _updates: Any = None) -> None:
+        table = row._table.name
+        if table in self.rows:
+            self._keep(table, event, row)
+
+    def run(self) -> bool:
+        """Tells of a configuration taken up only after all rows that came with it are kept."""
+        changed = bool(super().run())
+        current = max((row.cur_cfg for row in self.tables["Open_vSwitch"].rows.values()), default=0)
+        if current != self.current:
+            with self.moved:
+                self.current = current
+                self.moved.notify_all()
+        return changed
+
+    def _keep(self, table: str, event: str, row: Any) -> None:
+        name = row.name
+        if event == ROW_DELETE:
+            if self.rows[table].get(name) is row:
+                del self.rows[table][name]
+        else:
+            self.rows[table][name] = row
+        if table == "Interface":
+            self._keep_interface(name, None if event == ROW_DELETE else row)
+        else:
+            self.version += 1
+
+    def _keep_interface(self, name: str, row: Any) -> None:
+        before = self.seen.get(name), self.facts.get(name)
+        if row is None or row.external_ids.get(MARK) != self.lab:
+            self.seen.pop(name, None)
+            self.facts.pop(name, None)
+        else:
+            self.seen[name] = _port_row(row)
+            self.facts[name] = PortFact(_single(row.ofport), _single(row.error) or "")
+        if self.seen.get(name) != before[0]:
+            self.version += 1
+        if self.facts.get(name) != before[1]:
+            self._on_port(name, self.facts.get(name))
+
+    def forget_the_lost(self) -> None:
+        """After a reconnection rows may be gone without a notification."""
+        for table, rows in self.rows.items():
+            present = self.tables[table].rows
+            for name in [name for name, row in rows.items() if row.uuid not in present]:
+                del rows[name]
+                if table == "Interface":
+                    self._keep_interface(name, None)
+
+
+def _single(value: Any) -> Any:
+    """An optional column is a list in the IDL."""
+    return value[0] if value else None
+
+
+def _port_row(row: Any) -> PortRow:
+    options = tuple(sorted(row.options.items()))
+    return PortRow("", row.type, _single(row.ofport_request), options, tuple(sorted(row.external_ids.items())))
+
+
+def _bridge_row(row: Any) -> BridgeRow:
+    controllers = row.controller
+    return BridgeRow(
+        row.datapath_type,
+        _single(row.fail_mode) or "",
+        frozenset(row.protocols),
+        tuple(sorted(row.other_config.items())),
+        controllers[0].target if controllers else "",
+        tuple(sorted(row.external_ids.items())),
+    )
+
+
+class _Reconcile(BaseCommand):  # type: ignore[misc]
+    """Everything that differs, in one transaction. Its result: names that are taken by rows without our mark."""
+
+    def __init__(self, switch: Switch, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow]) -> None:
+        super().__init__(switch)
+        self.bridges = bridges
+        self.ports = ports
+        self.awaited = 0
+        self.result: list[str] = []
+        self._changed = False
+
+    def run_idl(self, txn: Any) -> None:
+        replica: _Replica = self.api.idl
+        replica.forget_the_lost()
+        self._changed = False
+        self._rows = dict(replica.rows["Bridge"])
+        root = self._root(txn, replica)
+        self.result = self._foreign(replica)
+        self._change_bridges(txn, replica, root)
+        self._change_ports(txn, replica)
+        if self._changed:
+            root.increment("next_cfg")
+
+    def post_commit(self, txn: Any) -> None:
+        if self._changed:
+            self.awaited = txn.get_increment_new_value()
+
+    def _root(self, txn: Any, replica: _Replica) -> Any:
+        for row in replica.tables["Open_vSwitch"].rows.values():
+            return row
+        root = txn.insert(replica.tables["Open_vSwitch"])
+        root.other_config = dict(SWITCH_OPTIONS)
+        root.external_ids = {MARK: replica.lab}
+        return root
+
+    def _foreign(self, replica: _Replica) -> list[str]:
+        bridges = replica.rows["Bridge"]
+        taken = [name for name in self.bridges if name in bridges and not self._ours(bridges[name])]
+        return taken + [name for name in self.ports if name in replica.rows["Port"] and name not in replica.seen]
+
+    def _ours(self, row: Any) -> bool:
+        return bool(row.external_ids.get(MARK) == self.api.idl.lab)
+
+    def _change_bridges(self, txn: Any, replica: _Replica, root: Any) -> None:
+        observed = {name: _bridge_row(row) for name, row in replica.rows["Bridge"].items() if self._ours(row)}
+        desired = {name: row for name, row in self.bridges.items() if name not in self.result}
+        for step in diff(desired, observed):
+            self._changed = True
+            if step.desired is None:
+                root.delvalue("bridges", self._rows.pop(step.key))
+                continue
+            if step.verb == "add":
+                self._rows[step.key] = txn.insert(replica.tables["Bridge"])
+                self._rows[step.key].name = step.key
+                root.addvalue("bridges", self._rows[step.key])
+            _fill_bridge(txn, replica, self._rows[step.key], step.desired)
+
+    def _change_ports(self, txn: Any, replica: _Replica) -> None:
+        desired = {name: row._replace(bridge="") for name, row in self.ports.items() if name not in self.result}
+        added: dict[str, list[Any]] = {}
+        for step in diff(desired, replica.seen):
+            self._changed = True
+            if step.verb == "add":
+                port = _new_port(txn, replica, step.key, desired[step.key])
+                added.setdefault(self.ports[step.key].bridge, []).append(port)
+            elif step.desired is None:
+                self._remove(replica, step.key)
+            else:
+                _fill_interface(replica.rows["Interface"][step.key], step.desired)
+        for bridge, rows in added.items():
+            if bridge not in self.result:
+                self._attach(replica, bridge, rows)
+
+    def _attach(self, replica: _Replica, bridge: str, ports: list[Any]) -> None:
+        if bridge not in replica.rows["Bridge"]:
+            self._rows[bridge].ports = ports
+            return
+        for port in ports:
+            self._rows[bridge].addvalue("ports", port)
+
+    def _remove(self, replica: _Replica, name: str) -> None:
+        """To take a port from a bridge that has it not is no error, and asking which one has it costs more."""
+        port = replica.rows["Port"].get(name)
+        for bridge in replica.rows["Bridge"].values():
+            if port is not None and self._ours(bridge):
+                bridge.delvalue("ports", port)
+
+
+def _fill_bridge(txn: Any, replica: _Replica, row: Any, desired: BridgeRow) -> None:
+    row.datapath_type = desired.datapath_type
+    row.fail_mode = desired.fail_mode
+    row.protocols = sorted(desired.protocols)
+    row.other_config = dict(desired.other_config)
+    row.external_ids = dict(desired.external_ids)
+    if not desired.controller:
+        row.controller = []
+        return
+    controller = txn.insert(replica.tables["Controller"])
+    controller.target = desired.controller
+    controller.max_backoff = CONTROLLER_BACKOFF_MS
+    controller.inactivity_probe = INACTIVITY_PROBE_MS
+    row.controller = [controller]
+
+
+def _new_port(txn: Any, replica: _Replica, name: str, desired: PortRow) -> Any:
+    interface = txn.insert(replica.tables["Interface"])
+    interface.name = name
+    _fill_interface(interface, desired)
+    port = txn.insert(replica.tables["Port"])
+    port.name = name
+    port.external_ids = {MARK: replica.lab}
+    port.interfaces = [interface]
+    return port
+
+
+def _fill_interface(row: Any, desired: PortRow) -> None:
+    row.type = desired.type
+    row.options = dict(desired.options)
+    row.external_ids = dict(desired.external_ids)
+    row.ofport_request = [] if desired.ofport_request is None else desired.ofport_request
+
+
+class Switch:
+    """A connection to the database of one chassis. Its methods wait: call them in a worker thread."""
+
+    def __init__(
+        self, socket: Path, lab: str, schema: dict[str, Any], on_port: Callable[[str, PortFact | None], None]
+    ) -> None:
+        """`on_port` is called in another thread. Raises TransientError."""
+        self.transactions = 0
+        self._settled: tuple[object, object, int] | None = None
+        self._connection = ovsdb.connect(
+            socket, "Open_vSwitch", TABLES, timeout=_TIMEOUT, idl=_Replica, schema_json=schema, lab=lab, on_port=on_port
+        )
+        self.idl: _Replica = self._connection.idl
+        try:
+            self._connection.start()
+        except Exception as error:
+            raise TransientError(f"{socket}: the database does not answer ({error})") from error
+
+    def reconcile(self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow]) -> list[str]:
+        """Makes the rows so and waits until the switch has followed; names that are not ours and were left alone.
+
+        Raises TransientError.
+        """
+        if self._settled == (bridges, ports, self.idl.version):
+            return []
+        command = _Reconcile(self, bridges, ports)
+        transaction = Transaction(self, self._connection, _TIMEOUT, check_error=True, log_errors=False)
+        transaction.add(command)
+        try:
+            transaction.commit()
+        except Exception as error:
+            raise TransientError(f"the switch's database refused: {error}") from error
+        if command.awaited:
+            self.transactions += 1
+            self._await(command.awaited)
+        self._settled = None if command.result else (bridges, ports, self.idl.version)
+        return list(command.result)
+
+    def _await(self, configuration: int) -> None:
+        with self.idl.moved:
+            if not self.idl.moved.wait_for(lambda: self.idl.current >= configuration, _TIMEOUT):
+                raise TransientError(f"ovs-vswitchd has not taken up its configuration within {_TIMEOUT:.0f} s")
+
+    def close(self) -> None:
+        self._connection.stop()

@@ -1,0 +1,174 @@
+"""The daemons and the database connection of one chassis while they live, and their supervision.
+
+Enters: the namespace of the chassis. Leaves: both daemons running in it, restarted when they die; their deaths and
+failures as text. Never: a daemon restarted without pause when it keeps dying; a running one of ours restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+from datapath.errors import SdnError, TransientError
+from datapath.linux.host import Namespace
+from datapath.linux.namespaces import inside
+from datapath.ovs import daemons
+from datapath.ovs.daemons import DAEMONS, DaemonName, Place
+from datapath.ovs.database import PortFact, Switch
+
+STORM: Final = 4
+"""Deaths of a daemon within STORM_SECONDS from which on it is restarted with a pause."""
+
+STORM_SECONDS: Final = 30.0
+LONGEST_PAUSE: Final = 30.0
+
+
+class Pair:
+    """`on_port` is called in another thread; `after_restart` and `on_trouble` in the event loop."""
+
+    def __init__(
+        self,
+        place: Place,
+        lab: str,
+        executor: Executor,
+        on_port: Callable[[str, PortFact | None], None],
+        after_restart: Callable[[DaemonName], Awaitable[None]],
+        on_trouble: Callable[[], None],
+    ) -> None:
+        self.place = place
+        self.trouble: dict[DaemonName, str] = {}
+        self.switch: Switch | None = None
+        self._lab = lab
+        self._executor = executor
+        self._on_port = on_port
+        self._after_restart = after_restart
+        self._on_trouble = on_trouble
+        self._home: Namespace | None = None
+        self._descriptors: dict[DaemonName, int] = {}
+        self._deaths: dict[DaemonName, deque[float]] = {daemon: deque(maxlen=16) for daemon in DAEMONS}
+        self._turn = asyncio.Lock()
+        self._restarts: set[asyncio.Task[None]] = set()
+
+    async def ensure(self, home: Namespace, blank: Path) -> None:
+        """Both daemons run in `home`, and the database answers. Raises SdnError."""
+        async with self._turn:
+            if self._home is not home:
+                self._leave()
+                self._home = home
+            await self._start_missing(home, blank)
+
+    async def _start_missing(self, home: Namespace, blank: Path | None) -> None:
+        loop = asyncio.get_running_loop()
+        missing = [daemon for daemon in DAEMONS if daemon not in self._descriptors]
+        started, failure = await loop.run_in_executor(self._executor, self._start, home, blank, missing)
+        for daemon, descriptor in started.items():
+            self._descriptors[daemon] = descriptor
+            self.trouble.pop(daemon, None)
+            loop.add_reader(descriptor, self._died, daemon, descriptor)
+        if failure is not None:
+            raise failure
+
+    def _start(
+        self, home: Namespace, blank: Path | None, missing: list[DaemonName]
+    ) -> tuple[dict[DaemonName, int], SdnError | None]:
+        """In a worker thread. vswitchd comes after the database's socket exists, or it would back off for a second."""
+        started: dict[DaemonName, int] = {}
+        try:
+            if blank is not None:
+                self.place.furnish(blank)
+            with home.descriptor() as descriptor, inside(descriptor):
+                for daemon in missing:
+                    started[daemon] = self._adopted(home, daemon) or daemons.start(self.place, daemon)
+            if self.switch is None and blank is not None:
+                self.switch = Switch(self.place.socket, self._lab, daemons.schema(blank), self._on_port)
+        except SdnError as error:
+            return started, error
+        except OSError as error:
+            return started, TransientError(f"{self.place.directory}: {error}")
+        return started, None
+
+    def _adopted(self, home: Namespace, daemon: DaemonName) -> int | None:
+        """A running one; but one in a namespace that has lost its name serves nobody, and ends."""
+        descriptor = daemons.adopt(self.place, daemon)
+        if descriptor is None or daemons.namespace_of(self.place, daemon) == home.inode:
+            return descriptor
+        daemons.end(descriptor)
+        return None
+
+    def _died(self, daemon: DaemonName, descriptor: int) -> None:
+        self._forget(daemon, descriptor)
+        task = asyncio.get_running_loop().create_task(self._restart(daemon))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    def _forget(self, daemon: DaemonName, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        if self._descriptors.get(daemon) == descriptor:
+            del self._descriptors[daemon]
+
+    async def _restart(self, daemon: DaemonName) -> None:
+        """Until it runs again. The first deaths cost no pause, a storm of them pauses of 1, 2, 4 … seconds."""
+        while self._home is not None and daemon not in self._descriptors:
+            await self._pause(daemon)
+            async with self._turn:
+                if self._home is None:
+                    return
+                try:
+                    await self._start_missing(self._home, None)
+                except SdnError as error:
+                    self.trouble[daemon] = str(error)
+                    self._on_trouble()
+                    continue
+            await self._after_restart(daemon)
+        self._on_trouble()
+
+    async def _pause(self, daemon: DaemonName) -> None:
+        now = time.monotonic()
+        deaths = self._deaths[daemon]
+        deaths.append(now)
+        recent = sum(1 for death in deaths if now - death < STORM_SECONDS)
+        if recent >= STORM:
+            pause = min(LONGEST_PAUSE, 2.0 ** (recent - STORM))
+            self.trouble[daemon] = (
+                f"{daemon} died {recent} times within {STORM_SECONDS:.0f} s; the next start is in {pause:.0f} s; "
+                f"see {self.place.directory / daemon}.log"
+            )
+            self._on_trouble()
+            await asyncio.sleep(pause)
+
+    def _leave(self) -> None:
+        """Ends what runs in a namespace that is no longer the chassis'."""
+        for daemon, descriptor in list(self._descriptors.items()):
+            asyncio.get_running_loop().remove_reader(descriptor)
+            del self._descriptors[daemon]
+            daemons.end(descriptor)
+
+    def close(self) -> None:
+        """Stops to watch; the daemons go on."""
+        self._home = None
+        for task in self._restarts:
+            task.cancel()
+        for daemon, descriptor in list(self._descriptors.items()):
+            self._forget(daemon, descriptor)
+        if self.switch is not None:
+            self.switch.close()
+            self.switch = None
+
+    def remove(self) -> None:
+        """Ends the daemons, also those that this process has not started, and removes their directory."""
+        self._home = None
+        self._leave()
+        for daemon in DAEMONS:
+            descriptor = daemons.adopt(self.place, daemon)
+            if descriptor is not None:
+                daemons.end(descriptor)
+        self.close()
+        shutil.rmtree(self.place.directory, ignore_errors=True)

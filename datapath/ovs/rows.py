@@ -1,0 +1,110 @@
+"""The rows that a HostSpec asks of an Open_vSwitch database. PURE.
+
+Enters: a HostSpec, the type of its datapath, the directory of the chassis. Leaves: BridgeRow and PortRow values.
+Never: a uuid, a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from datapath.linux.wiring import DatapathType
+from datapath.spec import (
+    INTEGRATION_BRIDGE,
+    MARK,
+    UNDERLAY_BRIDGE,
+    UNDERLAY_DEVICE,
+    HostSpec,
+    Interface,
+    Tunnel,
+    TunnelKind,
+)
+
+Pairs = tuple[tuple[str, str], ...]
+"""An OVSDB map, sorted: comparable and hashable."""
+
+INTERFACE_TYPE: Final[dict[TunnelKind, str]] = {"vxlan": "vxlan", "nvgre": "gre", "geneve": "geneve"}
+
+PORT_MARK: Final = "sdn-port"
+"""`external_ids` key of a node's interface: `<node>:<interface>`."""
+
+SWITCH_OPTIONS: Final[Pairs] = (("n-handler-threads", "1"), ("n-revalidator-threads", "1"))
+"""Every chassis of a lab is on one machine: one thread of a kind each, or twenty chassis start sixty of them."""
+
+CONTROLLER_BACKOFF_MS: Final = 1000
+"""The least that Open vSwitch allows."""
+
+INACTIVITY_PROBE_MS: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeRow:
+    """A bridge; `controller` is the target, '' for none."""
+
+    datapath_type: str
+    fail_mode: str
+    protocols: frozenset[str]
+    other_config: Pairs
+    controller: str
+    external_ids: Pairs
+
+
+class PortRow(NamedTuple):
+    """A port with its one interface of the same name."""
+
+    bridge: str
+    type: str
+    ofport_request: int | None
+    options: Pairs
+    external_ids: Pairs
+
+
+def controller_target(directory: Path) -> str:
+    """The only unix socket that Open vSwitch connects a bridge to: <rundir>/<bridge>.controller."""
+    return f"unix:{directory}/{INTEGRATION_BRIDGE}.controller"
+
+
+def bridges(spec: HostSpec, datapath: DatapathType, directory: Path) -> dict[str, BridgeRow]:
+    """The integration bridge; with the userspace datapath also the one that carries the underlay device."""
+    mark = ((MARK, spec.lab),)
+    kind = "netdev" if datapath == "netdev" else "system"
+    options = (("datapath-id", f"{spec.datapath_id:016x}"), ("disable-in-band", "true"))
+    versions = frozenset({"OpenFlow13", "OpenFlow14"})
+    found = {INTEGRATION_BRIDGE: BridgeRow(kind, "secure", versions, options, controller_target(directory), mark)}
+    if datapath == "netdev":
+        hwaddr = (("hwaddr", str(spec.underlay.mac)),)
+        found[UNDERLAY_BRIDGE] = BridgeRow(kind, "standalone", frozenset(), hwaddr, "", mark)
+    return found
+
+
+def ports(spec: HostSpec, datapath: DatapathType, without: Container[str] = ()) -> dict[str, PortRow]:
+    """Ports by name, without those of the nodes in `without`."""
+    mark = ((MARK, spec.lab),)
+    found = {INTEGRATION_BRIDGE: PortRow(INTEGRATION_BRIDGE, "internal", None, (), mark)}
+    if datapath == "netdev":
+        found[UNDERLAY_BRIDGE] = PortRow(UNDERLAY_BRIDGE, "internal", None, (), mark)
+        found[UNDERLAY_DEVICE] = PortRow(UNDERLAY_BRIDGE, "", None, (), mark)
+    for tunnel in spec.tunnels:
+        found[tunnel.bridge_port] = _tunnel(spec, tunnel, mark)
+    for uplink in spec.uplinks:
+        found[uplink.bridge_port] = PortRow(INTEGRATION_BRIDGE, "", uplink.ofport, (), mark)
+    for node in spec.nodes:
+        if node.name not in without:
+            for interface in node.interfaces:
+                found[interface.bridge_port] = _interface(spec.lab, interface)
+    return found
+
+
+def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs) -> PortRow:
+    """Flows give the remote vtep and the tunnel id of each packet."""
+    options = (("key", "flow"), ("local_ip", str(spec.underlay.vtep.ip)), ("remote_ip", "flow"))
+    return PortRow(INTEGRATION_BRIDGE, INTERFACE_TYPE[tunnel.kind], tunnel.ofport, options, mark)
+
+
+def _interface(lab: str, interface: Interface) -> PortRow:
+    name = f"{interface.node}:{interface.name}"
+    marks = (("attached-mac", str(interface.mac)), ("iface-id", name), (MARK, lab), (PORT_MARK, name))
+    return PortRow(INTEGRATION_BRIDGE, "", interface.ofport, (), marks)
