@@ -1,7 +1,7 @@
 """The hashes by which a multipath action spreads packets, bit for bit as Open vSwitch's.
 
-In: a packet's fields. Out: 32 bits. The hash is Bob Jenkins' lookup3 (`jhash_bytes` in Open vSwitch's `lib/jhash.c`) over
-what `flow_hash_fields` in `lib/flow.c` gives it.
+In: a packet's fields. Out: 32 bits. The hash is Bob Jenkins' lookup3 (`jhash_bytes` in Open vSwitch's `lib/jhash.c`)
+over what `flow_hash_fields` in `lib/flow.c` gives it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ _SCTP: Final = 132
 _WORD: Final = 0xFFFFFFFF
 
 
-def hash_fields(packet: Packet, fields: int, basis: int) -> int:
-    """`fields` as NX_HASH_FIELDS_* in `nicira-ext.h`. Raises ValueError for one that is not known here."""
+def hash_fields(packet: Packet, fields: int, basis: int, inner_vlan: int = 0) -> int:
+    """`fields` as NX_HASH_FIELDS_* in `nicira-ext.h`; `inner_vlan` is the id of a second tag, which is no field.
+
+    Raises ValueError for a hash that is not known here.
+    """
     if fields == ETH_SRC:
         return jhash_bytes(packet.get("eth_src", 0).to_bytes(6, "big"), basis)
     if fields == SYMMETRIC_L4:
-        return jhash_bytes(_symmetric_l4(packet), basis)
+        return jhash_bytes(_symmetric_l4(packet, inner_vlan), basis)
     raise ValueError(f"multipath over hash fields {fields} is not known")
 
 
-def _symmetric_l4(packet: Packet) -> bytes:
+def _symmetric_l4(packet: Packet, inner_vlan: int) -> bytes:
     """Addresses and TCP ports of both directions xored, so that both hash alike; UDP ports are left out, as there."""
     ethertype = packet.get("eth_type", 0)
     addresses = b""
@@ -39,7 +42,7 @@ def _symmetric_l4(packet: Packet) -> bytes:
         [
             addresses.ljust(16, b"\0"),
             ethertype.to_bytes(2, "big"),
-            (packet.get("vlan_vid", 0) & 0xFFF).to_bytes(2, "big"),
+            ((packet.get("vlan_vid", 0) ^ inner_vlan) & 0xFFF).to_bytes(2, "big"),
             ports.to_bytes(2, "big"),
             (packet.get("eth_src", 0) ^ packet.get("eth_dst", 0)).to_bytes(6, "big"),
             bytes([protocol, 0, 0, 0]),

@@ -1,7 +1,7 @@
 """Flow tables, run in Python: which flows a packet meets, what they do to it, and where it leaves.
 
 In: the flows of one switch and a packet's fields. Out: a Walk: every step, every copy that is sent, and why it ended.
-Never changes the tables: what a learn action would add is in the walk. The results are Open vSwitch's; tests hold it so.
+Never changes the tables: what a learn action would add is in the walk. The results are Open vSwitch's, by test.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class _Run:
     def __init__(self, tables: Tables, packet: Packet) -> None:
         self.tables = tables
         self.packet = packet
-        self.inner_vlans: list[tuple[int, int]] = []
+        self.inner_vlan = (0, 0)  # id and priority; Open vSwitch keeps two tags, and so do we
         self.visits: list[_Visit] = []
         self.outputs: list[Sent] = []
         self.to_controller: list[Sent] = []
@@ -205,7 +205,7 @@ class _Run:
     def visit(self, table: int, depth: int, resubmits: int) -> None:
         """Look up, act, and follow goto. Only going back or staying nests (Open vSwitch counts depth so)."""
         while True:
-            if len(self.visits) >= MAX_LOOKUPS or depth >= MAX_DEPTH:
+            if len(self.visits) > MAX_LOOKUPS or depth > MAX_DEPTH:
                 raise _GaveUpError(f"more than {MAX_DEPTH} resubmits nested, or {MAX_LOOKUPS} lookups")
             flow = self.tables.lookup(table, self.packet)
             visit = _Visit(table, flow, resubmits)
@@ -264,18 +264,19 @@ class _Run:
     def _(self, _: PushVlan) -> None:
         vid, pcp = self.packet.get("vlan_vid", 0), self.packet.get("vlan_pcp", 0)
         if vid & VLAN_PRESENT:
-            self.inner_vlans.append((vid, pcp))
+            self.inner_vlan = (vid, pcp)
         self.packet |= {"vlan_vid": VLAN_PRESENT, "vlan_pcp": 0}
 
     @do.register
     def _(self, _: PopVlan) -> None:
-        vid, pcp = self.inner_vlans.pop() if self.inner_vlans else (0, 0)
+        vid, pcp = self.inner_vlan
+        self.inner_vlan = (0, 0)
         self.packet |= {"vlan_vid": vid, "vlan_pcp": pcp}
 
     @do.register
     def _(self, action: Multipath) -> None:
         try:
-            link = hash_fields(self.packet, action.fields, action.basis) % action.links
+            link = hash_fields(self.packet, action.fields, action.basis, self.inner_vlan[0]) % action.links
         except ValueError as cause:
             raise _GaveUpError(str(cause)) from cause
         write_bits(self.packet, action.target, action.offset, action.bits, link)
