@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapath import ovsdb
+from datapath.framing import Framer
 from tests.unit.store import ovs_json_original as original
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -69,7 +70,7 @@ def test_what_orjson_cannot_express_the_original_writes() -> None:
 )
 def test_frames_messages_whatever_the_chunks(messages: list[tuple[Any, int, str]], sizes: list[int]) -> None:
     stream = b"".join((encoded(value, style) + gap).encode() for value, style, gap in messages)
-    framer, found, at = ovsdb.Framer(), [], 0
+    framer, found, at = Framer(), [], 0
     while at < len(stream):
         size = sizes[at % len(sizes)]
         framer.feed(stream[at : at + size])
@@ -81,7 +82,7 @@ def test_frames_messages_whatever_the_chunks(messages: list[tuple[Any, int, str]
 
 @pytest.mark.parametrize("stream", [b"x", b"1", b"]", b'{"a":}', b'{"a":1]', b'{"a":"\xff"}'])
 def test_a_stream_that_is_not_json_is_an_error(stream: bytes) -> None:
-    framer = ovsdb.Framer()
+    framer = Framer()
     framer.feed(stream)
     with pytest.raises(ValueError, match=r"."):
         framer.next()
@@ -89,7 +90,7 @@ def test_a_stream_that_is_not_json_is_an_error(stream: bytes) -> None:
 
 def test_a_string_full_of_ends_stays_linear() -> None:
     message = json.dumps({"a": "}{" * 50_000}).encode()
-    framer = ovsdb.Framer()
+    framer = Framer()
     began = time.perf_counter()
     for at in range(0, len(message), 100):
         assert framer.next() is None
@@ -188,7 +189,7 @@ def test_speed_beside_the_original(capsys: pytest.CaptureFixture[str]) -> None:
         return size / (time.perf_counter() - began) / 1e6
 
     def chunked() -> None:
-        framer = ovsdb.Framer()
+        framer = Framer()
         for at in range(0, len(text), 1 << 16):
             framer.feed(text[at : at + (1 << 16)])
             value = framer.next()
