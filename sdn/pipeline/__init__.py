@@ -23,9 +23,20 @@ from sdn.pipeline import (
     spoof_guard,
 )
 from sdn.pipeline.fields import Cookie, Kind
+from sdn.pipeline.layout import Table
 from sdn.pipeline.view import Places, View
 
 TABLES = (classify, spoof_guard, egress_rules, answer, reply, route, forward, ingress_rules, output)
+
+
+WHY_DROPPED = {
+    Table.CLASSIFY.label: "no port, tunnel or uplink of this chassis claims it",
+    Table.SPOOF_GUARD.label: "the port may not send from this MAC or address",
+    Table.ANSWER.label: "a port asked for its own address",
+    Table.FORWARD.label: "the network knows no port with this destination MAC",
+    Table.OUTPUT.label: "there is no way to leave by",
+}
+"""What a drop in each table means, for people."""
 
 
 def _about(kind: Kind, number: int, flows: Iterable[Flow]) -> tuple[Flow, ...]:

@@ -81,7 +81,7 @@ def _tables() -> Iterator[str]:
     compiled = sorted(flows(model, "hv1"), key=lambda flow: (flow.table, -flow.priority))
     by_table = {table: list(group) for table, group in groupby(compiled, key=lambda flow: flow.table)}
     yield "The flows below are those of chassis `hv1` in a lab of two chassis with a VXLAN network `web` (web1 on hv1,"
-    yield "web2 on hv2) and a VLAN network `office` (desk1 on hv1); where there are more of a kind, the first are shown."
+    yield "web2 on hv2) and a VLAN network `office` (desk1 on hv1); of flows of one kind the first are shown."
     yield ""
     for module in TABLES:
         table = _table_of(module)

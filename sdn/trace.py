@@ -1,0 +1,327 @@
+"""Follow a packet through the compiled tables of every chassis on its way. PURE.
+
+Enters: Model and a packet at a port. Leaves: hops, each with the tables and flows it met, and a verdict that names the
+chassis, table and flow which dropped it, and the line of the topology file behind that flow. Never: a real packet.
+
+The tables are those that the controller programs, run by our own interpreter; a test holds it to `ofproto/trace`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Final
+
+from datapath.addr import IPAddress, Mac
+from datapath.errors import FileError
+from datapath.openflow.flow import Flow
+from datapath.openflow.interpreter import Sent, Step, Tables, Walk
+from datapath.openflow.oxm import VLAN_PRESENT
+from datapath.openflow.packet import ARP, IPV4, IPV6, Packet
+from datapath.openflow.text import Names, format_flow
+from datapath.spec import TUNNEL_OFPORT
+from sdn.model import Chassis, Model, Port
+from sdn.names import names
+from sdn.pipeline import WHY_DROPPED, flows
+from sdn.pipeline.fields import NETWORK
+
+MAX_HOPS: Final = 64
+BROADCAST: Final = (1 << 48) - 1
+_PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "icmp6": 58}
+_TUNNELS: Final = {ofport: kind for kind, ofport in TUNNEL_OFPORT.items()}
+EPHEMERAL: Final = 49152  # RFC 6335 section 6: a source port as a client's system would choose
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One table on one chassis. `flow` is None for a miss; `about` is the object behind it and its line in the file."""
+
+    table: str
+    flow: Flow | None
+    text: str
+    about: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The packet on one chassis: where it came in, the tables it met, where copies of it left."""
+
+    chassis: str
+    in_port: str
+    packet: Packet = field(repr=False)
+    walk: Walk = field(repr=False)
+    steps: tuple[TraceStep, ...]
+    outputs: tuple[str, ...]
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A packet's whole way. `delivered` names the ports that got it, `answered` says that the switch replied itself."""
+
+    hops: tuple[Hop, ...]
+    delivered: tuple[str, ...]
+    target: str
+    verdict: str
+    reached: bool
+
+    def explain(self) -> str:
+        """One line for a failed test: which hop, table and flow dropped the packet."""
+        return self.verdict
+
+
+def endpoints(model: Model, source: str, target: str) -> tuple[Port, Port | IPAddress]:
+    """The ports that two names mean: a node, a port, or for the target an address.
+
+    Of nodes with several ports, the first pair in one network is taken. Raises FileError.
+    """
+    from ipaddress import ip_address
+
+    sources = _ports_called(model, source)
+    if not sources:
+        raise FileError(f"there is no node or port '{source}'", remedy=_known(model))
+    targets = _ports_called(model, target)
+    if not targets:
+        try:
+            address = ip_address(target)
+        except ValueError:
+            raise FileError(
+                f"there is no node or port '{target}', and it is no address", remedy=_known(model)
+            ) from None
+        owner = _owner(model, sources, address)
+        return (owner[0], owner[1]) if owner else (sources[0], address)
+    pairs = ((a, b) for a in sources for b in targets if a.network == b.network and a.name != b.name)
+    return next(pairs, (sources[0], targets[0]))
+
+
+def _ports_called(model: Model, name: str) -> list[Port]:
+    return [port for port in model.ports.values() if name in (port.name, port.node)]
+
+
+def _owner(model: Model, sources: list[Port], address: IPAddress) -> tuple[Port, Port] | None:
+    found = [(a, b) for a in sources for b in model.ports.values() if b.network == a.network and address in b.ips]
+    return found[0] if found else None
+
+
+def _known(model: Model) -> str:
+    some = list(model.nodes)[:8]
+    return f"nodes are: {', '.join(some)}{', …' if len(model.nodes) > len(some) else ''}"
+
+
+def trace(
+    model: Model, source: Port, target: Port | IPAddress, protocol: str = "icmp", port: int = 0, version: int = 0
+) -> Trace:
+    """Send a packet from `source` to `target`: `protocol` is icmp, tcp, udp or arp, `port` the destination port.
+
+    `version` is the IP version, by default one that both ends have. An address that no port of the network has is
+    asked for by ARP or ND, as a node would do. Raises FileError where no such packet can be made.
+    """
+    packet = packet_between(source, target, protocol, port, version)
+    hops, delivered = Fabric(model).send(source, packet)
+    name = target.name if isinstance(target, Port) else str(target)
+    answered = _is_question(packet) and source.name in delivered
+    reached = answered or name in delivered
+    return Trace(tuple(hops), tuple(delivered), name, _verdict(hops, delivered, name, answered, reached), reached)
+
+
+def packet_between(source: Port, target: Port | IPAddress, protocol: str, port: int = 0, version: int = 0) -> Packet:
+    """The fields of a packet as the source's system would send it."""
+    ours, theirs = _addresses(source, target, version)
+    if protocol == "arp" or not isinstance(target, Port):
+        return _question(source, ours, theirs)
+    return {
+        "eth_src": int(source.mac),
+        "eth_dst": int(target.mac),
+        **_ip_fields(ours, theirs),
+        **_transport_fields(protocol, port, ours.version),
+    }
+
+
+def _addresses(source: Port, target: Port | IPAddress, version: int) -> tuple[IPAddress, IPAddress]:
+    theirs = target.ips if isinstance(target, Port) else (target,)
+    pairs = [(a, b) for a in source.ips for b in theirs if a.version == b.version and version in (0, a.version)]
+    if pairs:
+        return pairs[0]
+    if isinstance(target, Port) and version == 0:  # ports without addresses still exchange frames
+        return IPv4Address(0), IPv4Address(0)
+    wanted = f"IPv{version} " if version else ""
+    raise FileError(f"{source.name} has no {wanted}address that can talk to {target if version == 0 else 'the target'}")
+
+
+def _ip_fields(ours: IPAddress, theirs: IPAddress) -> Packet:
+    if ours.version == 4:
+        return {"eth_type": IPV4, "ipv4_src": int(ours), "ipv4_dst": int(theirs), "nw_ttl": 64}
+    return {"eth_type": IPV6, "ipv6_src": int(ours), "ipv6_dst": int(theirs), "nw_ttl": 64}
+
+
+def _transport_fields(protocol: str, port: int, version: int) -> Packet:
+    if protocol not in _PROTOCOLS:
+        raise FileError(f"cannot trace '{protocol}'", remedy="expected icmp, arp, tcp/PORT or udp/PORT")
+    if protocol == "icmp":
+        return {"ip_proto": 1, "icmp_type": 8} if version == 4 else {"ip_proto": 58, "icmpv6_type": 128}
+    return {"ip_proto": _PROTOCOLS[protocol], f"{protocol}_src": EPHEMERAL, f"{protocol}_dst": port}
+
+
+def _question(source: Port, ours: IPAddress, theirs: IPAddress) -> Packet:
+    """An ARP request (RFC 826) or a neighbour solicitation (RFC 4861 section 4.3) for an address."""
+    if ours.version == 4:
+        return {
+            "eth_src": int(source.mac),
+            "eth_dst": BROADCAST,
+            "eth_type": ARP,
+            "arp_op": 1,
+            "arp_sha": int(source.mac),
+            "arp_spa": int(ours),
+            "arp_tpa": int(theirs),
+        }
+    return {
+        "eth_src": int(source.mac),
+        "eth_dst": 0x3333_FF00_0000 | int(theirs) & 0xFFFFFF,  # RFC 2464 section 7 and RFC 4291 section 2.7.1
+        "eth_type": IPV6,
+        "ip_proto": 58,
+        "ipv6_src": int(ours),
+        "ipv6_dst": 0xFF02_0000_0000_0000_0000_0001_FF00_0000 | int(theirs) & 0xFFFFFF,
+        "nw_ttl": 255,
+        "icmpv6_type": 135,
+        "nd_target": int(theirs),
+        "nd_sll": int(source.mac),
+        "nd_options_type": 1,
+    }
+
+
+def _is_question(packet: Packet) -> bool:
+    return packet["eth_type"] == ARP or packet.get("icmpv6_type") == 135
+
+
+class Fabric:
+    """The compiled tables of all chassis and the cables between them; compiled when a packet first needs them."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._tables: dict[str, Tables] = {}
+        self._names: dict[str, Names] = {}
+        self._by_vtep = {int(chassis.vtep.ip): chassis for chassis in model.chassis.values()}
+        self._by_ofport: dict[tuple[str, int, int], Port] = {
+            (port.chassis, port.ofport, VLAN_PRESENT | port.tag if port.tag else 0): port
+            for port in model.ports.values()
+        }
+        self._physnet_of = {physnet.ofport: physnet.name for physnet in model.physnets.values()}
+
+    def send(self, source: Port, packet: Packet) -> tuple[list[Hop], list[str]]:
+        """Put a packet on the wire of a port. Returns the hops, nearest first, and the ports that got it, by name."""
+        tagged = {**packet, "vlan_vid": VLAN_PRESENT | source.tag if source.tag else 0, "in_port": source.ofport}
+        waiting = deque([(source.chassis, tagged)])
+        hops: list[Hop] = []
+        delivered: list[str] = []
+        while waiting and len(hops) < MAX_HOPS:
+            chassis, arriving = waiting.popleft()
+            hop = self._hop(chassis, arriving)
+            hops.append(hop)
+            for sent in hop.walk.outputs:
+                waiting.extend(self._beyond(chassis, sent, delivered))
+        return hops, delivered
+
+    def _hop(self, chassis: str, packet: Packet) -> Hop:
+        walk = self.tables(chassis).run(packet)
+        printed = self.names(chassis)
+        return Hop(
+            chassis,
+            printed.port(packet["in_port"]) or str(packet["in_port"]),
+            packet,
+            walk,
+            tuple(_shown(step, printed) for step in walk.steps),
+            tuple(self._left_by(chassis, sent) for sent in walk.outputs),
+            walk.ended(printed),
+        )
+
+    def tables(self, chassis: str) -> Tables:
+        if chassis not in self._tables:
+            self._tables[chassis] = Tables(flows(self.model, chassis))
+        return self._tables[chassis]
+
+    def names(self, chassis: str) -> Names:
+        if chassis not in self._names:
+            self._names[chassis] = names(self.model, chassis)
+        return self._names[chassis]
+
+    def _beyond(self, chassis: str, sent: Sent, delivered: list[str]) -> Iterator[tuple[str, Packet]]:
+        """Where a sent packet arrives next; ports that it reaches are noted in `delivered`."""
+        if sent.port in _TUNNELS:
+            peer = self._by_vtep.get(sent.packet.get("tun_dst", 0))
+            if peer is not None:
+                yield from self._into_tunnel(chassis, peer, sent, delivered)
+        elif sent.port in self._physnet_of:
+            for name in self._on_physnet(self._physnet_of[sent.port], chassis):
+                yield name, _on_the_wire(sent)
+        elif port := self._by_ofport.get((chassis, sent.port, sent.packet.get("vlan_vid", 0))):
+            delivered.append(port.name)
+
+    def _into_tunnel(
+        self, chassis: str, peer: Chassis, sent: Sent, delivered: list[str]
+    ) -> Iterator[tuple[str, Packet]]:
+        if peer.datapath == "external":  # its tables are not ours: whoever has the MAC there gets it
+            delivered += self._ports_of_external(peer, sent)
+            return
+        ours = self.model.chassis[chassis].vtep.ip
+        yield peer.name, _on_the_wire(sent) | {"tun_id": sent.packet.get("tun_id", 0), "tun_src": int(ours)}
+
+    def _ports_of_external(self, peer: Chassis, sent: Sent) -> Iterable[str]:
+        network, wanted = sent.packet.get(NETWORK, 0), Mac(sent.packet["eth_dst"])
+        for port in self.model.ports.values():
+            here = port.chassis == peer.name and self.model.networks[port.network].id == network
+            if here and (wanted.is_group or wanted == port.mac):
+                yield port.name
+
+    def _on_physnet(self, physnet: str, but: str) -> Iterator[str]:
+        """A physical network is one broadcast domain: all other chassis with an uplink into it see the frame."""
+        return (item.name for item in self.model.chassis.values() if physnet in item.physnets and item.name != but)
+
+    def _left_by(self, chassis: str, sent: Sent) -> str:
+        name = self.names(chassis).port(sent.port) or str(sent.port)
+        if sent.port in _TUNNELS:
+            peer = self._by_vtep.get(sent.packet.get("tun_dst", 0))
+            return f"{name} to {peer.name if peer else IPv4Address(sent.packet.get('tun_dst', 0))}"
+        vlan = sent.packet.get("vlan_vid", 0)
+        return f"{name} tagged {vlan ^ VLAN_PRESENT}" if vlan else name
+
+
+_SWITCH_ONLY: Final = ("reg", "tun_", "metadata", "in_port")
+
+
+def _on_the_wire(sent: Sent) -> Packet:
+    """What of a packet reaches the next switch: registers and tunnel fields do not."""
+    packet = {name: value for name, value in sent.packet.items() if not name.startswith(_SWITCH_ONLY)}
+    return packet | {"in_port": sent.port}
+
+
+def _shown(step: Step, printed: Names) -> TraceStep:
+    table = printed.table(step.table)
+    if step.flow is None:
+        return TraceStep(table, None, "no flow matches", "", ())
+    return TraceStep(
+        table,
+        step.flow,
+        format_flow(step.flow._replace(cookie=0), printed).removeprefix(f"{table} "),
+        printed.cookie(step.flow.cookie) or "",
+        tuple(f"{change.field}={change.after:#x}" for change in step.changes),
+    )
+
+
+def _verdict(hops: list[Hop], delivered: list[str], target: str, answered: bool, reached: bool) -> str:
+    if answered and target not in delivered:
+        return f"answered by {hops[0].chassis} itself"
+    if reached:
+        return f"delivered to {target} on {_where(hops, target)}"
+    if delivered:
+        return f"not delivered to {target}, but to {', '.join(delivered)}"
+    last = hops[-1].steps[-1]
+    reason = WHY_DROPPED.get(last.table, "") if not hops[-1].walk.hairpin else "it would go back where it came from"
+    why = f": {reason}" if reason else ""
+    return f"dropped on {hops[-1].chassis} in table {last.table}{why} (flow: {last.text}; {last.about})"
+
+
+def _where(hops: list[Hop], target: str) -> str:
+    return next((hop.chassis for hop in hops if any(out.startswith(target) for out in hop.outputs)), hops[-1].chassis)
