@@ -87,7 +87,7 @@ class Ovs:
         )  # fmt: skip
 
     def set_controller(self, bridge: str, listening: Path, *, probe: int = 0) -> None:
-        """Connect `bridge` to the controller that listens on `listening`; `probe` in ms, 0 for Open vSwitch's own default.
+        """Connect `bridge` to the controller that listens on `listening`; `probe` in ms, 0 for Open vSwitch's default.
 
         Open vSwitch takes a unix controller only at `<rundir>/<bridge>.controller`.
         """
@@ -105,6 +105,13 @@ class Ovs:
     def stop_vswitchd(self) -> None:
         end(self.rundir / "ovs-vswitchd.pid")
 
+    def pause_vswitchd(self) -> None:
+        """It hangs: its sockets stay open and nothing answers."""
+        os.kill(int((self.rundir / "ovs-vswitchd.pid").read_text()), signal.SIGSTOP)
+
+    def resume_vswitchd(self) -> None:
+        os.kill(int((self.rundir / "ovs-vswitchd.pid").read_text()), signal.SIGCONT)
+
     def start_database(self) -> None:
         self._start("ovsdb-server", f"{self.rundir}/conf.db", f"--remote=punix:{self.rundir}/db.sock")
 
@@ -113,16 +120,16 @@ class Ovs:
 
     def _start(self, daemon: str, *arguments: str) -> None:
         run(
-            "ip", "netns", "exec", self.ns, daemon, *arguments, "--detach", "--no-chdir", "-vconsole:off", "-vsyslog:off",
-            f"--pidfile={self.rundir}/{daemon}.pid", f"--unixctl={self.rundir}/{daemon}.ctl",
-            f"--log-file={self.logs}/{daemon}.log",
+            "ip", "netns", "exec", self.ns, daemon, *arguments, "--detach", "--no-chdir",
+            "-vconsole:off", "-vsyslog:off", f"--pidfile={self.rundir}/{daemon}.pid",
+            f"--unixctl={self.rundir}/{daemon}.ctl", f"--log-file={self.logs}/{daemon}.log",
             env={"OVS_RUNDIR": str(self.rundir)},
         )  # fmt: skip
 
 
 @contextmanager
 def private_ovs(logs: Path) -> Iterator[Ovs]:
-    """A running Open vSwitch without a bridge. The sockets are in a short path of their own: 107 bytes is all they get."""
+    """A running Open vSwitch without a bridge. Its sockets are in a short path of their own: 107 bytes is the limit."""
     ovs = Ovs(f"sdnt-{os.getpid()}-{next(_count)}", Path(tempfile.mkdtemp(prefix="sdnt-")), logs)
     run("ip", "netns", "add", ovs.ns)
     try:

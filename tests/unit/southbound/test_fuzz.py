@@ -1,4 +1,4 @@
-"""Whatever bytes a switch sends: at worst its own session ends. Nothing reaches the loop, the neighbour does not notice."""
+"""Whatever bytes a switch sends: at worst its session ends, nothing reaches the loop, its neighbour sees nothing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def test_any_cut_of_the_stream_gives_the_same_messages(messages: list[bytes], cu
     stream = b"".join(messages)
     places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     framer = Framer()
-    pieces = [stream[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [stream[start:end] for start, end in pairwise(places)]
     assert [found for piece in pieces for found in framer.feed(piece)] == messages
     assert framer.partial == b""
 
