@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,13 +88,16 @@ class Agent:
             daemons.template(self.run_dir)
             await self._remove_chassis(specs)
             failed = self._host.ensure(_foundations(self.lab, specs))
-            starts = [asyncio.ensure_future(self._start(spec, failed)) for spec in specs.values()]
+            starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
             await asyncio.sleep(0)  # the threads begin
             failed |= self._host.ensure(_homes(specs))
-            self._remove_namespaces(specs)
-            self._wire(specs, failed)
-            await asyncio.gather(*starts)
-            await asyncio.gather(*(self._configure(self._chassis[name], failed) for name in specs))
+            self._remove_unwanted(specs)
+            configured = []
+            for name, spec in specs.items():
+                self._wire(spec, failed)
+                configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
+                await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
+            await asyncio.gather(*configured)
             for name in specs:
                 self._report(self._chassis[name])
 
@@ -163,37 +166,37 @@ class Agent:
         except SdnError as error:
             chassis.errors["start"] = (str(error),)
 
-    def _remove_namespaces(self, specs: Mapping[str, HostSpec]) -> None:
-        wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
-        unwanted = self._host.namespaces.keys() - wanted
-        for chassis in specs.values():
-            Wires(self._host).clear(chassis.namespace, _near_ends(chassis, kind.choose().type))
-        self._host.remove(unwanted)
-        for name in unwanted:
-            self._owners.pop(name, None)
-        names = {node.name for spec in specs.values() for node in spec.nodes}
-        self._settled = {name: settled for name, settled in self._settled.items() if name in names}
-        self._reported = {key: state for key, state in self._reported.items() if key[0] in names}
-
-    # The kernel's part
-
-    def _wire(self, specs: Mapping[str, HostSpec], failed: Mapping[str, SdnError]) -> None:
-        """Bridges of the lab, then all pairs of chassis and nodes that may not be right."""
-        datapath = kind.choose().type
+    def _remove_unwanted(self, specs: Mapping[str, HostSpec]) -> None:
+        """Devices first, and on all chassis: the name of a moved node's interface must be free for the new one."""
         wires = Wires(self._host)
-        bridges = list(wiring.bridges(self.lab, specs.values()))
-        pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, datapath)]
         home = namespace(self.lab)
+        bridges = list(wiring.bridges(self.lab, specs.values()))
+        pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, kind.choose().type)]
         wires.clear(
             home, {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}, ("veth", "bridge")
         )
+        for spec in specs.values():
+            own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
+            wires.clear(spec.namespace, own | {interface.bridge_port for interface in spec.interfaces})
+        wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
+        self._host.remove(self._host.namespaces.keys() - wanted)
+        self._owners = {name: owner for name, owner in self._owners.items() if name in wanted}
+        names = {node.name for spec in specs.values() for node in spec.nodes}
+        self._settled = {name: settled for name, settled in self._settled.items() if name in names}
+        self._reported = {key: state for key, state in self._reported.items() if key[0] in names}
         wires.raise_bridges(bridges)
-        unsure = {spec.chassis: self._unsure(spec) for spec in specs.values()}
-        for spec in specs.values():
-            pairs += [pair for node in unsure[spec.chassis] for pair in wiring.node_pairs(spec, node, datapath)]
+
+    # The kernel's part
+
+    def _wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
+        """The pairs of a chassis and of those of its nodes that may not be right."""
+        datapath = kind.choose().type
+        wires = Wires(self._host)
+        unsure = self._unsure(spec)
+        pairs = wiring.chassis_pairs(spec, datapath)
+        pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
         wires.connect(pairs)
-        for spec in specs.values():
-            self._note(spec, unsure[spec.chassis], wires, failed)
+        self._note(spec, unsure, wires, failed)
 
     def _unsure(self, spec: HostSpec) -> list[Node]:
         """Nodes whose wish or devices have changed since they were right."""
@@ -244,7 +247,7 @@ class Agent:
         owner = self._owners.get(spoken.name)
         if owner is not None:
             chassis, node = owner
-            for interface in node.interfaces:
+            for interface in node.interfaces if not self._turn.locked() else ():
                 self._report_port(chassis, interface)
             return
         for chassis in self._chassis.values():
@@ -253,8 +256,9 @@ class Agent:
 
     # The switch's part
 
-    async def _configure(self, chassis: _Chassis, failed: Mapping[str, SdnError]) -> None:
-        """The rows of a chassis, and then what needs the devices that the switch has made."""
+    async def _configure(self, started: Awaitable[None], chassis: _Chassis, failed: Mapping[str, SdnError]) -> None:
+        """The rows of a chassis once its daemons are there, and then what needs the devices that the switch makes."""
+        await started
         spec, switch = chassis.spec, chassis.pair.switch
         if spec is None or switch is None or chassis.errors.get("start"):
             return
@@ -355,11 +359,6 @@ def _foundations(lab: str, specs: Mapping[str, HostSpec]) -> list[Wanted]:
 def _homes(specs: Mapping[str, HostSpec]) -> list[Wanted]:
     """The namespaces of nodes."""
     return [Wanted(node.namespace, node.name, "node") for spec in specs.values() for node in spec.nodes]
-
-
-def _near_ends(spec: HostSpec, datapath: wiring.DatapathType) -> set[str]:
-    own = {pair.near.device for pair in wiring.chassis_pairs(spec, datapath)}
-    return own | {interface.bridge_port for interface in spec.interfaces}
 
 
 def _allow_many_descriptors() -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from datapath.addr import Mac
 from datapath.errors import TransientError
-from datapath.ovsdb import Framer
+from datapath.framing import Framer
 from datapath.spec import UNDERLAY_BRIDGE
 
 NEIGHBOUR_LIFETIME: Final = 3600

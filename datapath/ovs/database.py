@@ -42,6 +42,16 @@ TABLES: Final[ovsdb.Tables] = {
     "Controller": ("target", "max_backoff", "inactivity_probe"),
 }  # fmt: skip
 
+
+def needed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The part of the schema that TABLES is about; every connection parses it."""
+    tables = {
+        name: {**schema["tables"][name], "columns": {c: schema["tables"][name]["columns"][c] for c in columns}}
+        for name, columns in TABLES.items()
+    }
+    return {**schema, "tables": tables}
+
+
 _TIMEOUT: Final = 10.0  # seconds for the database or the switch to answer
 
 

@@ -21,7 +21,7 @@ from datapath.linux.host import Namespace
 from datapath.linux.namespaces import inside
 from datapath.ovs import daemons
 from datapath.ovs.daemons import DAEMONS, DaemonName, Place
-from datapath.ovs.database import PortFact, Switch
+from datapath.ovs.database import PortFact, Switch, needed
 
 STORM: Final = 4
 """Deaths of a daemon within STORM_SECONDS from which on it is restarted with a pause."""
@@ -87,7 +87,7 @@ class Pair:
                 for daemon in missing:
                     started[daemon] = self._adopted(home, daemon) or daemons.start(self.place, daemon)
             if self.switch is None and blank is not None:
-                self.switch = Switch(self.place.socket, self._lab, daemons.schema(blank), self._on_port)
+                self.switch = Switch(self.place.socket, self._lab, needed(daemons.schema(blank)), self._on_port)
         except SdnError as error:
             return started, error
         except OSError as error:

@@ -1,0 +1,93 @@
+"""What `sdn plan` says of a host before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, ip_interface
+
+import pytest
+
+from datapath.addr import Mac
+from datapath.spec import HostSpec, Interface, Node, Tunnel, Underlay, Uplink, Vlan
+from datapath.steps import steps
+
+ETH0 = Interface("web1", "eth0", "pabc", 64, Mac(0x02_00_00_00_00_01), 1450, (ip_interface("10.0.0.1/24"),))
+UNDERLAY = Underlay(IPv4Interface("172.31.0.1/24"), Mac(0x02_AA_00_00_00_01), 1500, ())
+HV1 = HostSpec(
+    "lab",
+    "hv1",
+    "sdn-lab-hv1",
+    1,
+    UNDERLAY,
+    (Tunnel("vxlan", "vxlan", 1),),
+    (),
+    (Node("web1", "sdn-lab-web1", (ETH0,)),),
+)
+
+
+def told(desired: HostSpec | None, observed: HostSpec | None) -> list[str]:
+    return [f"{step.verb} {step.key}: {step.why}" for step in steps(desired, observed)]
+
+
+def with_interface(**changes: object) -> HostSpec:
+    return replace(HV1, nodes=(Node("web1", "sdn-lab-web1", (replace(ETH0, **changes),)),))
+
+
+def test_the_same_needs_nothing() -> None:
+    assert told(HV1, HV1) == []
+    assert told(None, None) == []
+
+
+def test_a_chassis_comes_and_goes() -> None:
+    assert told(HV1, None) == ["add chassis hv1: nothing is interrupted", "add node web1: nothing is interrupted"]
+    assert told(None, HV1) == ["remove chassis hv1: its nodes and its traffic end"]
+
+
+def test_nodes_come_and_go() -> None:
+    empty = replace(HV1, nodes=())
+    assert told(HV1, empty) == ["add node web1: nothing is interrupted"]
+    assert told(empty, HV1) == ["remove node web1: its processes lose their network"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"mtu": 1400}, "mtu 1450 → 1400; nothing is interrupted"),
+        ({"ready": True}, "set up; nothing is interrupted"),
+        ({"mac": Mac(2 << 40 | 2)}, "mac 02:00:00:00:00:01 → 02:00:00:00:00:02; its connections pause"),
+        ({"ofport": 65}, "switch port 64 → 65; its connections pause"),
+        ({"bridge_port": "pdef"}, "recreated; its connections pause"),
+        ({"vlans": (Vlan(20, 1450, ()),)}, "tag 20 comes; nothing is interrupted"),
+        (
+            {"addresses": (ip_interface("10.0.0.2/24"),)},
+            "address 10.0.0.1/24 goes, address 10.0.0.2/24 comes; connections of 10.0.0.1/24 end",
+        ),
+    ],
+)
+def test_an_interface_changes(changes: dict[str, object], why: str) -> None:
+    assert told(with_interface(**changes), HV1) == [f"change web1:eth0: {why}"]
+
+
+def test_the_underlay_changes() -> None:
+    moved = replace(HV1, underlay=replace(UNDERLAY, vtep=IPv4Interface("172.31.0.9/24"), mtu=9000), datapath_id=2)
+    assert told(moved, HV1) == [
+        "change vtep of hv1: 172.31.0.1/24 → 172.31.0.9/24; tunnels of hv1 pause until the others know",
+        "change underlay of hv1: mtu 1500 → 9000; nothing is interrupted",
+        "change datapath id of hv1: 0000000000000001 → 0000000000000002; the controller connects anew",
+    ]
+
+
+def test_a_new_neighbour_is_no_step() -> None:
+    known = replace(UNDERLAY, neighbours=((IPv4Address("172.31.0.2"), Mac(2)),))
+    assert told(replace(HV1, underlay=known), HV1) == []
+
+
+def test_uplinks_and_tunnels() -> None:
+    uplink = Uplink("office", "uabc", 16, 1500, "office")
+    with_uplink = replace(HV1, uplinks=(uplink,), tunnels=())
+    assert told(with_uplink, HV1) == [
+        "remove vxlan tunnel port of hv1: its encapsulation's traffic ends",
+        "add uplink of hv1 into office: nothing is interrupted",
+    ]
+    larger = replace(with_uplink, uplinks=(replace(uplink, mtu=9000),))
+    assert told(larger, with_uplink) == ["change uplink of hv1 into office: mtu 1500 → 9000; nothing is interrupted"]
