@@ -50,18 +50,19 @@ class Slots(NamedTuple):
 
 def allot(
     slots: Slots,
-    names: Mapping[K, str] | Iterable[K],
+    names: Iterable[K],
     *,
+    words: Mapping[K, str] | None = None,
     fixed: Mapping[K, int] = _NOTHING,  # type: ignore[assignment]
     previous: Mapping[K, int] = _NOTHING,  # type: ignore[assignment]
     reserved: Collection[int] = (),
 ) -> dict[K, int]:
-    """A number for each of `names` (or their keys; the values are what is hashed), in their order.
+    """A number for each of `names`, in their order. What is hashed is the name, or its word in `words`.
 
     `fixed` beats `previous` beats the hash; a previous number is kept only while it is in range and free.
     Nothing else gets a number in `reserved`. Raises ExhaustedError.
     """
-    hashed = names if isinstance(names, Mapping) else {name: str(name) for name in names}
+    hashed = {name: str(name) if words is None else words[name] for name in names}
     found = {name: fixed[name] for name in hashed if name in fixed}
     taken = {number for number in (*found.values(), *reserved) if slots.first <= number <= slots.last}
     if len(hashed) - len(found) > slots.size - len(taken):

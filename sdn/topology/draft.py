@@ -96,15 +96,18 @@ class Draft:
 def validated(document: Document, previous: Model | None) -> Draft | None:
     """Pydantic's verdict on the whole file; what it refuses is left out, so that the rest can be checked too.
 
+    A section with nothing in it, as when all its lines are commented out, is as good as none.
+
     None where nothing is left to check.
     """
     problems = Problems(document)
+    written = {section: value for section, value in document.data.items() if value is not None}
     try:
-        return Draft(Topology.model_validate(document.data), problems, Broken(), previous)
+        return Draft(Topology.model_validate(written), problems, Broken(), previous)
     except ValidationError as error:
         problems.add_invalid(error)
         broken = Broken()
-        data = _without(document.data, error, broken)
+        data = _without(written, error, broken)
     try:
         return Draft(Topology.model_validate(data), problems, broken, previous)
     except ValidationError:

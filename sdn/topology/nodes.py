@@ -121,7 +121,12 @@ class Document:
         return Source(self.file, mark.line + 1, mark.column + 1)
 
     def problem(self, mark: yaml.Mark, message: str) -> None:
-        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, message))
+        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, printable(message)))
+
+
+def printable(message: str) -> str:
+    """What comes from the file into a message must not move the cursor of a terminal."""
+    return message if message.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
 def load(text: str, file: str) -> Document:
@@ -145,7 +150,7 @@ def load(text: str, file: str) -> Document:
 
 
 def _error(file: str, line: int, column: int, message: str) -> FileError:
-    return FileError(f"{file} cannot be read", [Problem(file, line, column, message)])
+    return FileError(f"{file} cannot be read", [Problem(file, line, column, printable(message))])
 
 
 def _check_text(text: str, file: str) -> None:

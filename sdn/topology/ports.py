@@ -169,7 +169,7 @@ def _macs(draft: Draft, rows: list[Row], chassis_names: list[str]) -> dict[tuple
         previous = {(name, ""): chassis.mac for name, chassis in draft.previous.chassis.items()}
         previous |= {(port.node, port.interface): port.mac for port in draft.previous.ports.values()}
     slots = Slots(f"mac/{draft.topology.name}", MAC_FIRST, MAC_LAST)
-    return allot(slots, names, fixed=_fixed_macs(draft, rows), previous=previous)
+    return allot(slots, names, words=names, fixed=_fixed_macs(draft, rows), previous=previous)
 
 
 def _fixed_macs(draft: Draft, rows: list[Row]) -> dict[tuple[str, str], int]:
@@ -199,7 +199,7 @@ def _ofports(draft: Draft, rows: list[Row]) -> dict[tuple[str, str, str], int]:
     found: dict[tuple[str, str, str], int] = {}
     for chassis, names in wanted.items():
         try:
-            found |= allot(Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT), names, previous=previous)
+            found |= allot(Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT), names, words=names, previous=previous)
         except ExhaustedError as error:
             message = f"chassis '{chassis}' has {error.needed} interfaces; expected {error.room} at most"
             draft.problems.add(("nodes",), message, key=True)
@@ -223,7 +223,7 @@ def _addresses(draft: Draft, rows: list[Row]) -> dict[str, list[IPInterface]]:
 def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
     network = rows[0].link.network
     slots = host_slots(f"ip/{network.name}/{subnet.version}", subnet)
-    names = {row.name: f"{row.node}/{row.nth}" for row in rows}
+    words = {row.name: f"{row.node}/{row.nth}" for row in rows}
     reserved = {
         int(allowed.subnet.network_address)
         for row in rows
@@ -232,7 +232,8 @@ def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, in
     }
     previous = _previous_ips(draft.previous, rows, subnet)
     try:
-        return allot(slots, names, fixed=_fixed_ips(draft, rows, subnet), previous=previous, reserved=reserved)
+        fixed = _fixed_ips(draft, rows, subnet)
+        return allot(slots, words, words=words, fixed=fixed, previous=previous, reserved=reserved)
     except ExhaustedError as error:
         message = (
             f"{subnet} of network '{network.name}' is exhausted: {error.needed} ports need an address and "

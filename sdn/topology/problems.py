@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from datapath.errors import FileError, Problem
 from sdn.model import Source
 from sdn.topology import schema
-from sdn.topology.nodes import Document, Path
+from sdn.topology.nodes import Document, Path, printable
 from sdn.topology.values import shown
 
 MAX_SHOWN: Final = 12
@@ -80,7 +80,7 @@ class Problems:
             self.document.problem(mark, message)
 
     def at(self, source: Source, message: str) -> None:
-        self.found.append(Problem(source.file, source.line, source.column, message))
+        self.found.append(Problem(source.file, source.line, source.column, printable(message)))
 
     def unknown(self, path: Path, what: str, word: str, known: Iterable[str]) -> None:
         self.add_once(path, f"unknown {what} '{word}'{suggestion(word, known)}")
