@@ -1,0 +1,76 @@
+"""What the shell offers when one presses Tab. Whatever goes wrong there, the answer is an empty list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from datapath.errors import SdnError
+
+if TYPE_CHECKING:
+    from sdn.model import Model
+
+
+def labs(incomplete: str) -> list[str]:
+    from sdn import lab
+
+    return _start(lab.labs(), incomplete)
+
+
+def files(incomplete: str) -> list[str]:
+    """Topology files, and the folders that may hold some."""
+    folder = Path(incomplete or ".")
+    folder = folder if incomplete.endswith("/") or not incomplete else folder.parent
+    if not folder.is_dir():
+        return []
+    entries = (
+        e
+        for e in sorted(folder.iterdir())
+        if e.suffix in (".yaml", ".yml") or (e.is_dir() and not e.name.startswith("."))
+    )
+    return _start((f"{e}/" if e.is_dir() else str(e) for e in entries), incomplete)
+
+
+def labs_and_files(incomplete: str) -> list[str]:
+    return [*labs(incomplete), *files(incomplete)]
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    model = _model(ctx.params)
+    return _start(model.nodes, incomplete) if model else []
+
+
+def ports(ctx: typer.Context, incomplete: str) -> list[str]:
+    model = _model(ctx.params)
+    return _start([*model.nodes, *model.ports], incomplete) if model else []
+
+
+def chassis(ctx: typer.Context, incomplete: str) -> list[str]:
+    model = _model(ctx.params)
+    return _start(model.chassis, incomplete) if model else []
+
+
+def logs(ctx: typer.Context, incomplete: str) -> list[str]:
+    from sdn.cli.logs import names
+    from sdn.cli.target import lab_of
+
+    try:
+        return _start(names(lab_of(ctx.params.get("lab"))), incomplete)
+    except (SdnError, OSError):
+        return []
+
+
+def _model(params: dict[str, Any]) -> Model | None:
+    from sdn.cli import target
+
+    try:
+        return target.running(params.get("lab"))[0]
+    except (SdnError, OSError):
+        return None
+
+
+def _start(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,110 @@
+"""`up`, `plan`, `apply`, `down`: bringing a lab to what its file says."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sdn import lab
+from sdn.cli import output, target
+from sdn.cli.output import Cell, count
+
+if TYPE_CHECKING:
+    from sdn.lab import Plan, PlanStep, Result
+    from sdn.model import Model
+
+_PHASES: Final = {
+    "start": "starting the lab",
+    "chassis": "chassis that confirm",
+    "processes": "ending processes",
+    "host": "removing namespaces",
+    "files": "removing files",
+}
+_SIGNS: Final = {"add": ("+", output.GOOD), "change": ("~", output.WARNING), "remove": ("-", output.BAD)}
+
+
+def up(file: Path, timeout: float, as_json: bool) -> Model:
+    model, _ = target.read(file)
+    with output.progress(_PHASES) as report:
+        result = lab.up(model, timeout=timeout, progress=report)
+    _tell(model, result, as_json)
+    return model
+
+
+def apply(file: Path, timeout: float, as_json: bool) -> None:
+    model, _ = target.read(file)
+    with output.progress(_PHASES) as report:
+        result = lab.apply(model, timeout=timeout, progress=report)
+    _tell(model, result, as_json)
+
+
+def _tell(model: Model, result: Result, as_json: bool) -> None:
+    if as_json:
+        output.as_json({"lab": model.lab, **asdict(result)})
+    elif not result.changed:
+        output.say(f"{model.lab} is already so: nothing to do (revision {result.revision}, {result.seconds:.2f} s)")
+    else:
+        _summary(model, result)
+
+
+def _summary(model: Model, result: Result) -> None:
+    rows = []
+    for chassis in model.chassis.values():
+        nodes = [node.name for node in model.nodes.values() if node.chassis == chassis.name]
+        networks = {port.network for port in model.ports.values() if port.chassis == chassis.name}
+        inside = [name for name in model.networks if name in networks]
+        rows.append((Cell(chassis.name, output.STRONG), chassis.vtep.ip.compressed, _some(nodes), _some(inside)))
+    output.table(("chassis", "vtep", "nodes", "networks"), rows)
+    size = ", ".join((count(len(model.chassis), "chassis", "chassis"), count(len(model.nodes), "node")))
+    done = f"{model.lab} is up: {size}, {count(len(model.networks), 'network')} in {result.seconds:.2f} s"
+    output.say(output.paint(done, output.GOOD) + f" (revision {result.revision})")
+    if model.nodes:
+        node = next(iter(model.nodes))
+        output.say(output.paint(f"next: sdn test · sdn status · sdn exec {node} -- ip addr", output.SOFT))
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[: most - 1])} … {names[-1]} ({len(names)})"
+
+
+def plan(file: Path, as_json: bool) -> None:
+    model, previous = target.read(file)
+    made = lab.plan(model, previous)
+    if as_json:
+        output.as_json(asdict(made))
+    elif not made.steps and not any(map(any, made.flows.values())):
+        output.say(f"{model.lab} is already so: nothing to do")
+    else:
+        _show_plan(made, str(file), previous is not None)
+
+
+def _show_plan(made: Plan, file: str, running: bool) -> None:
+    output.table(("", "where", "what", "why", "disturbs"), [_step(step) for step in made.steps])
+    for chassis, (add, change, remove) in made.flows.items():
+        signs = [(f"+{add}", output.GOOD), (f"~{change}", output.WARNING), (f"-{remove}", output.BAD)]
+        output.say(f"flows on {chassis}: " + " ".join(output.paint(text, style) for text, style in signs))
+    verbs = [step.verb for step in made.steps]
+    output.say(f"{verbs.count('add')} to add, {verbs.count('change')} to change, {verbs.count('remove')} to remove")
+    output.say(output.paint(f"next: sdn {'apply' if running else 'up'} {shlex.quote(file)}", output.SOFT))
+
+
+def _step(step: PlanStep) -> output.Row:
+    sign, style = _SIGNS[step.verb]
+    disturbs = step.disturbs or "nothing"
+    calm = output.SOFT if disturbs == "nothing" else output.WARNING
+    return Cell(sign, style), step.where, Cell(step.what, style), Cell(step.why, output.SOFT), Cell(disturbs, calm)
+
+
+def down(wanted: str | None, every: bool) -> None:
+    names = lab.labs() if every else [target.lab_of(wanted)]
+    if not names:
+        output.say("no lab is here: nothing to do")
+    for name in names:
+        started = time.monotonic()
+        with output.progress(_PHASES) as report:
+            removed = lab.down(name, progress=report)
+        took = f"{time.monotonic() - started:.2f} s"
+        output.say(f"{name} is down ({took})" if removed else f"{name} is not here: nothing to do")

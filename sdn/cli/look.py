@@ -1,0 +1,165 @@
+"""`status` and `graph`: what there is and how it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from datapath.errors import FileError
+from sdn import lab
+from sdn.cli import output, target
+from sdn.cli.output import BAD, GOOD, SOFT, STRONG, Cell, count
+from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+
+if TYPE_CHECKING:
+    from sdn.lab import Status
+    from sdn.model import Model
+
+_MOST_NODES: Final = 60
+"""More nodes than this are shown as a count, and by name only where one is not up."""
+
+
+def status(wanted: str | None, everything: bool, as_json: bool) -> int:
+    """Returns the exit code: 0 where the lab is whole, else 1."""
+    name = target.lab_of(wanted)
+    if not lab.run_dir(name).exists():
+        running = ", ".join(lab.labs())
+        raise FileError(f"lab {name} is not running", remedy=f"there are: {running}" if running else "sdn up FILE")
+    state = lab.status(name)
+    if as_json:
+        output.as_json(_as_json(state))
+    else:
+        _show(state, everything)
+    return 1 if state.troubles else 0
+
+
+def _as_json(state: Status) -> dict[str, Any]:
+    model = state.model
+    return {
+        "lab": state.lab,
+        "whole": not state.troubles,
+        "troubles": list(state.troubles),
+        "revision": model.revision if model else 0,
+        "processes": [asdict(process) for process in state.processes],
+        "chassis": [_chassis_json(state, name) for name in (model.chassis if model else ())],
+        "networks": [_network_json(model, name) for name in model.networks] if model else [],
+        "ports": [_port_json(state, model, name) for name in model.ports] if model else [],
+    }
+
+
+def _chassis_json(state: Status, name: str) -> dict[str, Any]:
+    flows, host = state.facts.flows.get(name, FlowFacts()), state.facts.hosts.get(name, HostFacts())
+    own = {"connected": flows.connected, "flows": flows.count, "flows_revision": flows.revision}
+    errors = [*host.errors, *([flows.error] if flows.error else [])]
+    return {"name": name, **own, "datapath": host.datapath_type, "host_revision": host.revision, "errors": errors}
+
+
+def _network_json(model: Model, name: str) -> dict[str, Any]:
+    network = model.networks[name]
+    subnets = [str(subnet) for subnet in network.subnets]
+    ports = len(model.ports_of[name])
+    return {"name": name, "segment": str(network.segment), "mtu": network.mtu, "subnets": subnets, "ports": ports}
+
+
+def _port_json(state: Status, model: Model, name: str) -> dict[str, Any]:
+    port, fact = model.ports[name], state.facts.ports.get(name, PortFacts())
+    return {
+        "name": name,
+        "node": port.node,
+        "chassis": port.chassis,
+        "network": port.network,
+        "mac": str(port.mac),
+        "addresses": [str(address) for address in port.addresses],
+        "up": fact.up,
+        "ofport": fact.ofport,
+        "source": str(port.source),
+    }
+
+
+def _show(state: Status, everything: bool) -> None:
+    model = state.model
+    if model:
+        whole = output.paint("whole", GOOD) if not state.troubles else output.paint("not whole", BAD)
+        output.say(f"{output.paint(state.lab, STRONG)}: {whole}, revision {model.revision}\n")
+        output.table(("chassis", "vtep", "switch", "datapath", "flows", "revision"), _chassis(state, model), ("flows",))
+        output.say()
+        columns = ("network", "segment", "MTU", "subnets", "ports", "unknown unicast")
+        output.table(columns, _networks(model), ("MTU", "ports"))
+        output.say()
+        _show_ports(state, model, everything)
+        output.say()
+    output.table(("process", "pid", "state", "for", "restarts"), _processes(state), ("pid", "restarts"))
+    for trouble in state.troubles:
+        output.say(output.paint(f"! {trouble}", BAD))
+
+
+def _chassis(state: Status, model: Model) -> Iterator[output.Row]:
+    ours = set(lab.managed(model))
+    for name, chassis in model.chassis.items():
+        flows, host = state.facts.flows.get(name, FlowFacts()), state.facts.hosts.get(name, HostFacts())
+        if name not in ours:
+            yield Cell(name, STRONG), str(chassis.vtep.ip), Cell("external", SOFT), "", "", ""
+            continue
+        switch = Cell("connected", GOOD) if flows.connected else Cell("not connected", BAD)
+        newest = min(flows.revision, host.revision)
+        revision = Cell("confirmed", GOOD) if newest >= model.revision else Cell(f"{newest} of {model.revision}", BAD)
+        yield Cell(name, STRONG), str(chassis.vtep.ip), switch, host.datapath_type or "?", f"{flows.count:,}", revision
+
+
+def _networks(model: Model) -> Iterator[output.Row]:
+    for name, network in model.networks.items():
+        subnets = ", ".join(map(str, network.subnets))
+        ports = len(model.ports_of[name])
+        yield Cell(name, STRONG), str(network.segment), network.mtu, subnets, ports, network.unknown_unicast
+
+
+def _show_ports(state: Status, model: Model, everything: bool) -> None:
+    ours = set(lab.managed(model))
+    names = [name for name, port in model.ports.items() if port.chassis in ours]
+    down = [name for name in names if not state.facts.ports.get(name, PortFacts()).up]
+    shown = names if everything or len(model.nodes) <= _MOST_NODES else down
+    if len(shown) < len(names):
+        output.say(f"{len(names) - len(down):,} of {count(len(names), 'port')} are up (sdn status --all lists them)")
+    if shown:
+        rows = [_port(state, model, name) for name in shown]
+        output.table(("node", "port", "chassis", "network", "addresses", "MAC", "state"), rows)
+
+
+def _port(state: Status, model: Model, name: str) -> output.Row:
+    port, up = model.ports[name], state.facts.ports.get(name, PortFacts()).up
+    place = port.interface + (f" tag {port.tag}" if port.tag is not None else "")
+    addresses = ", ".join(map(str, port.addresses))
+    shown = Cell("up", GOOD) if up else Cell("down", BAD)
+    return Cell(port.node, STRONG), place, port.chassis, port.network, addresses, str(port.mac), shown
+
+
+def _processes(state: Status) -> Iterator[output.Row]:
+    for process in state.processes:
+        alive = Cell("running", GOOD) if process.alive else Cell("not running", BAD)
+        age = output.since(time.time() - process.started) if process.alive else ""
+        restarts = Cell(str(process.restarts), output.WARNING if process.restarts else "")
+        yield Cell(process.name, STRONG), process.pid or "", alive, age, restarts
+
+
+def graph(wanted: str | None, form: str | None, file: Path | None) -> None:
+    from sdn import graph as pictures
+    from sdn import topology
+
+    suffixes = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".md": "mermaid"}
+    chosen = form or (suffixes.get(file.suffix, "svg") if file else "svg")
+    if wanted is not None and target.is_file(wanted):
+        drawing = pictures.FORMATS[chosen](topology.read(Path(wanted)))
+    else:
+        drawing = pictures.FORMATS[chosen](*target.running(wanted))
+    if file is None:
+        sys.stdout.write(drawing)
+        return
+    try:
+        file.write_text(drawing)
+    except OSError as error:
+        raise FileError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from error
+    output.note(f"wrote {file}")

@@ -1,0 +1,256 @@
+"""`trace`, `flows` and `exec`: looking at packets and flows, and being inside a node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from datapath.errors import FileError, MachineError
+from datapath.openflow.text import Names, format_actions, format_flow, format_match
+from datapath.probe import sockets
+from datapath.spec import INTEGRATION_BRIDGE, namespace
+from sdn import names
+from sdn.cli import output, target
+from sdn.cli.output import ACCENT, BAD, GOOD, SOFT, STRONG, Cell, count
+from sdn.lab.rundir import RunDir
+from sdn.pipeline.fields import Cookie, Kind
+from sdn.pipeline.layout import Table
+
+if TYPE_CHECKING:
+    from datapath.openflow.codec import FlowStats
+    from sdn.model import Model
+    from sdn.trace import Trace, TraceStep
+
+_PROTOCOLS = ("icmp", "tcp", "udp", "arp")
+
+
+# ── trace ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def trace(wanted: str | None, source: str, towards: str, protocol: str, arp: bool, as_json: bool) -> int:
+    """Follow a packet through the compiled tables; returns 0 where it is delivered, else 1."""
+    from sdn.trace import trace as follow
+
+    model, _ = target.running(wanted)
+    here = target.ports(model, source)
+    there = target.destination(model, towards)
+    kind, port = ("arp", 0) if arp else _protocol(protocol)
+    start, end = _ends(here, there)
+    found = follow(model, start, end, kind, port)
+    if as_json:
+        output.as_json(_trace_json(model, found))
+    else:
+        _show_trace(model, found)
+    return 0 if found.delivered else 1
+
+
+def _protocol(text: str) -> tuple[str, int]:
+    kind, slash, number = text.partition("/")
+    needs_port = kind in ("tcp", "udp")
+    fits = needs_port == bool(slash) and (not slash or (number.isdecimal() and 0 < int(number) < 65536))
+    if kind not in _PROTOCOLS or not fits:
+        raise FileError(f"'{text}' is no protocol", remedy="expected icmp, arp, tcp/80 or udp/53")
+    return kind, int(number or 0)
+
+
+def _ends(here: Sequence[Any], there: Any) -> tuple[Any, Any]:
+    """The first pair of ports on one network, or just the first ports."""
+    if not isinstance(there, list):
+        return here[0], there
+    shared = [(a, b) for a in here for b in there if a.network == b.network]
+    return shared[0] if shared else (here[0], there[0])
+
+
+def _show_trace(model: Model, found: Trace) -> None:
+    for hop in found.hops:
+        output.say(output.paint(hop.chassis, STRONG))
+        known = names.names(model, hop.chassis)
+        for step in hop.steps:
+            for line in _step_lines(step, known):
+                output.say(line)
+        output.say(f"  {output.paint('→', ACCENT)} {hop.output}\n")
+    good = bool(found.delivered)
+    output.say(output.paint(found.verdict, GOOD if good else BAD))
+
+
+def _step_lines(step: TraceStep, known: Names) -> Iterator[str]:
+    flow = step.flow
+    table = output.paint(step.table.ljust(14), ACCENT)
+    if flow is None:
+        yield f"  {table} {output.paint('no flow matches: dropped', BAD)}"
+        return
+    yield f"  {table} {format_match(flow.match, known) or 'any packet'}  priority {flow.priority}"
+    yield f"  {' ' * 14} {format_actions(flow, known) or 'drop'}"
+    about = " ".join(
+        part for part in (step.cookie_object, f"({step.source})" if step.source else "", step.note) if part
+    )
+    if about:
+        yield f"  {' ' * 14} {output.paint(about, SOFT)}"
+
+
+def _trace_json(model: Model, found: Trace) -> dict[str, Any]:
+    hops = [
+        {"chassis": h.chassis, "output": h.output, "steps": [_step_json(model, h.chassis, s) for s in h.steps]}
+        for h in found.hops
+    ]
+    return {"hops": hops, "delivered": list(found.delivered), "verdict": found.verdict}
+
+
+def _step_json(model: Model, chassis: str, step: TraceStep) -> dict[str, Any]:
+    flow = format_flow(step.flow, names.names(model, chassis)) if step.flow else None
+    raw = format_flow(step.flow) if step.flow else None
+    return {
+        "table": step.table,
+        "flow": flow,
+        "raw": raw,
+        "object": step.cookie_object,
+        "source": step.source,
+        "note": step.note,
+    }
+
+
+# ── flows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which flows are shown."""
+
+    chassis: str | None = None
+    table: str | None = None
+    node: str | None = None
+
+
+def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
+    model, _ = target.running(wanted)
+    number = _table(which.table)
+    cookies = _cookies(model, which.node)
+    place = which.chassis or (model.nodes[which.node].chassis if which.node else None)
+    dumps = asyncio.run(_dump(model.lab, target.chassis(model, place)))
+    kept = {name: [stats for stats in dump if _fits(stats, number, cookies)] for name, dump in dumps.items()}
+    if as_json:
+        output.as_json({name: [_flow_json(model, name, stats) for stats in found] for name, found in kept.items()})
+    elif raw:
+        _show_raw(kept)
+    else:
+        for name, found in kept.items():
+            _show_flows(model, name, found)
+
+
+def _table(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    labels = {table.label: int(table) for table in Table}
+    if text not in labels:
+        raise FileError(f"there is no table {text}", remedy=f"there are: {', '.join(labels)}")
+    return labels[text]
+
+
+def _cookies(model: Model, node: str | None) -> set[int] | None:
+    if node is None:
+        return None
+    wanted = target.node(model, node).name
+    return {Cookie(Kind.PORT, port.id).pack() for port in model.ports.values() if port.node == wanted}
+
+
+def _fits(stats: FlowStats, table: int | None, cookies: set[int] | None) -> bool:
+    return table in (None, stats.flow.table) and (cookies is None or stats.flow.cookie in cookies)
+
+
+async def _dump(name: str, chassis: Sequence[str]) -> dict[str, list[FlowStats]]:
+    """The flows of several switches, asked at the same time, in the pipeline's order."""
+    from sdn.southbound import connect
+
+    async def one(host: str) -> list[FlowStats]:
+        path = RunDir(name).chassis(host) / f"{INTEGRATION_BRIDGE}.mgmt"
+        async with connect(path, name=host) as switch:
+            found = (await switch.dump()).values()
+        return sorted(found, key=lambda stats: (stats.flow.table, -stats.flow.priority, stats.flow.match))
+
+    dumps = await asyncio.gather(*map(one, chassis))
+    return dict(zip(chassis, dumps, strict=True))
+
+
+def _show_flows(model: Model, chassis: str, found: list[FlowStats]) -> None:
+    known = names.names(model, chassis)
+    output.say(output.paint(f"{chassis}: {count(len(found), 'flow')}", STRONG))
+    for table, group in groupby(found, key=lambda stats: stats.flow.table):
+        output.say("\n" + output.paint(f"{known.table(table)} (table {table})", ACCENT))
+        rows = [_flow_row(stats, known) for stats in group]
+        columns = ("priority", "match", "actions", "packets", "bytes", "because of")
+        output.table(columns, rows, ("priority", "packets", "bytes"))
+    output.say()
+
+
+def _flow_row(stats: FlowStats, known: Names) -> output.Row:
+    flow = stats.flow
+    actions = format_actions(flow, known)
+    busy = "" if stats.packets else SOFT
+    return (
+        flow.priority,
+        format_match(flow.match, known) or "any packet",
+        Cell(actions, BAD if actions == "drop" else ""),
+        Cell(f"{stats.packets:,}", busy),
+        Cell(f"{stats.bytes:,}", busy),
+        Cell(known.cookie(flow.cookie) or "not ours", SOFT),
+    )
+
+
+def _show_raw(kept: dict[str, list[FlowStats]]) -> None:
+    for name, found in kept.items():
+        if len(kept) > 1:
+            output.say(f"# {name}")
+        for stats in found:
+            output.say(format_flow(stats.flow))
+
+
+def _flow_json(model: Model, chassis: str, stats: FlowStats) -> dict[str, Any]:
+    known = names.names(model, chassis)
+    flow = stats.flow
+    return {
+        "table": known.table(flow.table),
+        "table_id": flow.table,
+        "priority": flow.priority,
+        "match": format_match(flow.match, known),
+        "actions": format_actions(flow, known),
+        "packets": stats.packets,
+        "bytes": stats.bytes,
+        "seconds": stats.duration,
+        "cookie": f"{flow.cookie:#x}",
+        "object": known.cookie(flow.cookie),
+        "raw": format_flow(flow),
+    }
+
+
+# ── exec ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
+    """Become `command` inside the node: its terminal, its signals and its exit code are ours."""
+    name = target.lab_of(wanted)
+    path = sockets.NAMESPACES / namespace(name, node)
+    if not path.exists():
+        model, _ = target.running(name)
+        target.node(model, node)
+        raise FileError(f"node {node} is not on this machine", remedy=f"see: sdn status {name}")
+    _enter(str(path))
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606
+    except FileNotFoundError:
+        raise FileError(f"there is no command {command[0]}", remedy="nodes share this machine's files") from None
+    except PermissionError:
+        raise FileError(f"{command[0]} may not be executed") from None
+
+
+def _enter(path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        sockets.setns(descriptor)
+    except PermissionError:
+        raise MachineError("root", "may not enter the node's network namespace", remedy="run it as root") from None

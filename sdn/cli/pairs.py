@@ -1,0 +1,131 @@
+"""From the file's tests to probes: which addresses of which nodes are asked what. PURE.
+
+Enters: model and tests. Leaves: Checks, each the probe of one address pair; and the results of a test by pair of nodes.
+Two nodes are tried over every network that they share, in every address family; where they share none, from the
+source's first address of each family to every address of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from datapath.addr import IPAddress
+from datapath.probe import Expect, Outcome, Probe
+from datapath.spec import namespace
+from sdn.model import Model, Port, Test
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One address pair of a test; `test` is its name."""
+
+    test: str
+    source: Port
+    target: Port
+    probe: Probe
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a test. A pair of nodes passes when every address pair of it does."""
+
+    test: Test
+    results: tuple[tuple[Check, Outcome], ...]
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, str], bool]:
+        found: dict[tuple[str, str], bool] = {}
+        for check, outcome in self.results:
+            key = check.source.node, check.target.node
+            found[key] = found.get(key, True) and outcome.passed
+        return found
+
+    @property
+    def passed(self) -> bool:
+        """A test without a single pair has shown nothing."""
+        return bool(self.results) and all(outcome.passed for _, outcome in self.results)
+
+    @property
+    def failures(self) -> list[tuple[Check, Outcome]]:
+        return [(check, outcome) for check, outcome in self.results if not outcome.passed]
+
+
+class Addresses:
+    """The ports of every node that has probes sent or answered in its own namespace."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.ports: dict[str, list[Port]] = {name: [] for name in model.nodes}
+        for port in model.ports.values():
+            self.ports[port.node].append(port)
+
+    def namespace(self, node: str) -> str | None:
+        """None for a node on a chassis that is not ours."""
+        external = self.model.chassis[self.model.nodes[node].chassis].datapath == "external"
+        return None if external else namespace(self.model.lab, node)
+
+    def between(self, source: str, target: str) -> Iterator[tuple[Port, IPAddress, Port, IPAddress]]:
+        """Every address pair that one node can be asked for from the other."""
+        ends = [(s, t) for s in self.ports[source] for t in self.ports[target] if s.network == t.network]
+        for here, there in ends or self._strangers(source, target):
+            for local in here.ips:
+                for remote in there.ips:
+                    if local.version == remote.version:
+                        yield here, local, there, remote
+
+    def _strangers(self, source: str, target: str) -> Iterator[tuple[Port, Port]]:
+        for there in self.ports[target]:
+            seen: set[int] = set()
+            for here in self.ports[source]:
+                versions = {address.version for address in here.ips} & {address.version for address in there.ips}
+                if versions - seen:
+                    seen |= versions
+                    yield here, there
+
+    def share_a_network(self, source: str, target: str) -> bool:
+        return bool({p.network for p in self.ports[source]} & {p.network for p in self.ports[target]})
+
+
+def checks(model: Model, tests: Iterable[Test]) -> list[Check]:
+    """Every address pair of every test. A node is not asked whether it reaches itself, and external ones do not ask."""
+    addresses = Addresses(model)
+    found: list[Check] = []
+    for test in tests:
+        for source in test.sources:
+            for target in test.targets:
+                if source != target:
+                    found += _checks(addresses, test, source, target)
+    return found
+
+
+def _checks(addresses: Addresses, test: Test, source: str, target: str) -> Iterator[Check]:
+    own = addresses.namespace(source)
+    if own is None:
+        return
+    for here, local, there, remote in addresses.between(source, target):
+        where = addresses.namespace(target)
+        probe = Probe(own, local, where, remote, test.probe, test.port, test.expect, test.within)
+        yield Check(test.name, here, there, probe)
+
+
+def verdicts(tests: Mapping[str, Test], asked: Iterable[Check], outcomes: Iterable[Outcome]) -> list[Verdict]:
+    """Results by test, in the order of `tests`."""
+    by_test: dict[str, list[tuple[Check, Outcome]]] = {name: [] for name in tests}
+    for check, outcome in zip(asked, outcomes, strict=True):
+        by_test[check.test].append((check, outcome))
+    return [Verdict(tests[name], tuple(results)) for name, results in by_test.items()]
+
+
+def mesh(model: Model, within: float = 2.0) -> list[Check]:
+    """Every node to every other, expected to answer exactly where they share a network."""
+    addresses = Addresses(model)
+    source = next(iter(model.nodes.values())).source if model.nodes else None
+    found: list[Check] = []
+    for a in model.nodes:
+        for b in model.nodes:
+            if a != b and source:
+                expect: Expect = "ok" if addresses.share_a_network(a, b) else "fail"
+                found += _checks(addresses, Test("matrix", (a,), (b,), "ping", 0, expect, within, source), a, b)
+    return found

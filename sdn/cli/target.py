@@ -1,0 +1,121 @@
+"""Which lab, node or port a command means. Enters: what was typed. Leaves: names and model objects, or FileError."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapath.addr import IPAddress
+from datapath.errors import FileError
+
+if TYPE_CHECKING:
+    from sdn.model import Model, Node, Port
+    from sdn.model.facts import Facts
+
+_NAME = re.compile(r"^name:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
+
+
+def is_file(text: str) -> bool:
+    return text.endswith((".yaml", ".yml")) or "/" in text
+
+
+def lab_of(target: str | None) -> str:
+    """The lab that is named, the lab of a topology file, or the only one there is."""
+    from sdn import lab
+
+    if target is None or not is_file(target):
+        return lab.one(target)
+    path = Path(target)
+    found = _NAME.search(path.read_text(errors="replace")) if path.is_file() else None
+    if found:  # so that `sdn down FILE` works with a file that is being edited and wrong elsewhere
+        return found[1]
+    from sdn import topology
+
+    return topology.read(path).lab
+
+
+def running(target: str | None) -> tuple[Model, Facts]:
+    """Model and facts of the lab meant. Raises FileError where it does not run, and says which do."""
+    from sdn import lab
+
+    name = lab_of(target)
+    if not lab.is_running(name):
+        raise FileError(f"lab {name} is not running", remedy=_what_runs())
+    model, facts = lab.snapshot(name)
+    if model is None:
+        raise FileError(f"lab {name} has no topology yet", remedy="bring it up with: sdn up FILE")
+    return model, facts
+
+
+def _what_runs() -> str:
+    from sdn import lab
+
+    names = [name for name in lab.labs() if lab.is_running(name)]
+    return f"running: {', '.join(names)}" if names else "bring it up with: sdn up FILE"
+
+
+def read(file: Path, *, fresh: bool = False) -> tuple[Model, Model | None]:
+    """(the file's model, that of its running lab). Numbers that the running lab has given out are kept."""
+    from sdn import lab, topology
+
+    name = lab_of(str(file)) if not fresh and file.is_file() else ""
+    previous = lab.snapshot(name)[0] if name and lab.is_running(name) else None
+    return topology.read(file, previous), previous
+
+
+def node(model: Model, name: str) -> Node:
+    """Raises FileError with what was probably meant."""
+    return model.nodes.get(name) or _unknown("node", name, model.nodes)
+
+
+def ports(model: Model, text: str) -> list[Port]:
+    """A port by its name, or all ports of a node. Raises FileError."""
+    if text in model.ports:
+        return [model.ports[text]]
+    name, _, interface = text.partition(":")
+    wanted = node(model, name).name
+    found = [
+        port for port in model.ports.values() if port.node == wanted and (not interface or port.interface == interface)
+    ]
+    if not found:
+        known = [port.name for port in model.ports.values() if port.node == wanted]
+        raise FileError(
+            f"node {wanted} has no port {interface or text}", remedy=f"it has: {', '.join(known) or 'none'}"
+        )
+    return found
+
+
+def destination(model: Model, text: str) -> list[Port] | IPAddress:
+    """Ports as `ports` gives them, or an address: that of a port of the model becomes the port."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return ports(model, text)
+    owners = [port for port in model.ports.values() if address in port.ips]
+    return owners or address
+
+
+def chassis(model: Model, name: str | None) -> list[str]:
+    """The chassis named, or all. Raises FileError."""
+    from sdn.lab import managed
+
+    if name is None:
+        return managed(model)
+    if name not in model.chassis:
+        _unknown("chassis", name, model.chassis)
+    return [name]
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> Node:
+    names = list(known)
+    close = get_close_matches(name, names, 3)
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else f"there are: {', '.join(names[:12])}{' …' * (len(names) > 12)}"
+    )
+    raise FileError(f"there is no {kind} {name}", remedy=hint)

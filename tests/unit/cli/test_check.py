@@ -1,0 +1,160 @@
+"""From tests to probes and back: pairs, verdicts, the matrix, JUnit, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from datapath import probe
+from datapath.errors import FileError
+from datapath.probe import Outcome, Probe
+from sdn.cli import check, junit, matrix, pairs, target
+from sdn.cli.check import Options
+from tests.unit.cli.sample import facts, overlay, wide
+
+
+def answers(probes: Sequence[Probe], deaf: str = "") -> list[Outcome]:
+    """A lab where all is as expected, but for what is sent to the node `deaf`."""
+    return [
+        Outcome(p, (p.target_namespace or "").split("-")[-1] != deaf, 0.001 if p.expect == "ok" else None, 1)
+        for p in probes
+    ]
+
+
+class TestPairs:
+    def test_every_family_of_a_shared_network(self) -> None:
+        model = overlay()
+        found = pairs.checks(model, [model.tests["mesh"]])
+        assert len(found) == 4 * 3 * 2
+        first = found[0].probe
+        assert (first.namespace, first.target_namespace) == ("sdn-overlay-web1", "sdn-overlay-web2")
+        assert (str(first.source), str(first.target)) == ("10.10.0.1", "10.10.0.2")
+
+    def test_strangers_are_asked_from_the_first_address(self) -> None:
+        model = overlay()
+        (only,) = pairs.checks(model, [model.tests["shut"]])
+        assert (str(only.probe.source), str(only.probe.target)) == ("10.20.0.1", "10.10.0.1")
+        assert (only.probe.kind, only.probe.port, only.probe.expect) == ("tcp", 80, "fail")
+
+    def test_external_nodes_answer_but_do_not_ask(self) -> None:
+        model = overlay()
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="external")
+        found = pairs.checks(model, [model.tests["mesh"]])
+        assert all(c.source.node != "web2" for c in found)
+        assert {c.probe.target_namespace for c in found if c.target.node == "web2"} == {None}
+
+    def test_full_mesh_of_100(self) -> None:
+        assert len(pairs.mesh(wide())) == 9900
+
+    def test_verdicts_count_nodes_not_addresses(self) -> None:
+        model = overlay()
+        asked = pairs.checks(model, model.tests.values())
+        mesh, shut = pairs.verdicts(model.tests, asked, answers([c.probe for c in asked], deaf="web3"))
+        assert (len(mesh.pairs), sum(mesh.pairs.values()), mesh.passed) == (12, 9, False)
+        assert len(mesh.failures) == 6
+        assert shut.passed
+
+    def test_a_test_without_pairs_does_not_pass(self) -> None:
+        model = overlay()
+        lonely = replace(model.tests["mesh"], sources=("web1",), targets=("web1",))
+        (verdict,) = pairs.verdicts({"mesh": lonely}, [], [])
+        assert not verdict.passed
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A running lab whose packets and traces are made up."""
+    model = overlay()
+    state = SimpleNamespace(model=model, deaf="")
+    monkeypatch.setattr(target, "running", lambda _: (model, facts(model)))
+    monkeypatch.setattr(probe, "run", lambda probes, progress=None: answers(probes, state.deaf))
+    monkeypatch.setattr(check, "_explain", lambda _model, _check: ["hv1 spoof_guard: dropped (overlay.yaml:12:3)"])
+    return state
+
+
+@pytest.mark.usefixtures("lab")
+class TestCommand:
+    def test_passes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert check.run_tests(None, Options(matrix=True)) == 0
+        out = capsys.readouterr().out
+        assert "2 tests passed" in out
+        assert "12/12" in out
+        assert "● reaches" in out
+
+    def test_fails_and_explains(self, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+        lab.deaf = "web3"
+        assert check.run_tests(None, Options()) == 1
+        out = capsys.readouterr().out
+        assert "1 of 2 tests failed" in out
+        assert "web1 10.10.0.1 → web3 10.10.0.3" in out
+        assert "    hv1 spoof_guard: dropped (overlay.yaml:12:3)" in out
+        assert "and 3 more pairs" in out
+
+    def test_json(self, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+        lab.deaf = "web3"
+        assert check.run_tests(None, Options(as_json=True, matrix=True)) == 1
+        result = json.loads(capsys.readouterr().out)
+        assert not result["passed"]
+        assert [(t["name"], t["passed"], t["pairs"], t["passed_pairs"]) for t in result["tests"]] == [
+            ("mesh", False, 12, 9),
+            ("shut", True, 1, 1),
+        ]
+        assert {"from": "web1", "to": "web3", "result": "lost"} in result["matrix"]
+
+    def test_junit(self, lab: SimpleNamespace, tmp_path: Path) -> None:
+        lab.deaf = "web3"
+        check.run_tests(None, Options(junit=tmp_path / "out" / "results.xml"))
+        root = ET.parse(tmp_path / "out" / "results.xml").getroot()
+        assert (root.attrib["tests"], root.attrib["failures"]) == ("2", "1")
+        mesh, shut = root.iter("testcase")
+        assert "spoof_guard" in (mesh.find("failure").text or "")  # type: ignore[union-attr]
+        assert shut.find("failure") is None
+
+    def test_only_some(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert check.run_tests(None, Options(pattern="me*")) == 0
+        assert "1 test passed" in capsys.readouterr().out
+        with pytest.raises(FileError, match="no test is called x"):
+            check.run_tests(None, Options(pattern="x"))
+
+    def test_large_labs_are_summarised(self, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+        model = wide()
+        asked = pairs.mesh(model)
+        outcomes = answers([c.probe for c in asked], deaf="n7")
+        matrix.show(model, list(zip(asked, outcomes, strict=True)))
+        out = capsys.readouterr().out
+        assert "9,801 of 9,900" in out
+        assert "99 wrong" in out
+
+
+class TestTarget:
+    def test_names(self) -> None:
+        model = overlay()
+        assert target.node(model, "gw").name == "gw"
+        assert [p.name for p in target.ports(model, "gw")] == ["gw.eth0", "gw.eth1"]
+        assert [p.name for p in target.ports(model, "gw:eth1")] == ["gw.eth1"]
+        assert [p.name for p in target.ports(model, "fw1.eth0.20")] == ["fw1.eth0.20"]
+        assert target.destination(model, "192.0.2.1") == ip_address("192.0.2.1")
+        assert [p.name for p in target.destination(model, "10.10.0.2")] == ["web2.eth0"]  # type: ignore[union-attr]
+
+    def test_did_you_mean(self) -> None:
+        with pytest.raises(FileError) as caught:
+            target.node(overlay(), "wbe1")
+        assert "web1" in caught.value.remedy
+
+    def test_no_such_interface(self) -> None:
+        with pytest.raises(FileError, match="node gw has no port eth9"):
+            target.ports(overlay(), "gw:eth9")
+
+
+def test_junit_is_escaped() -> None:
+    model = overlay()
+    verdict = pairs.Verdict(replace(model.tests["mesh"], name="<&>"), ())
+    root = ET.fromstring(junit.document("lab", [verdict], {"<&>": ["a < b"]}, 1.0).split("\n", 1)[1])
+    assert next(root.iter("testcase")).attrib["name"] == "<&>"
