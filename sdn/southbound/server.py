@@ -90,8 +90,9 @@ class Server:
         """The whole life of a session."""
         try:
             await switch.handshake()
-        except SdnError:
-            return  # the session has said why in the log
+        except SdnError as error:
+            switch.close(str(error), fault=True)  # where it is not over already, with its reason in the log
+            return
         dpid = switch.dpid or 0
         older = self.switches.get(dpid)
         if older:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from datapath.errors import RefusedError, SdnError, TransientError
 from sdn.southbound import messages
@@ -22,6 +22,9 @@ log: Final = logging.getLogger("sdn.southbound")
 
 FLOW_MOD_XID: Final = 1 << 31
 """Set in the xids of flow-mods: nobody waits for each of them, their errors go to `on_refused`."""
+
+MULTIPART_MAX: Final = 256 * 1024 * 1024
+"""Bytes of one multipart reply, over two million flows: a switch that never sends the last part is not believed."""
 
 _MULTIPART_HEAD: Final = Struct("!HH4x")
 _MORE: Final = 1
@@ -42,12 +45,14 @@ class Timers:
     echo_timeout: float = 15.0
 
 
-class _Pending(NamedTuple):
-    """A request without its reply; `each` takes the parts of a multipart reply."""
+@dataclass(slots=True)
+class _Pending:
+    """A request without its reply; `each` takes the parts of a multipart reply, `size` bytes up to now."""
 
     asked: str
     reply: asyncio.Future[bytes]
     each: Callable[[bytes], None] | None
+    size: int = 0
 
 
 class Session:
@@ -71,7 +76,7 @@ class Session:
         self.on_refused: Callable[[int, str], None] | None = None
         """Takes xid and reason of each refused flow-mod."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Done when the connection is; the reason."""
+        """Done when the connection is, with the reason. Wait by `asyncio.wait([over])`: cancelled, an `await` cancels it."""
         self.connection = Connection(self._received, self._greet, self._ended)
         self._name_of = name_of or (lambda dpid: f"{dpid:016x}")
         self._greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -229,9 +234,13 @@ class Session:
             raise MalformedError("a multipart reply without its header", data)
         if waiting is None or waiting.each is None:
             return
+        waiting.size += len(data)
+        if waiting.size > MULTIPART_MAX:
+            raise MalformedError(f"multipart reply of more than {MULTIPART_MAX} bytes", data)
         _, flags = _MULTIPART_HEAD.unpack_from(data, HEADER.size)
         try:
-            waiting.each(data[16:])
+            if not waiting.reply.done():  # its waiter may have been cancelled
+                waiting.each(data[16:])
         except ValueError as error:
             raise MalformedError(f"multipart reply ({error})", data) from error
         if not flags & _MORE:

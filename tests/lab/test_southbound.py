@@ -50,7 +50,14 @@ class Controller:
     def __init__(self, path: Path, **options: Any) -> None:
         self.ready: asyncio.Queue[Switch] = asyncio.Queue()
         self.gone: asyncio.Queue[Switch] = asyncio.Queue()
-        self.server = Server(path, on_switch=self.ready.put_nowait, on_gone=self.gone.put_nowait, **options)
+        self.events: asyncio.Queue[Any] = asyncio.Queue()
+        self.server = Server(
+            path,
+            on_switch=self.ready.put_nowait,
+            on_gone=self.gone.put_nowait,
+            on_event=lambda _, event: self.events.put_nowait(event),
+            **options,
+        )
 
 
 @pytest_asyncio.fixture
@@ -248,6 +255,22 @@ async def test_a_bridge_without_a_version_of_ours_says_so(ovs: Ovs) -> None:
     with pytest.raises(TransientError, match=r"the switch offers 1\.0, we speak 1\.3, 1\.4"):
         async with connect(ovs.management("br0")):
             raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("protocol", ["OpenFlow13", "OpenFlow14"])
+async def test_ports_and_packets_are_events(ovs: Ovs, controller: Controller, protocol: str) -> None:
+    switch = await bridge(ovs, controller, protocol)
+    to_controller = Flow(0, 1, match(), (Output(CONTROLLER, 0xFFFF),), cookie=NETWORK)
+    await switch.reconcile(by_key(to_controller))
+    ovs.vsctl("add-port", "br0", "web1", "--", "set", "interface", "web1", "type=internal", "ofport_request=64")
+    status = await asyncio.wait_for(controller.events.get(), 5)
+    assert (type(status).__name__, status.desc.port_no, status.desc.name) == ("OFPPortStatus", 64, b"web1")
+    frame = "ffffffffffff0000000000010800" + "00" * 46
+    ovs.ofctl("packet-out", "br0", f"in_port=64,packet={frame},actions=resubmit(,0)", protocol=protocol)
+    while type(event := await asyncio.wait_for(controller.events.get(), 5)).__name__ == "OFPPortStatus":
+        pass
+    assert (type(event).__name__, event.match["in_port"], event.cookie) == ("OFPPacketIn", 64, NETWORK)
+    assert event.data == bytes.fromhex(frame)
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:

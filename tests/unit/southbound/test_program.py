@@ -212,6 +212,18 @@ async def test_a_dump_in_many_parts(path: Path) -> None:
     assert {stats.flow.cookie for stats in flows.values()} == set(range(1000))
 
 
+async def test_a_dump_without_end_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdn.southbound.session.MULTIPART_MAX", 1000)
+    async with controller(path) as c:
+        switch, session = await c.connect(1)
+        work = asyncio.create_task(session.dump())
+        asked = await switch.expect(fake.MULTIPART_REQUEST)
+        for _ in range(100):
+            switch.say(Type.MULTIPART_REPLY, struct.pack("!HH4x", 1, 1), asked.xid)
+        with pytest.raises(TransientError, match="multipart reply of more than 1000 bytes"):
+            await work
+
+
 async def test_a_dump_that_is_not_one_ends_the_session(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with controller(path) as c:
         switch, session = await c.connect(1)
