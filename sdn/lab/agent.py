@@ -12,7 +12,8 @@ from collections import defaultdict
 from functools import partial
 from typing import Any
 
-from datapath.agent import Agent, ChassisState, Event, PortState
+from datapath.agent import Agent
+from datapath.events import ChassisState, Event, PortState
 
 from sdn.compile import host_specs
 from sdn.lab.rundir import RunDir
@@ -36,7 +37,7 @@ async def _run(run: RunDir) -> None:
     try:
         await work.follow(store.watch(loop))
     finally:
-        await work.close()
+        work.close()
         store.close()
 
 
@@ -68,8 +69,8 @@ class LabAgent:
             reporter.cancel()
             supervision.cancel()
 
-    async def close(self) -> None:
-        await self._agent.close()
+    def close(self) -> None:
+        self._agent.close()
 
     async def _make_true(self, model: Model, facts: Facts) -> None:
         if self._model is None or self._model.ports != model.ports:
