@@ -76,7 +76,7 @@ class Session:
         self.on_refused: Callable[[int, str], None] | None = None
         """Takes xid and reason of each refused flow-mod."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """The reason, when it is over. Wait for it with `asyncio.wait([over])`: an `await` that is cancelled cancels it."""
+        """The reason, when it is over. Wait with `asyncio.wait([over])`: a cancelled `await` would cancel it."""
         self.connection = Connection(self._received, self._greet, self._ended)
         self._name_of = name_of or (lambda dpid: f"{dpid:016x}")
         self._greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
