@@ -14,7 +14,6 @@ from typing import Any
 
 from datapath.agent import Agent
 from datapath.events import ChassisState, Event, PortState
-
 from sdn.compile import host_specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
