@@ -153,13 +153,13 @@ def _explain(model: Model, check: Check) -> list[str]:
     """Where the tables drop or deliver the packet. That they cannot be followed must not hide the failure itself."""
     from sdn import trace
 
-    protocol = "icmp" if check.probe.kind == "ping" else check.probe.kind
+    version, kind = check.probe.target.version, "icmp" if check.probe.kind == "ping" else check.probe.kind
     try:
-        found = trace.trace(model, check.source, check.probe.target, protocol, check.probe.port)
+        found = trace.trace(model, check.source, check.target, kind, check.probe.port, version)
     except SdnError as error:
         return [f"cannot be traced: {error.message}"]
-    lines: list[str] = found.explain().splitlines()
-    if check.probe.expect == "ok" and check.target.name in found.delivered:
+    lines = found.explain().splitlines()
+    if found.reached and check.probe.expect == "ok":
         lines.append("the tables deliver it: see sdn status, and whether the node itself answers")
     return lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +23,7 @@ from sdn.pipeline.layout import Table
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
     from sdn.model import Model
-    from sdn.trace import Trace, TraceStep
+    from sdn.trace import Hop, Trace
 
 _PROTOCOLS = ("icmp", "tcp", "udp", "arp")
 
@@ -33,19 +33,16 @@ _PROTOCOLS = ("icmp", "tcp", "udp", "arp")
 
 def trace(wanted: str | None, source: str, towards: str, protocol: str, arp: bool, as_json: bool) -> int:
     """Follow a packet through the compiled tables; returns 0 where it is delivered, else 1."""
-    from sdn.trace import trace as follow
+    from sdn import trace as tables
 
     model, _ = target.running(wanted)
-    here = target.ports(model, source)
-    there = target.destination(model, towards)
     kind, port = ("arp", 0) if arp else _protocol(protocol)
-    start, end = _ends(here, there)
-    found = follow(model, start, end, kind, port)
+    found = tables.trace(model, *tables.endpoints(model, source, towards), kind, port)
     if as_json:
-        output.as_json(_trace_json(model, found))
+        output.as_json(_trace_json(found))
     else:
-        _show_trace(model, found)
-    return 0 if found.delivered else 1
+        _show_trace(found)
+    return 0 if found.reached else 1
 
 
 def _protocol(text: str) -> tuple[str, int]:
@@ -57,59 +54,49 @@ def _protocol(text: str) -> tuple[str, int]:
     return kind, int(number or 0)
 
 
-def _ends(here: Sequence[Any], there: Any) -> tuple[Any, Any]:
-    """The first pair of ports on one network, or just the first ports."""
-    if not isinstance(there, list):
-        return here[0], there
-    shared = [(a, b) for a in here for b in there if a.network == b.network]
-    return shared[0] if shared else (here[0], there[0])
-
-
-def _show_trace(model: Model, found: Trace) -> None:
+def _show_trace(found: Trace) -> None:
     for hop in found.hops:
-        output.say(output.paint(hop.chassis, STRONG))
-        known = names.names(model, hop.chassis)
+        output.say(f"{output.paint(hop.chassis, STRONG)}, in by {hop.in_port}")
+        wide = max((len(step.table) for step in hop.steps), default=0)
         for step in hop.steps:
-            for line in _step_lines(step, known):
-                output.say(line)
-        output.say(f"  {output.paint('→', ACCENT)} {hop.output}\n")
-    good = bool(found.delivered)
-    output.say(output.paint(found.verdict, GOOD if good else BAD))
+            output.say(f"  {output.paint(step.table.ljust(wide), ACCENT)}  {step.text}")
+            if step.about:
+                output.say(f"  {' ' * wide}  {output.paint(step.about, SOFT)}")
+        for place in hop.outputs:
+            output.say(f"  {output.paint('→', GOOD)} {place}")
+        if not hop.outputs:
+            output.say(f"  {output.paint('■', BAD)} {hop.ended}")
+        output.say()
+    output.say(output.paint(found.verdict, GOOD if found.reached else BAD))
 
 
-def _step_lines(step: TraceStep, known: Names) -> Iterator[str]:
-    flow = step.flow
-    table = output.paint(step.table.ljust(14), ACCENT)
-    if flow is None:
-        yield f"  {table} {output.paint('no flow matches: dropped', BAD)}"
-        return
-    yield f"  {table} {format_match(flow.match, known) or 'any packet'}  priority {flow.priority}"
-    yield f"  {' ' * 14} {format_actions(flow, known) or 'drop'}"
-    about = " ".join(
-        part for part in (step.cookie_object, f"({step.source})" if step.source else "", step.note) if part
-    )
-    if about:
-        yield f"  {' ' * 14} {output.paint(about, SOFT)}"
-
-
-def _trace_json(model: Model, found: Trace) -> dict[str, Any]:
-    hops = [
-        {"chassis": h.chassis, "output": h.output, "steps": [_step_json(model, h.chassis, s) for s in h.steps]}
-        for h in found.hops
-    ]
-    return {"hops": hops, "delivered": list(found.delivered), "verdict": found.verdict}
-
-
-def _step_json(model: Model, chassis: str, step: TraceStep) -> dict[str, Any]:
-    flow = format_flow(step.flow, names.names(model, chassis)) if step.flow else None
-    raw = format_flow(step.flow) if step.flow else None
+def _trace_json(found: Trace) -> dict[str, Any]:
     return {
-        "table": step.table,
-        "flow": flow,
-        "raw": raw,
-        "object": step.cookie_object,
-        "source": step.source,
-        "note": step.note,
+        "hops": [_hop_json(hop) for hop in found.hops],
+        "delivered": list(found.delivered),
+        "target": found.target,
+        "reached": found.reached,
+        "verdict": found.verdict,
+    }
+
+
+def _hop_json(hop: Hop) -> dict[str, Any]:
+    steps = [
+        {
+            "table": step.table,
+            "flow": step.text,
+            "raw": format_flow(step.flow) if step.flow else None,
+            "about": step.about,
+            "changes": list(step.changes),
+        }
+        for step in hop.steps
+    ]
+    return {
+        "chassis": hop.chassis,
+        "in_port": hop.in_port,
+        "steps": steps,
+        "outputs": list(hop.outputs),
+        "ended": hop.ended,
     }
 
 

@@ -1,19 +1,17 @@
-"""Which lab, node or port a command means. Enters: what was typed. Leaves: names and model objects, or FileError."""
+"""Which lab, node or chassis a command means. Enters: what was typed. Leaves: names and model objects, or FileError."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datapath.addr import IPAddress
 from datapath.errors import FileError
 
 if TYPE_CHECKING:
-    from sdn.model import Model, Node, Port
+    from sdn.model import Model, Node
     from sdn.model.facts import Facts
 
 _NAME = re.compile(r"^name:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -70,33 +68,6 @@ def read(file: Path, *, fresh: bool = False) -> tuple[Model, Model | None]:
 def node(model: Model, name: str) -> Node:
     """Raises FileError with what was probably meant."""
     return model.nodes.get(name) or _unknown("node", name, model.nodes)
-
-
-def ports(model: Model, text: str) -> list[Port]:
-    """A port by its name, or all ports of a node. Raises FileError."""
-    if text in model.ports:
-        return [model.ports[text]]
-    name, _, interface = text.partition(":")
-    wanted = node(model, name).name
-    found = [
-        port for port in model.ports.values() if port.node == wanted and (not interface or port.interface == interface)
-    ]
-    if not found:
-        known = [port.name for port in model.ports.values() if port.node == wanted]
-        raise FileError(
-            f"node {wanted} has no port {interface or text}", remedy=f"it has: {', '.join(known) or 'none'}"
-        )
-    return found
-
-
-def destination(model: Model, text: str) -> list[Port] | IPAddress:
-    """Ports as `ports` gives them, or an address: that of a port of the model becomes the port."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return ports(model, text)
-    owners = [port for port in model.ports.values() if address in port.ips]
-    return owners or address
 
 
 def chassis(model: Model, name: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from datapath.addr import IPAddress
 from sdn.model import Chassis, Model, Port
 
 PADDING: Final = 14
@@ -146,12 +147,18 @@ def card_lines(ports: Sequence[Port]) -> tuple[Line, ...]:
     lines = []
     for port in ports:
         note = "" if not trunk else "native" if port.tag is None else f"tag {port.tag}"
-        texts = [str(ip) for ip in port.ips] or [str(port.mac)]
-        lines += [Line(port.network, shorten(text, 24), note if i == 0 else "") for i, text in enumerate(texts)]
+        texts = [address_text(ip) for ip in port.ips] or [str(port.mac)]
+        lines += [Line(port.network, text, note if i == 0 else "") for i, text in enumerate(texts)]
     if len(lines) > _LINES_MOST:
         more = len(lines) - _LINES_MOST + 1
         lines = [*lines[: _LINES_MOST - 1], Line("", f"and {more} more", "")]
     return tuple(lines)
+
+
+def address_text(address: IPAddress) -> str:
+    """An address; of a long IPv6 one the interface identifier (RFC 4291 section 2.5.1), since the legend has the subnet."""
+    text = str(address)
+    return text if len(text) <= 22 else "…:" + ":".join(text.split(":")[-4:])
 
 
 def shorten(text: str, most: int) -> str:

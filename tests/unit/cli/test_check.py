@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
@@ -137,20 +136,11 @@ class TestTarget:
     def test_names(self) -> None:
         model = overlay()
         assert target.node(model, "gw").name == "gw"
-        assert [p.name for p in target.ports(model, "gw")] == ["gw.eth0", "gw.eth1"]
-        assert [p.name for p in target.ports(model, "gw:eth1")] == ["gw.eth1"]
-        assert [p.name for p in target.ports(model, "fw1.eth0.20")] == ["fw1.eth0.20"]
-        assert target.destination(model, "192.0.2.1") == ip_address("192.0.2.1")
-        assert [p.name for p in target.destination(model, "10.10.0.2")] == ["web2.eth0"]  # type: ignore[union-attr]
 
     def test_did_you_mean(self) -> None:
         with pytest.raises(FileError) as caught:
             target.node(overlay(), "wbe1")
         assert "web1" in caught.value.remedy
-
-    def test_no_such_interface(self) -> None:
-        with pytest.raises(FileError, match="node gw has no port eth9"):
-            target.ports(overlay(), "gw:eth9")
 
 
 def test_junit_is_escaped() -> None:
