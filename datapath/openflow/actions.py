@@ -14,10 +14,6 @@ from typing import Any, Final
 from datapath.openflow.flow import (
     Action,
     Learn,
-    LearnLoad,
-    LearnMatch,
-    LearnMatchValue,
-    LearnOutput,
     Load,
     MatchField,
     Move,
@@ -29,8 +25,9 @@ from datapath.openflow.flow import (
     SetField,
     Unknown,
 )
+from datapath.openflow.learn_specs import decode_specs, encode_spec
 from datapath.openflow.oxm import FIELDS, IN_PORT
-from datapath.openflow.tlv import HAS_MASK, HEADERS, UNKNOWN, DecodeError, decode_tlv, encode_tlv
+from datapath.openflow.tlv import HEADERS, UNKNOWN, DecodeError, decode_tlv, encode_tlv
 
 NICIRA: Final = 0x2320
 
@@ -46,11 +43,9 @@ _MOVE_BODY = Struct("!HHIHHHHII")
 _MULTIPATH_BODY = Struct("!HHIHHH2xHHI2xHI")
 _RESUBMIT_BODY = Struct("!HHIHHB3x")
 _LEARN_BODY = Struct("!HHIHHHHQHBxHH")
-_SPEC_FIELD = Struct("!IH")
 _TLV_HEAD = Struct("!HH")
 _GOTO_BODY = Struct("!HHB3x")
 
-_LEARN_IMMEDIATE, _LEARN_TO_LOAD, _LEARN_TO_OUTPUT = 1 << 13, 1 << 11, 2 << 11
 _MODULO_N = 0
 
 
@@ -110,35 +105,13 @@ def _encode_resubmit(action: Resubmit) -> bytes:
 
 
 def _encode_learn(action: Learn) -> bytes:
-    specs = b"".join(map(_encode_spec, action.specs))
+    specs = b"".join(map(encode_spec, action.specs))
     size = _LEARN_BODY.size + len(specs)
     table, priority, cookie, idle, hard, _ = action
     head = _LEARN_BODY.pack(
         _EXPERIMENTER, size + -size % 8, NICIRA, _LEARN, idle, hard, priority, cookie, 0, table, 0, 0
     )
     return _padded(head + specs)
-
-
-def _encode_spec(spec: LearnMatch | LearnMatchValue | LearnLoad | LearnOutput) -> bytes:
-    """A flow_mod_spec (`nicira-ext.h`): 16 bits of header, then where the value comes from and where it goes."""
-    match spec:
-        case LearnMatch(target, source, bits):
-            return bits.to_bytes(2, "big") + _subfield(source) + _subfield(target)
-        case LearnMatchValue(target, value, bits):
-            return (_LEARN_IMMEDIATE | bits).to_bytes(2, "big") + _immediate(value, bits) + _subfield(target)
-        case LearnLoad(target, value, bits):
-            header = _LEARN_IMMEDIATE | _LEARN_TO_LOAD | bits
-            return header.to_bytes(2, "big") + _immediate(value, bits) + _subfield(target)
-        case LearnOutput(source, bits):
-            return (_LEARN_TO_OUTPUT | bits).to_bytes(2, "big") + _subfield(source)
-
-
-def _subfield(name: str) -> bytes:
-    return _SPEC_FIELD.pack(FIELDS[name].header, 0)
-
-
-def _immediate(value: int, bits: int) -> bytes:
-    return value.to_bytes((bits + 15) // 16 * 2, "big")
 
 
 def _encode_unknown(_: Unknown) -> bytes:
@@ -268,51 +241,10 @@ def _decode_learn(raw: bytes) -> Action | None:
     if len(raw) < _LEARN_BODY.size:
         return None
     _, _, _, _, idle, hard, priority, cookie, flags, table, fin_idle, fin_hard = _LEARN_BODY.unpack_from(raw)
-    specs = _decode_specs(raw[_LEARN_BODY.size :])
+    specs = decode_specs(raw[_LEARN_BODY.size :])
     if flags or fin_idle or fin_hard or specs is None:
         return None
     return Learn(table, priority, cookie, idle, hard, specs)
-
-
-def _decode_specs(data: bytes) -> tuple[LearnMatch | LearnMatchValue | LearnLoad | LearnOutput, ...] | None:
-    specs: list[LearnMatch | LearnMatchValue | LearnLoad | LearnOutput] = []
-    offset = 0
-    while offset + 2 <= len(data) and (header := int.from_bytes(data[offset : offset + 2], "big")):
-        kind, bits = header & ~0x7FF, header & 0x7FF
-        source_size = (bits + 15) // 16 * 2 if kind & _LEARN_IMMEDIATE else 6
-        target_size = 0 if kind == _LEARN_TO_OUTPUT else 6
-        middle = offset + 2 + source_size
-        end = middle + target_size
-        if end > len(data):
-            raise DecodeError("a learn action is cut short")
-        spec = _decode_spec(kind, bits, data[offset + 2 : middle], data[middle:end])
-        if spec is None:
-            return None
-        specs.append(spec)
-        offset = end
-    return tuple(specs)
-
-
-def _decode_spec(
-    kind: int, bits: int, source: bytes, target: bytes
-) -> LearnMatch | LearnMatchValue | LearnLoad | LearnOutput | None:
-    into = _field_at_zero(target) if target else ""
-    origin = "" if kind & _LEARN_IMMEDIATE else _field_at_zero(source)
-    if into is None or origin is None:
-        return None
-    if kind == 0:
-        return LearnMatch(into, origin, bits)
-    if kind == _LEARN_IMMEDIATE:
-        return LearnMatchValue(into, int.from_bytes(source, "big"), bits)
-    if kind == _LEARN_IMMEDIATE | _LEARN_TO_LOAD:
-        return LearnLoad(into, int.from_bytes(source, "big"), bits)
-    return LearnOutput(origin, bits) if kind == _LEARN_TO_OUTPUT else None
-
-
-def _field_at_zero(data: bytes) -> str | None:
-    header, offset = _SPEC_FIELD.unpack(data)
-    field = HEADERS.get(header & ~HAS_MASK)
-    return field.name if field and not offset else None
 
 
 _DECODERS: Final[dict[tuple[int, int], Callable[[bytes], Action | None]]] = {

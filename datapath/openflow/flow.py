@@ -148,6 +148,9 @@ class LearnOutput(NamedTuple):
     bits: int
 
 
+LearnSpec = LearnMatch | LearnMatchValue | LearnLoad | LearnOutput
+
+
 class Learn(NamedTuple):
     """Add or refresh a flow from the packet at hand (NXAST_LEARN)."""
 
@@ -156,7 +159,7 @@ class Learn(NamedTuple):
     cookie: int
     idle_timeout: int
     hard_timeout: int
-    specs: tuple[LearnMatch | LearnMatchValue | LearnLoad | LearnOutput, ...]
+    specs: tuple[LearnSpec, ...]
 
 
 class Resubmit(NamedTuple):
