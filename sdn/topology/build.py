@@ -22,8 +22,6 @@ from sdn.topology.nodes import Document
 def build(document: Document, previous: Model | None = None) -> Model:
     """The model of the file. Raises FileError with every problem of the file."""
     draft = validated(document, previous)
-    if draft is None:
-        raise AssertionError("pydantic refuses what it has accepted")
     found = _model(draft)
     draft.problems.raise_if_any()
     return found

@@ -93,12 +93,12 @@ class Draft:
         return found
 
 
-def validated(document: Document, previous: Model | None) -> Draft | None:
+def validated(document: Document, previous: Model | None) -> Draft:
     """Pydantic's verdict on the whole file; what it refuses is left out, so that the rest can be checked too.
 
     A section with nothing in it, as when all its lines are commented out, is as good as none.
 
-    None where nothing is left to check.
+    Raises FileError where nothing is left to check.
     """
     problems = Problems(document)
     written = {section: value for section, value in document.data.items() if value is not None}
@@ -111,7 +111,8 @@ def validated(document: Document, previous: Model | None) -> Draft | None:
     try:
         return Draft(Topology.model_validate(data), problems, broken, previous)
     except ValidationError:
-        return None
+        problems.raise_if_any()
+        raise
 
 
 def _without(data: dict[str, Any], error: ValidationError, broken: Broken) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _WORDS: Final[dict[str, Any]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_RANGE_IN_FLOW: Final = re.compile(r"[{\[].*[a-z0-9]\[[0-9]+-[0-9]+\]")
 _NUMERIC_START: Final = frozenset("+-.0123456789")
 
 Path = Sequence[str | int]
@@ -193,10 +194,19 @@ def _syntax_error(text: str, file: str, error: yaml.MarkedYAMLError) -> FileErro
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     context = f" {error.context}" if error.context else ""
-    lines = text.splitlines()
-    tab = line < len(lines) and "\t" in lines[line][: column + 1]
-    hint = "; YAML is indented with spaces, never with tabs" if tab else ""
+    hint = _hint(text, line, column)
     return _error(file, line + 1, column + 1, f"this is not YAML:{context}: {error.problem or error}{hint}")
+
+
+def _hint(text: str, line: int, column: int) -> str:
+    """What YAML's own message does not say about the two mistakes that are made most."""
+    lines = text.splitlines()
+    content = lines[line] if line < len(lines) else ""
+    if "\t" in content[: column + 1]:
+        return "; YAML is indented with spaces, never with tabs"
+    if _RANGE_IN_FLOW.search(content):
+        return "; a range needs quotes inside { } and [ ]: 'web[1-4]'"
+    return ""
 
 
 class _Reader:

@@ -247,6 +247,7 @@ NOT_YAML = [
     ("name: lab\n\tchassis: {}", 2, 1, "never with tabs"),
     ("name: [1, 2", 2, 1, "not YAML"),
     ("name: lab\n  x: 1", 2, 4, "not YAML"),
+    ("chassis: {hv[1-3]: {}}", 1, 13, "a range needs quotes"),
     ("name: *nowhere", 1, 7, "undefined alias"),
     ("a: 1\n---\nb: 2", 2, 1, "not YAML"),
     ("name: \x00", 1, 7, "not text"),
