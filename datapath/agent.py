@@ -153,7 +153,7 @@ class Agent:
         for name in left - specs.keys():
             chassis = self._chassis.pop(name, None)
             pair = chassis.pair if chassis else self._pair(name)
-            await asyncio.get_running_loop().run_in_executor(None, pair.remove)
+            await pair.remove()
 
     async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         chassis = self._runtime(spec)
@@ -265,7 +265,9 @@ class Agent:
         datapath = kind.choose().type
         without = {node.name for node in spec.nodes if node.namespace in failed} if failed else set()
         bridges = rows.bridges(spec, datapath, chassis.pair.place.directory)
-        ports = rows.ports(spec, datapath, without)
+        home = self._host.namespaces.get(spec.namespace)
+        indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
+        ports = rows.ports(spec, datapath, indexes, without)
         chassis.errors["switch"] = ()
         try:
             loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """What turning one HostSpec into another does and whom it disturbs, for people to read before they agree. PURE.
 
-Enters: the desired and the observed HostSpec of one chassis, either of which may be None. Leaves: Steps whose `why` names
+Enters: the desired and the observed HostSpec of one chassis; either may be None. Leaves: Steps whose `why` names
 the change and what it interrupts. Never: an observation of its own.
 """
 

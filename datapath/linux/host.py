@@ -31,8 +31,13 @@ SETTINGS: Final[dict[Role, dict[str, str]]] = {
     # The kernel sees the frames of every device of a switch. It must neither answer nor announce itself there.
     "lab": {f"{_IPV6}/all/disable_ipv6": "1", f"{_IPV6}/default/disable_ipv6": "1"},
     "chassis": {f"{_IPV6}/all/disable_ipv6": "1", f"{_IPV6}/default/disable_ipv6": "1"},
-    # Addresses are unique by allotment, so they are usable at once; and they survive `ip link set down`.
-    "node": {f"{_IPV6}/default/accept_dad": "0", f"{_IPV6}/default/keep_addr_on_down": "1"},
+    # Addresses are unique by allotment, so they are usable at once. They survive `ip link set down` and the removal of
+    # another one of their subnet.
+    "node": {
+        f"{_IPV6}/default/accept_dad": "0",
+        f"{_IPV6}/default/keep_addr_on_down": "1",
+        "/proc/sys/net/ipv4/conf/all/promote_secondaries": "1",
+    },
 }
 """Written before the first device exists, which inherits them."""
 

@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,10 +45,10 @@ def template(run_dir: Path) -> Path:
     path = run_dir / TEMPLATE
     if not path.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
-        fresh = run_dir / f".conf.db.{os.getpid()}"
-        fresh.unlink(missing_ok=True)
-        _run([program("ovsdb-tool"), "create", str(fresh)], {})
-        fresh.rename(path)
+        with tempfile.TemporaryDirectory(prefix=".template-", dir=run_dir) as scratch:  # the tool leaves a lock file
+            fresh = Path(scratch) / "conf.db"
+            _run([program("ovsdb-tool"), "create", str(fresh)], {})
+            fresh.rename(path)
     return path
 
 

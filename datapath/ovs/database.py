@@ -25,6 +25,7 @@ from datapath.errors import TransientError
 from datapath.ovs.rows import (
     CONTROLLER_BACKOFF_MS,
     INACTIVITY_PROBE_MS,
+    INDEX_MARK,
     SWITCH_OPTIONS,
     BridgeRow,
     PortRow,
@@ -270,6 +271,10 @@ def _fill_interface(row: Any, desired: PortRow) -> None:
     row.ofport_request = [] if desired.ofport_request is None else desired.ofport_request
 
 
+def _index(row: PortRow) -> str | None:
+    return dict(row.external_ids).get(INDEX_MARK)
+
+
 class Switch:
     """A connection to the database of one chassis. Its methods wait: call them in a worker thread."""
 
@@ -295,6 +300,19 @@ class Switch:
         """
         if self._settled == (bridges, ports, self.idl.version):
             return []
+        stale = self._stale(ports)
+        if stale:
+            self._commit(bridges, {name: row for name, row in ports.items() if name not in stale})
+        taken = self._commit(bridges, ports)
+        self._settled = None if taken else (bridges, ports, self.idl.version)
+        return taken
+
+    def _stale(self, ports: Mapping[str, PortRow]) -> set[str]:
+        """Ports that the switch has on devices of the past."""
+        seen = dict(self.idl.seen)
+        return {name for name, row in ports.items() if name in seen and _index(row) != _index(seen[name])}
+
+    def _commit(self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow]) -> list[str]:
         command = _Reconcile(self, bridges, ports)
         transaction = Transaction(self, self._connection, _TIMEOUT, check_error=True, log_errors=False)
         transaction.add(command)
@@ -305,7 +323,6 @@ class Switch:
         if command.awaited:
             self.transactions += 1
             self._await(command.awaited)
-        self._settled = None if command.result else (bridges, ports, self.idl.version)
         return list(command.result)
 
     def _await(self, configuration: int) -> None:

@@ -162,13 +162,14 @@ class Pair:
             self.switch.close()
             self.switch = None
 
-    def remove(self) -> None:
+    async def remove(self) -> None:
         """Ends the daemons, also those that this process has not started, and removes their directory."""
-        self._home = None
-        self._leave()
+        self.close()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._clear)
+
+    def _clear(self) -> None:
         for daemon in DAEMONS:
             descriptor = daemons.adopt(self.place, daemon)
             if descriptor is not None:
                 daemons.end(descriptor)
-        self.close()
         shutil.rmtree(self.place.directory, ignore_errors=True)

@@ -6,7 +6,7 @@ Never: a uuid, a connection.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,6 +30,10 @@ INTERFACE_TYPE: Final[dict[TunnelKind, str]] = {"vxlan": "vxlan", "nvgre": "gre"
 
 PORT_MARK: Final = "sdn-port"
 """`external_ids` key of a node's interface: `<node>:<interface>`."""
+
+INDEX_MARK: Final = "sdn-ifindex"
+"""`external_ids` key: the device that the port was made for. One made anew under the old name is another device, and
+the switch, which holds the old one open, must let go of that first."""
 
 SWITCH_OPTIONS: Final[Pairs] = (("n-handler-threads", "1"), ("n-revalidator-threads", "1"))
 """Every chassis of a lab is on one machine: one thread of a kind each, or twenty chassis start sixty of them."""
@@ -80,21 +84,27 @@ def bridges(spec: HostSpec, datapath: DatapathType, directory: Path) -> dict[str
     return found
 
 
-def ports(spec: HostSpec, datapath: DatapathType, without: Container[str] = ()) -> dict[str, PortRow]:
-    """Ports by name, without those of the nodes in `without`."""
+def ports(
+    spec: HostSpec, datapath: DatapathType, indexes: Mapping[str, int], without: Container[str] = ()
+) -> dict[str, PortRow]:
+    """Ports by name, without those of the nodes in `without`; `indexes` are those of the devices that there are."""
     mark = ((MARK, spec.lab),)
+
+    def marks(device: str) -> Pairs:
+        return (*mark, (INDEX_MARK, str(indexes.get(device, 0))))
+
     found = {INTEGRATION_BRIDGE: PortRow(INTEGRATION_BRIDGE, "internal", None, (), mark)}
     if datapath == "netdev":
         found[UNDERLAY_BRIDGE] = PortRow(UNDERLAY_BRIDGE, "internal", None, (), mark)
-        found[UNDERLAY_DEVICE] = PortRow(UNDERLAY_BRIDGE, "", None, (), mark)
+        found[UNDERLAY_DEVICE] = PortRow(UNDERLAY_BRIDGE, "", None, (), marks(UNDERLAY_DEVICE))
     for tunnel in spec.tunnels:
         found[tunnel.bridge_port] = _tunnel(spec, tunnel, mark)
     for uplink in spec.uplinks:
-        found[uplink.bridge_port] = PortRow(INTEGRATION_BRIDGE, "", uplink.ofport, (), mark)
+        found[uplink.bridge_port] = PortRow(INTEGRATION_BRIDGE, "", uplink.ofport, (), marks(uplink.bridge_port))
     for node in spec.nodes:
         if node.name not in without:
             for interface in node.interfaces:
-                found[interface.bridge_port] = _interface(spec.lab, interface)
+                found[interface.bridge_port] = _interface(interface, marks(interface.bridge_port))
     return found
 
 
@@ -104,7 +114,7 @@ def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs) -> PortRow:
     return PortRow(INTEGRATION_BRIDGE, INTERFACE_TYPE[tunnel.kind], tunnel.ofport, options, mark)
 
 
-def _interface(lab: str, interface: Interface) -> PortRow:
+def _interface(interface: Interface, marks: Pairs) -> PortRow:
     name = f"{interface.node}:{interface.name}"
-    marks = (("attached-mac", str(interface.mac)), ("iface-id", name), (MARK, lab), (PORT_MARK, name))
-    return PortRow(INTEGRATION_BRIDGE, "", interface.ofport, (), marks)
+    about = (("attached-mac", str(interface.mac)), ("iface-id", name), *marks, (PORT_MARK, name))
+    return PortRow(INTEGRATION_BRIDGE, "", interface.ofport, (), about)
