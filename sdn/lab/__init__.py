@@ -23,9 +23,12 @@ from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts, HostFacts
 
 if TYPE_CHECKING:
+    from sdn.lab.plan import Plan, PlanStep
     from sdn.store import Store
 
 __all__ = [
+    "Plan",
+    "PlanStep",
     "Process",
     "Progress",
     "Result",
@@ -34,6 +37,7 @@ __all__ = [
     "down",
     "is_running",
     "labs",
+    "plan",
     "run_dir",
     "snapshot",
     "status",
@@ -178,6 +182,13 @@ def _not_whole(model: Model, facts: Facts) -> CheckError:
 def _confirmed(facts: Facts, chassis: str, revision: int) -> bool:
     flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
     return flows.connected and flows.revision >= revision and host.revision >= revision
+
+
+def plan(model: Model, previous: Model | None) -> Plan:
+    """What `apply` would do: see `sdn.lab.plan`."""
+    from sdn.lab.plan import plan as make
+
+    return make(model, previous)
 
 
 def snapshot(lab: str) -> tuple[Model | None, Facts]:

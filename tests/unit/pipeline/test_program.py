@@ -1,0 +1,78 @@
+"""Incremental compilation equals the full one, whatever the model was before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdn.model import Model
+from sdn.model.facts import Facts, PortFacts
+from sdn.pipeline import flows
+from sdn.pipeline.program import FlowChange, Program
+from tests.topologies import files, model_of
+
+
+def full(model: Model, facts: Facts) -> dict[str, dict[Any, Any]]:
+    return {
+        name: {flow.key: flow for flow in flows(model, name, facts)}
+        for name, chassis in model.chassis.items()
+        if chassis.datapath != "external"
+    }
+
+
+def after(before: dict[Any, Any], change: FlowChange) -> dict[Any, Any]:
+    """What a switch has once it was sent a change; checks that the change says nothing superfluous."""
+    result = dict(before)
+    for flow in change.add:
+        assert flow.key not in result
+        result[flow.key] = flow
+    for flow in change.change:
+        assert result[flow.key] != flow
+        result[flow.key] = flow
+    for flow in change.remove:
+        del result[flow.key]
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(files(), min_size=2, max_size=5))
+def test_incremental_equals_full(states: list[dict[str, Any]]) -> None:
+    model = model_of(states[0])
+    program = Program(model, Facts())
+    switches = {name: program.flows(name) for name in model.chassis}
+    assert switches == full(model, Facts())
+    for state in states[1:]:
+        model = model_of(state, previous=model)
+        changes = program.update(model, Facts())
+        switches = {name: after(switches.get(name, {}), changes.get(name, NOTHING)) for name in model.chassis}
+        assert switches == full(model, Facts())
+        assert {name: program.flows(name) for name in model.chassis} == switches
+        assert program.update(model, Facts()) == {}, "the same model again is no change"
+
+
+NOTHING = FlowChange((), (), ())
+
+
+@settings(deadline=None, max_examples=40)
+@given(files(), st.data())
+def test_an_odd_ofport_is_used_instead(file: dict[str, Any], data: st.DataObject) -> None:
+    model = model_of(file)
+    if not model.ports:
+        return
+    port = data.draw(st.sampled_from(list(model.ports.values())))
+    together = [p.name for p in model.ports.values() if (p.node, p.interface) == (port.node, port.interface)]
+    facts = Facts(ports={name: PortFacts(True, 40000) for name in together})
+    program = Program(model, Facts())
+    program.update(model, facts)
+    assert {name: program.flows(name) for name in model.chassis} == full(model, facts)
+
+
+@settings(deadline=None, max_examples=40)
+@given(files())
+def test_no_two_flows_share_a_key(file: dict[str, Any]) -> None:
+    model = model_of(file)
+    for name in model.chassis:
+        compiled = list(flows(model, name))
+        assert len({flow.key for flow in compiled}) == len(compiled)
