@@ -9,8 +9,8 @@ What counts as an answer: an ICMP echo reply with our token; a completed TCP han
                   seconds. An answer starts the count again, for as long as `within` lasts: a rule that was just
                   revoked may need a moment. A late answer, while other probes still run, takes the proof back.
 
-A probe that could not be sent at all (its sender lacks the address, or has no route) proves nothing: it fails,
-whatever was expected.
+A sender without a route to the target is denied by itself, without a wait. A probe that could not be sent because the
+sender lacks its own address proves nothing: it fails, whatever was expected.
 """
 
 from __future__ import annotations

@@ -119,10 +119,10 @@ class Engine:
             question.sent, question.first, question.under_way = now, question.first or now, True
             self._under_way += 1
             heapq.heappush(self._timers, (now + self._wait(question), question.index, question.attempt, True))
-        for question, error in zip(batch, self._transport.send([_sending(q) for q in batch]), strict=True):
-            question.unable = bool(error)
-            if error:
-                self._unanswered(question, error)
+        for question, failed in zip(batch, self._transport.send([_sending(q) for q in batch]), strict=True):
+            question.unable = failed is not None and failed.unable
+            if failed:
+                self._unanswered(question, failed.why)
 
     def _wait(self, question: Question) -> float:
         return self._pace.wait if question.probe.expect == "ok" else max(self._pace.wait, DENIED_WAIT)

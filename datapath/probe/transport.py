@@ -34,11 +34,18 @@ class Event(NamedTuple):
     error: str = ""
 
 
+class Failed(NamedTuple):
+    """Why a sending did not happen. `unable`: the sender lacks something, so it says nothing about the network."""
+
+    why: str
+    unable: bool
+
+
 class Transport(Protocol):
     """What the engine needs; the tests have one in memory."""
 
-    def send(self, batch: Sequence[Sending]) -> list[str]:
-        """Send all; for each '' or why it could not be sent."""
+    def send(self, batch: Sequence[Sending]) -> list[Failed | None]:
+        """Send all; for each None or why it could not be sent."""
 
     def read(self, timeout: float) -> list[Event]:
         """What came within `timeout` seconds, at once where something is there."""
@@ -71,11 +78,11 @@ class Sockets:
             self.close()
             raise
 
-    def send(self, batch: Sequence[Sending]) -> list[str]:
+    def send(self, batch: Sequence[Sending]) -> list[Failed | None]:
         missing = {_sender(sending.probe) for sending in batch if sending.probe.kind != "tcp"} - self._senders.keys()
         unopened = self._open_senders(missing) if missing else {}
         unconnected = self._open_connects([sending for sending in batch if sending.probe.kind == "tcp"])
-        result = []
+        result: list[Failed | None] = []
         for sending in batch:
             error = unconnected.get(sending.number) or unopened.get(_sender(sending.probe))
             result.append(_explain(sending.probe, error) if error else self._send_one(sending))
@@ -150,7 +157,7 @@ class Sockets:
 
     # --- sending
 
-    def _send_one(self, sending: Sending) -> str:
+    def _send_one(self, sending: Sending) -> Failed | None:
         probe = sending.probe
         token = Token(self._nonce, sending.number, sending.attempt)
         try:
@@ -163,10 +170,10 @@ class Sockets:
             else:
                 self._senders[_sender(probe)].sendto(token.pack(), (str(probe.target), probe.port))
         except BlockingIOError:
-            return ""  # the socket's own buffer is full: as good as lost on the way, and repeated like that
+            return None  # the socket's own buffer is full: as good as lost on the way, and repeated like that
         except OSError as error:
             return _explain(probe, error)
-        return ""
+        return None
 
     def _connect(self, sending: Sending) -> None:
         sock = self._connects[sending.number]
@@ -209,15 +216,15 @@ def _sender(probe: Probe) -> _Sender:
     return probe.namespace, probe.source, probe.kind
 
 
-def _explain(probe: Probe, error: OSError) -> str:
+def _explain(probe: Probe, error: OSError) -> Failed:
     match error.errno:
         case errno.EADDRNOTAVAIL:
-            return f"the sender does not have the address {probe.source}"
+            return Failed(f"the sender does not have the address {probe.source}", True)
         case errno.ENETUNREACH | errno.EHOSTUNREACH:
-            return f"the sender has no way to {probe.target}"
+            return Failed(f"the sender has no way to {probe.target}", False)
         case errno.ENOBUFS:
-            return "the kernel's neighbour table is full (net.ipv4.neigh.default.gc_thresh3)"
-    return (error.strerror or str(error)).lower()
+            return Failed("the kernel's neighbour table is full (net.ipv4.neigh.default.gc_thresh3)", True)
+    return Failed((error.strerror or str(error)).lower(), True)
 
 
 def _attempted(function: Callable[[], socket.socket | None]) -> Callable[[], socket.socket | OSError | None]:

@@ -61,8 +61,8 @@ def _by_node(nodes: Sequence[str], signs: dict[tuple[str, str], str]) -> None:
 
 
 def _painted(sign: str) -> str:
-    style = GOOD if sign == REACHES else SOFT if sign == DENIED else BAD
-    return output.paint(sign, style)
+    styles = {REACHES: GOOD, DENIED: SOFT, LOST: BAD, LEAKS: BAD}
+    return output.paint(sign, styles.get(sign, ""))
 
 
 def _by_network(model: Model, signs: dict[tuple[str, str], str]) -> None:

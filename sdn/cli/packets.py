@@ -181,7 +181,7 @@ def _flow_row(stats: FlowStats, known: Names) -> output.Row:
     busy = "" if stats.packets else SOFT
     return (
         flow.priority,
-        format_match(flow.match, known) or "any packet",
+        format_match(flow.match, known).replace(",", ", ") or "any packet",
         Cell(actions, BAD if actions == "drop" else ""),
         Cell(f"{stats.packets:,}", busy),
         Cell(f"{stats.bytes:,}", busy),

@@ -156,7 +156,7 @@ def card_lines(ports: Sequence[Port]) -> tuple[Line, ...]:
 
 
 def address_text(address: IPAddress) -> str:
-    """An address; of a long IPv6 one the interface identifier (RFC 4291 section 2.5.1), since the legend has the subnet."""
+    """An address; of a long IPv6 one the interface identifier (RFC 4291 section 2.5.1): the legend has the subnet."""
     text = str(address)
     return text if len(text) <= 22 else "…:" + ":".join(text.split(":")[-4:])
 

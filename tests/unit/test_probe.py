@@ -13,7 +13,7 @@ from datapath.probe import Outcome, Probe, neighbours, run
 from datapath.probe.engine import Engine
 from datapath.probe.pace import FIRST_WINDOW, LARGEST_WINDOW, SMALLEST_WINDOW, Pace
 from datapath.probe.packets import Token, checksum, echo_request, icmp_reply, token
-from datapath.probe.transport import Event, Sending
+from datapath.probe.transport import Event, Failed, Sending
 
 TOKEN = Token(0xCAFE1234, 77777, 3)
 LOCALHOST = IPv4Address("127.0.0.1")
@@ -81,19 +81,19 @@ class Network:
         self.now = 1.0
         self.arriving: list[tuple[float, Event]] = []
         self.most_under_way = 0
-        self.broken = ""
+        self.broken: Failed | None = None
 
     def clock(self) -> float:
         return self.now
 
-    def send(self, batch: Sequence[Sending]) -> list[str]:
+    def send(self, batch: Sequence[Sending]) -> list[Failed | None]:
         if self.broken:
             return [self.broken] * len(batch)
         for sending in batch:
             if self.answers(sending, self.now):
                 self.arriving.append((self.now + self.delay, Event(sending.number, sending.attempt)))
         self.most_under_way = max(self.most_under_way, len(self.arriving))
-        return [""] * len(batch)
+        return [None] * len(batch)
 
     def read(self, timeout: float) -> list[Event]:
         soon = min((when for when, _ in self.arriving), default=self.now + timeout)
@@ -161,9 +161,16 @@ class TestEngine:
     @pytest.mark.parametrize("expect", ["ok", "fail"])
     def test_what_cannot_be_sent_fails_either_way(self, expect: str) -> None:
         network = Network(lambda *_: False)
-        network.broken = "the sender has no way to 192.0.2.1"
+        network.broken = Failed("the sender does not have the address", True)
         (outcome,) = ask(network, probe(expect, within=1.0))
-        assert (outcome.passed, outcome.answered, outcome.detail) == (False, False, network.broken)
+        assert (outcome.passed, outcome.answered, outcome.detail) == (False, False, network.broken.why)
+
+    def test_no_route_is_denied_at_once(self) -> None:
+        network = Network(lambda *_: False)
+        network.broken = Failed("the sender has no way to 192.0.2.1", False)
+        denied, _ = ask(network, probe("fail"), probe(within=0.1))
+        assert (denied.passed, denied.attempts) == (True, 3)
+        assert network.now < 1.3
 
     def test_reports_progress(self) -> None:
         seen: list[tuple[int, int]] = []
