@@ -5,6 +5,7 @@ Enters: plain values of the file, inside pydantic. Leaves: addresses, names, num
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final
@@ -113,11 +114,16 @@ def parse_within(value: Any) -> float:
     return max(round(float(value), 3), 0.001)
 
 
+_LAB_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
+
+
 def parse_lab_name(value: Any) -> str:
+    """Without `-`, which separates lab and node in the name of a namespace: no lab's names are another's."""
     text = _text(value, "a word")
-    ranges.check_name(text)
-    if "[" in text or len(text) > 15:
-        raise ValueError(f"{shown(text)} is not the name of a lab; expected 15 characters at most and no range")
+    if not _LAB_NAME.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)} is not the name of a lab; expected at most 15 of a-z, 0-9 and _, beginning with a letter"
+        )
     return text
 
 
@@ -193,7 +199,7 @@ def _written(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **schema})
 
 
-LabName = Annotated[str, PlainValidator(parse_lab_name), _written(pattern="^[a-z][a-z0-9-]{0,14}$")]
+LabName = Annotated[str, PlainValidator(parse_lab_name), _written(pattern=f"^{_LAB_NAME.pattern}$")]
 Name = Annotated[str, PlainValidator(parse_name), _written(pattern=ranges.RANGED_NAME)]
 InterfaceName = Annotated[str, PlainValidator(parse_interface), _written(pattern="^[a-z][a-z0-9-]{0,9}$")]
 Ip = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_ip), _written()]

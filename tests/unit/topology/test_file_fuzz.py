@@ -12,7 +12,7 @@ from sdn.model import Model
 from sdn.topology import parse
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "topologies").glob("*.yaml"))
-TEXTS = [path.read_text() for path in EXAMPLES if path.stem not in ("scale-100", "fleet")]
+TEXTS = [path.read_text() for path in EXAMPLES if path.stem not in ("scale100", "fleet")]
 
 HOSTILE = [
     "[1-9]", "[9-1]", "[1-99999999999]", "[0-0]", "*", "&a", "*a", "<<: *a", "{}", "[]", "{", "}", "[", "]", ":", "- ",

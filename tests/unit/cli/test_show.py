@@ -1,0 +1,182 @@
+"""What commands print about a running lab: plan, up, status, trace, logs, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datapath.errors import FileError
+from sdn import lab, topology
+from sdn.cli import life, logs, look, output, packets, target
+from sdn.cli.main import main
+from sdn.lab import Result, Status
+from sdn.lab.plan import Plan, PlanStep
+from sdn.lab.processes import Process
+from sdn.model import Model
+from sdn.model.facts import Facts
+from tests.unit.cli.sample import facts, overlay, wide
+
+OVERLAY = Path(__file__).parent.parent.parent.parent / "topologies" / "overlay.yaml"
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    made = topology.read(OVERLAY)
+    monkeypatch.setattr(target, "running", lambda _: (made, facts(made)))
+    return made
+
+
+class TestPlan:
+    STEPS = (
+        PlanStep("hv1", "add", "node web5", "new in the file", ""),
+        PlanStep("hv2", "remove", "node web4", "no longer in the file", "its traffic ends"),
+    )
+
+    @pytest.fixture
+    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        monkeypatch.setattr(target, "read", lambda _: (overlay(), None))
+        return tmp_path / "my lab.yaml"
+
+    def test_steps(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(lab, "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
+        life.plan(file, as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split() == "+ hv1 node web5 new in the file nothing".split()
+        assert lines[2].endswith("its traffic ends")
+        assert "flows on hv1: +3 ~2 -1" in lines
+        assert "1 to add, 0 to change, 1 to remove" in lines
+        assert lines[-1].endswith("my lab.yaml'")
+
+    def test_json(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(lab, "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
+        life.plan(file, as_json=True)
+        made = json.loads(capsys.readouterr().out)
+        assert made["steps"][1]["disturbs"] == "its traffic ends"
+        assert made["flows"] == {"hv1": [3, 2, 1]}
+
+    def test_nothing(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(lab, "plan", lambda *_: Plan((), {}))
+        life.plan(file, as_json=False)
+        assert capsys.readouterr().out == "overlay is already so: nothing to do\n"
+
+    def test_up(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def up(*_: object, progress: output.OnProgress, **__: object) -> Result:
+            for done in range(4):
+                progress("chassis", done, 3)
+            return Result(1, True, 0.5)
+
+        monkeypatch.setattr(lab, "up", up)
+        life.up(file, 60, as_json=False)
+        out, err = capsys.readouterr()
+        assert "overlay is up: 3 chassis, 10 nodes, 4 networks in 0.50 s (revision 1)" in out
+        assert err == "chassis that confirm: 0/3\nchassis that confirm: 3/3\n"
+
+    def test_up_again(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(lab, "up", lambda *_, **__: Result(1, False, 0.01))
+        life.up(file, 60, as_json=False)
+        assert capsys.readouterr().out == "overlay is already so: nothing to do (revision 1, 0.01 s)\n"
+
+
+class TestStatus:
+    @pytest.fixture
+    def show(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+        monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
+        (tmp_path / "overlay").mkdir()
+
+        def shown(model: Model | None, observed: Facts, *, as_json: bool = False, everything: bool = False) -> int:
+            process = Process("supervisor", 4711, True, 0.0, 0)
+            monkeypatch.setattr(lab, "status", lambda _: Status("overlay", (process,), model, observed))
+            return look.status("overlay", everything, as_json)
+
+        return shown
+
+    def test_whole(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        assert show(model, facts(model)) == 0
+        out = capsys.readouterr().out
+        assert "overlay: whole, revision 7" in out
+        assert "vxlan 10010" in out
+        assert "4711" in out
+
+    def test_not_whole(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(8)
+        assert show(model, facts(model, "hv2")) == 1
+        out = capsys.readouterr().out
+        assert "not whole" in out
+        assert "7 of 8" in out
+        assert "! hv2: connection refused" in out
+
+    def test_large(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = wide().with_revision(7)
+        show(model, facts(model, "n7"))
+        out = capsys.readouterr().out
+        assert "99 of 100 ports are up" in out
+        assert "n7 " in out
+        assert "n8 " not in out
+        show(model, facts(model), everything=True)
+        assert "n8 " in capsys.readouterr().out
+
+    def test_json(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        show(model, facts(model, "db1"), as_json=True)
+        state = json.loads(capsys.readouterr().out)
+        assert {port["name"] for port in state["ports"] if not port["up"]} == {"db1.eth0"}
+        assert state["whole"]
+
+    def test_before_the_first_file(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        assert show(None, Facts()) == 1
+        assert "no topology has been applied" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("model")
+class TestTrace:
+    def test_delivered(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert packets.trace(None, "web1", "web2", "tcp/80", arp=False, as_json=False) == 0
+        out = capsys.readouterr().out
+        assert "→ vxlan to hv2" in out
+        assert "spoof_guard" in out
+        assert f"{OVERLAY.name}:" in out
+
+    def test_dropped(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["trace", "web1", "db1"]) == 1
+        assert "■ dropped" in capsys.readouterr().out
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["trace", "web1", "web2", "--arp", "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["reached"]
+
+    @pytest.mark.parametrize("protocol", ["tcp", "tcp/0", "tcp/99999", "icmp/3", "sctp/1", "tcp/x", ""])
+    def test_wrong_protocol(self, protocol: str) -> None:
+        assert main(["trace", "web1", "web2", protocol]) == 2
+
+
+def test_wrong_table(model: Model) -> None:
+    with pytest.raises(FileError, match="there is no table x"):
+        packets.flows(None, packets.Wanted(table="x"), raw=False, as_json=False)
+
+
+def test_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
+    for path in ("logs/controller.log", "hv1/ovs-vswitchd.log", "hv2/ovs-vswitchd.log"):
+        file = tmp_path / "overlay" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{path} {i}\n" for i in range(9)))
+    assert logs.names("overlay") == ["controller", "hv1/ovs-vswitchd", "hv2/ovs-vswitchd", "hv1", "hv2"]
+    assert main(["logs", "hv1", "-n", "2"]) == 0
+    assert capsys.readouterr().out == "hv1/ovs-vswitchd.log 7\nhv1/ovs-vswitchd.log 8\n"
+    assert main(["logs", "-n", "1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["logs", "hv9"]) == 2
+
+
+def test_plain_tables_align(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("name", "count"), [("a", 1), (output.Cell("long", output.GOOD), 12345)], right=("count",))
+    assert capsys.readouterr().out == "NAME  COUNT\na         1\nlong  12345\n"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (61, "1 min 1 s"), (7205, "2 h 5 s"), (90061, "1 d 1 h")])
+def test_since(seconds: float, text: str) -> None:
+    assert output.since(seconds) == text
