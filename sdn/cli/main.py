@@ -90,11 +90,12 @@ def up(
     """
     from sdn.cli import life
 
-    model = life.up(file, timeout, output is Form.JSON)
+    as_json = output is Form.JSON
+    model = life.up(file, timeout, as_json, tell=not (test and as_json))
     if test:
         from sdn.cli import check
 
-        raise typer.Exit(check.run_tests(model.lab, check.Options(matrix=True, as_json=output is Form.JSON)))
+        raise typer.Exit(check.run_tests(model.lab, check.Options(matrix=True, as_json=as_json)))
 
 
 @app.command(rich_help_panel=_BUILD)

@@ -44,7 +44,7 @@ class TestPlan:
         monkeypatch.setattr(lab, "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
         life.plan(file, as_json=False)
         lines = capsys.readouterr().out.splitlines()
-        assert lines[1].split() == "+ hv1 node web5 new in the file nothing".split()
+        assert lines[1].split() == ["+", "hv1", "node", "web5", "new", "in", "the", "file", "nothing"]
         assert lines[2].endswith("its traffic ends")
         assert "flows on hv1: +3 ~2 -1" in lines
         assert "1 to add, 0 to change, 1 to remove" in lines
