@@ -162,7 +162,8 @@ class Agent:
         try:
             if home is None:
                 raise failed[spec.namespace]
-            await chassis.pair.ensure(home, daemons.template(self.run_dir))
+            bridges = rows.bridges(spec, kind.choose().type, chassis.pair.place.directory)
+            await chassis.pair.ensure(home, daemons.template(self.run_dir), bridges)
         except SdnError as error:
             chassis.errors["start"] = (str(error),)
 

@@ -22,6 +22,7 @@ from ovsdbapp.backend.ovs_idl.command import BaseCommand
 from ovsdbapp.backend.ovs_idl.transaction import Transaction
 
 from datapath.errors import TransientError
+from datapath.ovs import rows
 from datapath.ovs.rows import (
     CONTROLLER_BACKOFF_MS,
     INACTIVITY_PROBE_MS,
@@ -119,10 +120,10 @@ class _Replica(ovsdb.Idl):
 
     def forget_the_lost(self) -> None:
         """After a reconnection rows may be gone without a notification."""
-        for table, rows in self.rows.items():
+        for table, kept in self.rows.items():
             present = self.tables[table].rows
-            for name in [name for name, row in rows.items() if row.uuid not in present]:
-                del rows[name]
+            for name in [name for name, row in kept.items() if row.uuid not in present]:
+                del kept[name]
                 if table == "Interface":
                     self._keep_interface(name, None)
 
@@ -218,9 +219,9 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
                 self._remove(replica, step.key)
             else:
                 _fill_interface(replica.rows["Interface"][step.key], step.desired)
-        for bridge, rows in added.items():
+        for bridge, new in added.items():
             if bridge not in self.result:
-                self._attach(replica, bridge, rows)
+                self._attach(replica, bridge, new)
 
     def _attach(self, replica: _Replica, bridge: str, ports: list[Any]) -> None:
         if bridge not in replica.rows["Bridge"]:
@@ -307,12 +308,19 @@ class Switch:
         self._settled = None if taken else (bridges, ports, self.idl.version)
         return taken
 
+    def begin(self, bridges: Mapping[str, BridgeRow]) -> None:
+        """Puts the bridges into a database that has none, and awaits nobody. Raises TransientError."""
+        if not self.idl.rows["Bridge"]:
+            self._commit(bridges, rows.local_ports(self.idl.lab, bridges), wait=False)
+
     def _stale(self, ports: Mapping[str, PortRow]) -> set[str]:
         """Ports that the switch has on devices of the past."""
         seen = dict(self.idl.seen)
         return {name for name, row in ports.items() if name in seen and _index(row) != _index(seen[name])}
 
-    def _commit(self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow]) -> list[str]:
+    def _commit(
+        self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow], *, wait: bool = True
+    ) -> list[str]:
         command = _Reconcile(self, bridges, ports)
         transaction = Transaction(self, self._connection, _TIMEOUT, check_error=True, log_errors=False)
         transaction.add(command)
@@ -322,7 +330,8 @@ class Switch:
             raise TransientError(f"the switch's database refused: {error}") from error
         if command.awaited:
             self.transactions += 1
-            self._await(command.awaited)
+            if wait:
+                self._await(command.awaited)
         return list(command.result)
 
     def _await(self, configuration: int) -> None:

@@ -11,10 +11,10 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from datapath.errors import SdnError, TransientError
 from datapath.linux.host import Namespace
@@ -22,12 +22,20 @@ from datapath.linux.namespaces import inside
 from datapath.ovs import daemons
 from datapath.ovs.daemons import DAEMONS, DaemonName, Place
 from datapath.ovs.database import PortFact, Switch, needed
+from datapath.ovs.rows import BridgeRow
 
 STORM: Final = 4
 """Deaths of a daemon within STORM_SECONDS from which on it is restarted with a pause."""
 
 STORM_SECONDS: Final = 30.0
 LONGEST_PAUSE: Final = 30.0
+
+
+class Beginning(NamedTuple):
+    """What a chassis that has nothing begins with: an empty database to copy, and its bridges."""
+
+    database: Path
+    bridges: Mapping[str, BridgeRow]
 
 
 class Pair:
@@ -56,18 +64,20 @@ class Pair:
         self._turn = asyncio.Lock()
         self._restarts: set[asyncio.Task[None]] = set()
 
-    async def ensure(self, home: Namespace, blank: Path) -> None:
-        """Both daemons run in `home`, and the database answers. Raises SdnError."""
+    async def ensure(self, home: Namespace, blank: Path, bridges: Mapping[str, BridgeRow]) -> None:
+        """Both daemons run in `home`, and the database answers; a new one begins with `bridges`. Raises SdnError."""
         async with self._turn:
             if self._home is not home:
                 self._leave()
                 self._home = home
-            await self._start_missing(home, blank)
+            missing = [daemon for daemon in DAEMONS if daemon not in self._descriptors]
+            if missing or self.switch is None:
+                await self._start_missing(home, Beginning(blank, bridges))
 
-    async def _start_missing(self, home: Namespace, blank: Path | None) -> None:
+    async def _start_missing(self, home: Namespace, beginning: Beginning | None) -> None:
         loop = asyncio.get_running_loop()
         missing = [daemon for daemon in DAEMONS if daemon not in self._descriptors]
-        started, failure = await loop.run_in_executor(self._executor, self._start, home, blank, missing)
+        started, failure = await loop.run_in_executor(self._executor, self._start, home, beginning, missing)
         for daemon, descriptor in started.items():
             self._descriptors[daemon] = descriptor
             self.trouble.pop(daemon, None)
@@ -76,23 +86,33 @@ class Pair:
             raise failure
 
     def _start(
-        self, home: Namespace, blank: Path | None, missing: list[DaemonName]
+        self, home: Namespace, beginning: Beginning | None, missing: list[DaemonName]
     ) -> tuple[dict[DaemonName, int], SdnError | None]:
-        """In a worker thread. vswitchd comes after the database's socket exists, or it would back off for a second."""
+        """In a worker thread. What was started before something failed is returned with the failure."""
         started: dict[DaemonName, int] = {}
         try:
-            if blank is not None:
-                self.place.furnish(blank)
+            if beginning is not None:
+                self.place.furnish(beginning.database)
             with home.descriptor() as descriptor, inside(descriptor):
                 for daemon in missing:
+                    if daemon == "ovs-vswitchd":
+                        self._connect(beginning)
                     started[daemon] = self._adopted(home, daemon) or daemons.start(self.place, daemon)
-            if self.switch is None and blank is not None:
-                self.switch = Switch(self.place.socket, self._lab, needed(daemons.schema(blank)), self._on_port)
+            self._connect(beginning)
         except SdnError as error:
             return started, error
         except OSError as error:
             return started, TransientError(f"{self.place.directory}: {error}")
         return started, None
+
+    def _connect(self, beginning: Beginning | None) -> None:
+        """vswitchd starts when the database has its bridges: making the first one takes it 0.1 s (it sleeps to measure
+        the clock), which pass while the kernel makes the devices. It also would back off for 1 s without a socket.
+        """
+        if self.switch is None and beginning is not None:
+            schema = needed(daemons.schema(beginning.database))
+            self.switch = Switch(self.place.socket, self._lab, schema, self._on_port)
+            self.switch.begin(beginning.bridges)
 
     def _adopted(self, home: Namespace, daemon: DaemonName) -> int | None:
         """A running one; but one in a namespace that has lost its name serves nobody, and ends."""

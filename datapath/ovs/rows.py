@@ -6,7 +6,7 @@ Never: a uuid, a connection.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -93,9 +93,9 @@ def ports(
     def marks(device: str) -> Pairs:
         return (*mark, (INDEX_MARK, str(indexes.get(device, 0))))
 
-    found = {INTEGRATION_BRIDGE: PortRow(INTEGRATION_BRIDGE, "internal", None, (), mark)}
+    found = local_ports(spec.lab, [INTEGRATION_BRIDGE])
     if datapath == "netdev":
-        found[UNDERLAY_BRIDGE] = PortRow(UNDERLAY_BRIDGE, "internal", None, (), mark)
+        found |= local_ports(spec.lab, [UNDERLAY_BRIDGE])
         found[UNDERLAY_DEVICE] = PortRow(UNDERLAY_BRIDGE, "", None, (), marks(UNDERLAY_DEVICE))
     for tunnel in spec.tunnels:
         found[tunnel.bridge_port] = _tunnel(spec, tunnel, mark)
@@ -106,6 +106,11 @@ def ports(
             for interface in node.interfaces:
                 found[interface.bridge_port] = _interface(interface, marks(interface.bridge_port))
     return found
+
+
+def local_ports(lab: str, bridges: Iterable[str]) -> dict[str, PortRow]:
+    """Every bridge has a port of its own name, the host's own way into it."""
+    return {bridge: PortRow(bridge, "internal", None, (), ((MARK, lab),)) for bridge in bridges}
 
 
 def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs) -> PortRow:
