@@ -105,7 +105,7 @@ class TestExitCodes:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(life, "up", fail)
@@ -116,7 +116,7 @@ class TestExitCodes:
         assert "\033" not in err
 
     def test_interrupted(self, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def interrupt(*_: object) -> None:
+        def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(life, "up", interrupt)
