@@ -232,7 +232,7 @@ class _Drawing:
     def drops(self, shelf: Shelf, card: Card) -> Iterator[str]:
         for x, name, port in card.drops:
             line = f"M{x:.1f} {shelf.rails[name]:.1f}V{card.y:.1f}"
-            if any(y > shelf.rails[name] for y in shelf.rails.values()):
+            if card.y - shelf.rails[name] > layout.DROP + layout.RAIL / 2:  # over the rails that lie between
                 yield _path(f"M{x:.1f} {shelf.rails[name] + 6:.1f}V{card.y:.1f}", "halo")
             yield f"<g><title>{escape(self.port_title(port))}</title>" + _path(line, f"rail {self.stroke(name)}")
             yield f'<circle class="f{self.colour(name)}" cx="{x:.1f}" cy="{shelf.rails[name]:.1f}" r="4"/></g>'
