@@ -1,0 +1,94 @@
+"""What `trace` tells: the way, the table and flow that dropped a packet, and the line of the file behind it."""
+
+from __future__ import annotations
+
+import pytest
+
+from datapath.errors import FileError
+from sdn.model import Model
+from sdn.topology import parse
+from sdn.trace import Trace, endpoints, trace
+
+TEXT = """\
+name: t
+chassis:
+  hv1: {}
+  hv2: {}
+networks:
+  web: {segment: {vxlan: 10}, subnets: [10.1.0.0/24, "fd01::/64"]}
+  db: {segment: {nvgre: 5000}, subnet: 10.2.0.0/24}
+nodes:
+  web1: {network: web, chassis: hv1, ip: [10.1.0.11, "fd01::11"]}
+  web2: {network: web, chassis: hv2, ip: [10.1.0.12, "fd01::12"]}
+  db1: {network: db, chassis: hv2}
+  both: {chassis: hv1, trunk: {native: web, 20: db}}
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return parse(TEXT, "t.yaml")
+
+
+def go(model: Model, source: str, target: str, protocol: str = "icmp", port: int = 0) -> Trace:
+    return trace(model, *endpoints(model, source, target), protocol, port)
+
+
+def test_across_a_tunnel(model: Model) -> None:
+    found = go(model, "web1", "web2", "tcp", 80)
+    assert found.reached
+    assert found.delivered == ("web2:eth0",)
+    assert [(hop.chassis, hop.in_port) for hop in found.hops] == [("hv1", "web1:eth0"), ("hv2", "vxlan")]
+    assert found.hops[0].outputs == ("vxlan to hv2",)
+    assert found.verdict == "delivered to web2:eth0 on hv2"
+
+
+def test_every_step_leads_back_to_the_file(model: Model) -> None:
+    steps = [step for hop in go(model, "web1", "web2").hops for step in hop.steps]
+    assert all("t.yaml:" in step.about for step in steps)
+    guard = next(step for step in steps if step.table == "spoof_guard")
+    assert guard.about == "port web1:eth0 (t.yaml:9:3)"
+
+
+def test_a_drop_names_hop_table_and_flow(model: Model) -> None:
+    found = go(model, "web1", "db1")
+    assert not found.reached
+    assert "dropped on hv1 in table forward" in found.explain()
+    assert "no port with this destination MAC" in found.explain()
+
+
+def test_arp_is_answered_on_the_first_chassis(model: Model) -> None:
+    found = go(model, "web1", "web2", "arp")
+    assert found.reached
+    assert found.verdict == "answered by hv1 itself"
+
+
+def test_a_trunk_reaches_each_of_its_networks(model: Model) -> None:
+    assert go(model, "both", "web2").reached
+    assert go(model, "both", "db1").reached
+    assert go(model, "db1", "both").delivered == ("both:eth0.20",)
+
+
+@pytest.mark.parametrize("target", ["10.1.0.12", "fd01::12"])
+def test_by_address(model: Model, target: str) -> None:
+    source, found = endpoints(model, "web1", target)
+    assert source.name == "web1:eth0"
+    assert getattr(found, "name", None) == "web2:eth0"
+
+
+def test_an_address_that_nobody_has(model: Model) -> None:
+    found = go(model, "web1", "10.1.0.99")
+    assert not found.reached
+    assert "not delivered to 10.1.0.99" in found.verdict
+
+
+@pytest.mark.parametrize(("source", "target"), [("web9", "web2"), ("web1", "web9")])
+def test_unknown_names(model: Model, source: str, target: str) -> None:
+    with pytest.raises(FileError, match="web9") as caught:
+        endpoints(model, source, target)
+    assert "nodes are" in caught.value.remedy
+
+
+def test_unknown_protocol(model: Model) -> None:
+    with pytest.raises(FileError, match="gre"):
+        go(model, "web1", "web2", "gre")
