@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +43,7 @@ class _Chassis:
     facts: dict[str, PortFact] = field(default_factory=dict)
     interfaces: dict[str, Interface] = field(default_factory=dict)
     errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     neighbours: tuple[object, ...] | None = None
     settled: tuple[HostSpec, Namespace] | None = None
     reported: ChassisState | None = None
@@ -216,7 +216,7 @@ class Agent:
             and (not touched or touched.isdisjoint(interface.bridge_port for interface in node.interfaces))
         )
 
-    def _note(self, spec: HostSpec, looked_at: Iterable[Node], wires: Wires, failed: Mapping[str, SdnError]) -> None:
+    def _note(self, spec: HostSpec, looked_at: list[Node], wires: Wires, failed: Mapping[str, SdnError]) -> None:
         """Remembers what is right now, and what was refused."""
         chassis = self._chassis[spec.chassis]
         own = (spec.namespace, namespace(self.lab))
@@ -224,7 +224,8 @@ class Agent:
         refusals = [str(refusal) for place in places for refusal in wires.refusals.get(place, ())]
         refusals += [str(failed[place]) for place in places if place in failed]
         chassis.errors["kernel"] = tuple(dict.fromkeys(refusals))
-        chassis.notes = tuple(note for place in places for note in wires.notes.get(place, ()))
+        chassis.notes |= {node.namespace: tuple(wires.notes.get(node.namespace, ())) for node in looked_at}
+        chassis.notes = {place: notes for place, notes in chassis.notes.items() if notes and place in places}
         blamed = any(wires.refusals.get(place) for place in own)
         for node in looked_at:
             home = self._host.namespaces.get(node.namespace)
@@ -331,7 +332,8 @@ class Agent:
         errors = [error for source in chassis.errors.values() for error in source]
         errors += [f"{self._label(chassis, port)}: {fact.error}" for port, fact in chassis.facts.items() if fact.error]
         choice = kind.choose()
-        state = ChassisState(chassis.name, choice.type, tuple(errors), (choice.reason, *chassis.notes))
+        notes = (choice.reason, *(note for of_node in chassis.notes.values() for note in of_node))
+        state = ChassisState(chassis.name, choice.type, tuple(errors), notes)
         if state != chassis.reported:
             chassis.reported = state
             self._on_event(state)
