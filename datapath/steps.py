@@ -1,20 +1,35 @@
 """What turning one HostSpec into another does and whom it disturbs, for people to read before they agree. PURE.
 
-Enters: the desired and the observed HostSpec of one chassis; either may be None. Leaves: Steps whose `why` names
-the change and what it interrupts. Never: an observation of its own.
+Enters: the desired and the observed HostSpec of one chassis; either may be None. Leaves: HostSteps. Never: an
+observation of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
-from datapath.plan import Step, diff
+from datapath.plan import Step, Verb, diff
 from datapath.spec import HostSpec, Interface, Node, Uplink, Vlan
 
-HostStep = Step[str, Any]
+T = TypeVar("T")
 
-QUIET = "nothing is interrupted"
+NEW, GONE = "new", "no longer wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """One thing to do on a host, and why. `disturbs` says what it interrupts; empty: nothing."""
+
+    verb: Verb
+    what: str
+    why: str
+    disturbs: str = ""
+
+
+Reason = tuple[str, str]
+"""Why, and what it disturbs."""
 
 
 def steps(desired: HostSpec | None, observed: HostSpec | None) -> list[HostStep]:
@@ -23,41 +38,41 @@ def steps(desired: HostSpec | None, observed: HostSpec | None) -> list[HostStep]
         return []
     if desired is None:
         assert observed is not None
-        return [Step("remove", f"chassis {observed.chassis}", None, observed, "its nodes and its traffic end")]
+        return [HostStep("remove", f"chassis {observed.chassis}", GONE, "its nodes and its traffic end")]
     if observed is None:
-        nodes = [Step("add", f"node {node.name}", node, None, QUIET) for node in desired.nodes]
-        return [Step("add", f"chassis {desired.chassis}", desired, None, QUIET), *nodes]
+        nodes = [HostStep("add", f"node {node.name}", NEW) for node in desired.nodes]
+        return [HostStep("add", f"chassis {desired.chassis}", NEW), *nodes]
     return [*_chassis(desired, observed), *_nodes(desired, observed)]
 
 
 def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
     name = desired.chassis
     found: list[HostStep] = []
-    if (desired.underlay.vtep, desired.underlay.mac) != (observed.underlay.vtep, observed.underlay.mac):
-        why = f"{observed.underlay.vtep} → {desired.underlay.vtep}; tunnels of {name} pause until the others know"
-        found.append(Step("change", f"vtep of {name}", desired.underlay, observed.underlay, why))
-    if desired.underlay.mtu != observed.underlay.mtu:
-        why = f"mtu {observed.underlay.mtu} → {desired.underlay.mtu}; {QUIET}"
-        found.append(Step("change", f"underlay of {name}", desired.underlay, observed.underlay, why))
+    new, old = desired.underlay, observed.underlay
+    if (new.vtep, new.mac) != (old.vtep, old.mac):
+        disturbs = f"tunnels of {name} pause until the others know"
+        found.append(HostStep("change", f"vtep of {name}", f"{old.vtep} → {new.vtep}", disturbs))
+    if new.mtu != old.mtu:
+        found.append(HostStep("change", f"underlay of {name}", f"mtu {old.mtu} → {new.mtu}"))
     if desired.datapath_id != observed.datapath_id:
-        why = f"{observed.datapath_id:016x} → {desired.datapath_id:016x}; the controller connects anew"
-        found.append(Step("change", f"datapath id of {name}", desired.datapath_id, observed.datapath_id, why))
+        why = f"{observed.datapath_id:016x} → {desired.datapath_id:016x}"
+        found.append(HostStep("change", f"datapath id of {name}", why, "the controller connects anew"))
     tunnels = {f"{each.kind} tunnel port of {name}": each for each in desired.tunnels}
     before = {f"{each.kind} tunnel port of {name}": each for each in observed.tunnels}
-    found += _told(tunnels, before, "its encapsulation's traffic ends", lambda _new, _old: "recreated; it pauses")
+    found += _told(tunnels, before, "its encapsulation's traffic ends", lambda _new, _old: ("recreated", "it pauses"))
     uplinks = {f"uplink of {name} into {each.physnet}": each for each in desired.uplinks}
     old_uplinks = {f"uplink of {name} into {each.physnet}": each for each in observed.uplinks}
     return found + _told(uplinks, old_uplinks, "traffic into it ends", _uplink_change)
 
 
-def _uplink_change(desired: Uplink, observed: Uplink) -> str:
+def _uplink_change(desired: Uplink, observed: Uplink) -> Reason:
     if (desired.bridge_port, desired.ofport, desired.lab_bridge) == (
         observed.bridge_port,
         observed.ofport,
         observed.lab_bridge,
     ):
-        return f"mtu {observed.mtu} → {desired.mtu}; {QUIET}"
-    return "recreated; its traffic pauses"
+        return f"mtu {observed.mtu} → {desired.mtu}", ""
+    return "recreated", "its traffic pauses"
 
 
 def _nodes(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
@@ -68,8 +83,7 @@ def _nodes(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
         if step.verb == "change":
             found += _interfaces(nodes[step.key], before[step.key])
         else:
-            why = QUIET if step.verb == "add" else "its processes lose their network"
-            found.append(Step(step.verb, step.key, step.desired, step.observed, why))
+            found.append(_come_or_gone(step, "its processes lose their network"))
     return found
 
 
@@ -79,17 +93,17 @@ def _interfaces(desired: Node, observed: Node) -> list[HostStep]:
     return _told(wanted, before, "its connections end", _interface_change)
 
 
-def _interface_change(desired: Interface, observed: Interface) -> str:
+def _interface_change(desired: Interface, observed: Interface) -> Reason:
     if desired.bridge_port != observed.bridge_port:
-        return "recreated; its connections pause"
+        return "recreated", "its connections pause"
     said = []
-    pauses = False
+    disturbs = ""
     if desired.mac != observed.mac:
         said.append(f"mac {observed.mac} → {desired.mac}")
-        pauses = True
+        disturbs = "its connections pause"
     if desired.ofport != observed.ofport:
         said.append(f"switch port {observed.ofport} → {desired.ofport}")
-        pauses = True
+        disturbs = "its connections pause"
     if desired.mtu != observed.mtu:
         said.append(f"mtu {observed.mtu} → {desired.mtu}")
     gone = [str(address) for address in observed.addresses if address not in desired.addresses]
@@ -98,9 +112,7 @@ def _interface_change(desired: Interface, observed: Interface) -> str:
     said += _vlan_changes(desired.vlans, observed.vlans)
     if desired.ready != observed.ready:
         said.append("set up" if desired.ready else "waits for its flows")
-    if gone:
-        return f"{', '.join(said)}; connections of {', '.join(gone)} end"
-    return f"{', '.join(said)}; {'its connections pause' if pauses else QUIET}"
+    return ", ".join(said), f"connections of {', '.join(gone)} end" if gone else disturbs
 
 
 def _vlan_changes(desired: tuple[Vlan, ...], observed: tuple[Vlan, ...]) -> list[str]:
@@ -110,11 +122,15 @@ def _vlan_changes(desired: tuple[Vlan, ...], observed: tuple[Vlan, ...]) -> list
     return [f"tag {step.key} {words[step.verb]}" for step in diff(wanted, before)]
 
 
-def _told(
-    desired: dict[str, Any], observed: dict[str, Any], loss: str, change: Callable[[Any, Any], str]
-) -> list[HostStep]:
-    reasons = {"add": QUIET, "remove": loss}
-    return [
-        Step(step.verb, step.key, step.desired, step.observed, reasons.get(step.verb, step.why))
-        for step in diff(desired, observed, why=change)
-    ]
+def _told(desired: dict[str, T], observed: dict[str, T], loss: str, change: Callable[[T, T], Reason]) -> list[HostStep]:
+    found = []
+    for step in diff(desired, observed):
+        if step.verb == "change":
+            found.append(HostStep("change", step.key, *change(desired[step.key], observed[step.key])))
+        else:
+            found.append(_come_or_gone(step, loss))
+    return found
+
+
+def _come_or_gone(step: Step[str, T], loss: str) -> HostStep:
+    return HostStep(step.verb, step.key, NEW) if step.verb == "add" else HostStep(step.verb, step.key, GONE, loss)

@@ -26,7 +26,7 @@ HV1 = HostSpec(
 
 
 def told(desired: HostSpec | None, observed: HostSpec | None) -> list[str]:
-    return [f"{step.verb} {step.key}: {step.why}" for step in steps(desired, observed)]
+    return [f"{s.verb} {s.what}: {s.why}; {s.disturbs or 'nothing is interrupted'}" for s in steps(desired, observed)]
 
 
 def with_interface(**changes: object) -> HostSpec:
@@ -39,14 +39,17 @@ def test_the_same_needs_nothing() -> None:
 
 
 def test_a_chassis_comes_and_goes() -> None:
-    assert told(HV1, None) == ["add chassis hv1: nothing is interrupted", "add node web1: nothing is interrupted"]
-    assert told(None, HV1) == ["remove chassis hv1: its nodes and its traffic end"]
+    assert told(HV1, None) == [
+        "add chassis hv1: new; nothing is interrupted",
+        "add node web1: new; nothing is interrupted",
+    ]
+    assert told(None, HV1) == ["remove chassis hv1: no longer wanted; its nodes and its traffic end"]
 
 
 def test_nodes_come_and_go() -> None:
     empty = replace(HV1, nodes=())
-    assert told(HV1, empty) == ["add node web1: nothing is interrupted"]
-    assert told(empty, HV1) == ["remove node web1: its processes lose their network"]
+    assert told(HV1, empty) == ["add node web1: new; nothing is interrupted"]
+    assert told(empty, HV1) == ["remove node web1: no longer wanted; its processes lose their network"]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +89,8 @@ def test_uplinks_and_tunnels() -> None:
     uplink = Uplink("office", "uabc", 16, 1500, "office")
     with_uplink = replace(HV1, uplinks=(uplink,), tunnels=())
     assert told(with_uplink, HV1) == [
-        "remove vxlan tunnel port of hv1: its encapsulation's traffic ends",
-        "add uplink of hv1 into office: nothing is interrupted",
+        "remove vxlan tunnel port of hv1: no longer wanted; its encapsulation's traffic ends",
+        "add uplink of hv1 into office: new; nothing is interrupted",
     ]
     larger = replace(with_uplink, uplinks=(replace(uplink, mtu=9000),))
     assert told(larger, with_uplink) == ["change uplink of hv1 into office: mtu 1500 → 9000; nothing is interrupted"]
