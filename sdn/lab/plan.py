@@ -7,10 +7,10 @@ somebody changed behind our back is found and repaired by agent and controller, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from datapath.plan import Verb, diff
-from datapath.steps import steps
+from datapath.steps import HostStep, steps
 from sdn.compile import host_specs
 from sdn.model import Model
 from sdn.model.facts import Facts
@@ -67,7 +67,17 @@ def _host_steps(model: Model, before: Model) -> Iterator[PlanStep]:
     observed = host_specs(before.with_revision(0), Facts())
     for chassis in dict.fromkeys((*desired, *observed)):
         for step in steps(desired.get(chassis), observed.get(chassis)):
-            yield PlanStep(chassis, step.verb, step.what, step.why, step.disturbs)
+            yield _moved(model, before, chassis, step) or PlanStep(chassis, *astuple(step))
+
+
+def _moved(model: Model, before: Model, chassis: str, step: HostStep) -> PlanStep | None:
+    """A node that another chassis has or had is neither new nor gone."""
+    name = step.what.removeprefix("node ")
+    new, old = model.nodes.get(name), before.nodes.get(name)
+    if name == step.what or not new or not old or new.chassis == old.chassis:
+        return None
+    where = f"moves here from {old.chassis}" if new.chassis == chassis else f"moves to {new.chassis}"
+    return PlanStep(chassis, step.verb, step.what, where, "its traffic pauses" if new.chassis == chassis else "")
 
 
 def _flow_counts(model: Model, before: Model) -> dict[str, tuple[int, int, int]]:
