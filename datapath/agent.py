@@ -94,7 +94,7 @@ class Agent:
             self._remove_unwanted(specs)
             configured = []
             for name, spec in specs.items():
-                self._wire(spec, failed)
+                self._try_to_wire(spec, failed)
                 configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
                 await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
             await asyncio.gather(*configured)
@@ -188,6 +188,13 @@ class Agent:
         wires.raise_bridges(bridges)
 
     # The kernel's part
+
+    def _try_to_wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
+        """What the kernel refuses is noted by `_wire`; what breaks on the way does not stop other chassis either."""
+        try:
+            self._wire(spec, failed)
+        except OSError as error:
+            self._chassis[spec.chassis].errors["kernel"] = (f"the kernel's devices: {error}",)
 
     def _wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         """The pairs of a chassis and of those of its nodes that may not be right."""

@@ -1,0 +1,69 @@
+"""The rows that a HostSpec asks of a switch's database."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, ip_interface
+from pathlib import Path
+
+from datapath.addr import Mac
+from datapath.ovs import rows
+from datapath.spec import HostSpec, Interface, Node, Tunnel, Underlay, Uplink
+
+ETH0 = Interface("web1", "eth0", "pabc", 64, Mac(2 << 40 | 1), 1450, (ip_interface("10.0.0.1/24"),))
+HV1 = HostSpec(
+    "lab",
+    "hv1",
+    "sdn-lab-hv1",
+    0x1001,
+    Underlay(IPv4Interface("172.31.0.1/24"), Mac(0x02AA_0000_0001), 1500, ()),
+    (Tunnel("vxlan", "vxlan", 1), Tunnel("nvgre", "nvgre", 2)),
+    (Uplink("office", "uabc", 16, 1500, "office"),),
+    (Node("web1", "sdn-lab-web1", (ETH0,)),),
+)
+DIRECTORY = Path("/run/sdn/lab/hv1")
+
+
+def test_the_integration_bridge_keeps_its_flows_without_a_controller() -> None:
+    bridge = rows.bridges(HV1, "system", DIRECTORY)["br-int"]
+    assert (bridge.datapath_type, bridge.fail_mode) == ("system", "secure")
+    assert bridge.controller == "unix:/run/sdn/lab/hv1/br-int.controller"
+    assert dict(bridge.other_config) == {"datapath-id": "0000000000001001", "disable-in-band": "true"}
+    assert dict(bridge.external_ids) == {"sdn": "lab"}
+
+
+def test_only_a_userspace_switch_needs_a_bridge_for_the_underlay() -> None:
+    assert set(rows.bridges(HV1, "system", DIRECTORY)) == {"br-int"}
+    underlay = rows.bridges(HV1, "netdev", DIRECTORY)["br-underlay"]
+    assert (underlay.fail_mode, underlay.controller) == ("standalone", "")
+    assert dict(underlay.other_config) == {"hwaddr": "02:aa:00:00:00:01"}
+    assert {"underlay0", "br-underlay"} <= rows.ports(HV1, "netdev", {}).keys()
+    assert not {"underlay0", "br-underlay"} & rows.ports(HV1, "system", {}).keys()
+
+
+def test_ports_have_the_numbers_of_the_model_and_our_mark() -> None:
+    ports = rows.ports(HV1, "netdev", {"pabc": 7})
+    assert {name: row.ofport_request for name, row in ports.items() if row.ofport_request} == {
+        "vxlan": 1,
+        "nvgre": 2,
+        "uabc": 16,
+        "pabc": 64,
+    }
+    assert all(dict(row.external_ids)["sdn"] == "lab" for row in ports.values())
+    assert dict(ports["pabc"].external_ids) == {
+        "attached-mac": "02:00:00:00:00:01",
+        "iface-id": "web1:eth0",
+        "sdn": "lab",
+        "sdn-ifindex": "7",
+        "sdn-port": "web1:eth0",
+    }
+    assert all(list(row.external_ids) == sorted(row.external_ids) for row in ports.values()), "compared as they are"
+
+
+def test_tunnels_take_their_ends_from_the_flows() -> None:
+    ports = rows.ports(HV1, "netdev", {})
+    assert ports["nvgre"].type == "gre"
+    assert dict(ports["vxlan"].options) == {"key": "flow", "local_ip": "172.31.0.1", "remote_ip": "flow"}
+
+
+def test_nodes_that_failed_get_no_port() -> None:
+    assert "pabc" not in rows.ports(HV1, "netdev", {}, {"web1"})
