@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -37,8 +38,7 @@ def start(run: RunDir) -> None:
     run.create()
     ready, tell = os.pipe()
     if os.fork() == 0:
-        _become_daemon(run, tell)
-        _run_and_exit(lambda: Supervisor(run, tell).run())
+        _run_and_exit(lambda: _be_the_supervisor(run, tell))
     os.close(tell)
     with os.fdopen(ready, "rb") as pipe:
         word = pipe.read(1)
@@ -47,8 +47,17 @@ def start(run: RunDir) -> None:
         raise ChildProcessError("the supervisor did not start: " + (lines[-1] if lines else "it left no word"))
 
 
+def _be_the_supervisor(run: RunDir, tell: int) -> None:
+    _become_daemon(run, tell)
+    Supervisor(run, tell).run()
+
+
 def _become_daemon(run: RunDir, keep: int) -> None:
-    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays."""
+    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays.
+
+    What is garbage in the program that forked us is never collected: it would close files by numbers that are ours now.
+    """
+    gc.freeze()
     os.setsid()
     if os.fork():
         os._exit(0)
@@ -71,6 +80,9 @@ def _log_to(run: RunDir, name: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # the program that forked us may have put something else in their place, a test runner its capture
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    logging.root.handlers.clear()  # not closed: they hold numbers of files that are ours now
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("SDN_LOG", "INFO").upper(),
