@@ -28,8 +28,9 @@ _MS_SHARED: Final = 1 << 20
 _MNT_DETACH: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_HOME: Final = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-_NSFS: Final = os.fstat(_HOME).st_dev
+_HOME: Final = "/proc/self/ns/net"
+"""The main thread's, whoever asks. It is opened when needed: a fork that closes files must not lose it."""
+_NSFS: Final = os.stat(_HOME).st_dev
 
 
 def _check(result: int, what: str) -> None:
@@ -55,10 +56,14 @@ def home_again() -> Iterator[None]:
     """Whatever namespace this worker thread goes to meanwhile, afterwards it is back in the process's own."""
     if threading.current_thread() is threading.main_thread():
         raise RuntimeError("the main thread does not change its network namespace")
+    home = os.open(_HOME, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
     finally:
-        _enter(_HOME)
+        try:
+            _enter(home)
+        finally:
+            os.close(home)
 
 
 @contextmanager
