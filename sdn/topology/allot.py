@@ -90,12 +90,14 @@ def host_slots(name: str, subnet: IPNetwork) -> Slots:
 
     Not the network address (in IPv6 the subnet-router anycast address, RFC 4291 section 2.6.1), not the broadcast
     address of IPv4, and not the first address, which is the gateway's. Of two addresses (RFC 3021, RFC 6164) the
-    second; of one that one.
+    second; of one that one. In IPv6 only the last group of digits varies, so that people can read and type it.
     """
     base, size = int(subnet.network_address), subnet.num_addresses
     if size < 4:
         return Slots(name, base + size - 1, base + size - 1)
-    return Slots(name, base + 2, base + size - (2 if subnet.version == 4 else 1))
+    if subnet.version == 6:
+        return Slots(name, base + 2, base + min(size, 1 << 16) - 1)
+    return Slots(name, base + 2, base + size - 2)
 
 
 def placed(node: str, choices: int) -> int:
