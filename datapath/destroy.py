@@ -32,3 +32,5 @@ def destroy(lab: str, run_dir: Path) -> None:
     for database in run_dir.glob("*/conf.db"):
         shutil.rmtree(database.parent)
     (run_dir / daemons.TEMPLATE).unlink(missing_ok=True)
+    for scratch in run_dir.glob(f"{daemons.SCRATCH}*"):
+        shutil.rmtree(scratch)

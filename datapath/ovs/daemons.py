@@ -28,6 +28,7 @@ DAEMONS: Final[tuple[DaemonName, ...]] = ("ovsdb-server", "ovs-vswitchd")
 
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 TEMPLATE: Final = "conf.db.template"
+SCRATCH: Final = ".template-"
 
 _START_TIMEOUT: Final = 20.0  # seconds; it takes 0.01
 
@@ -45,7 +46,7 @@ def template(run_dir: Path) -> Path:
     path = run_dir / TEMPLATE
     if not path.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".template-", dir=run_dir) as scratch:  # the tool leaves a lock file
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=run_dir) as scratch:  # the tool leaves a lock file
             fresh = Path(scratch) / "conf.db"
             _run([program("ovsdb-tool"), "create", str(fresh)], {})
             fresh.rename(path)

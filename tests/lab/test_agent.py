@@ -239,6 +239,26 @@ async def test_the_first_packet_through_a_tunnel_arrives(lab: Lab, tunnel: Tunne
     assert lab.ping("n1", "10.0.0.2", "-s1422", "-Mdo"), "a full frame fits"
 
 
+async def test_tcp_passes_a_tunnel(lab: Lab) -> None:
+    """Its segments are large and their checksums left to the hardware, unless the sender is told to do the work."""
+    specs = hosts(lab.name, 2, 1)
+    await lab.agent().apply(specs)
+    lab.program(specs)
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", namespace(lab.name, "n2"), "iperf3", "-s", "-1", "--forceflush"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    while "listening" not in await asyncio.to_thread(server.stdout.readline):
+        pass
+    done = lab.inside("n1", "iperf3", "-c", "10.0.0.2", "-t1", "-J")
+    server.communicate()
+    speed = json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]
+    print(f"TCP through VXLAN: {speed / 1e6:.0f} Mbit/s")
+    assert speed > 10e6
+
+
 async def test_ports_are_up_only_when_ready(lab: Lab) -> None:
     agent = lab.agent()
     await agent.apply(hosts(lab.name, 1, 2, ready=False))
