@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from datapath.errors import FileError, MachineError
+from datapath.errors import FileError
+from datapath.linux import inside
 from datapath.openflow.text import Names, format_actions, format_flow, format_match
 from datapath.probe import sockets
 from datapath.spec import INTEGRATION_BRIDGE, namespace
@@ -220,13 +222,13 @@ def _flow_json(model: Model, chassis: str, stats: FlowStats) -> dict[str, Any]:
 
 def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
     """Become `command` inside the node: its terminal, its signals and its exit code are ours."""
-    name = target.lab_of(wanted)
-    path = sockets.NAMESPACES / namespace(name, node)
-    if not path.exists():
-        model, _ = target.running(name)
-        target.node(model, node)
-        raise FileError(f"node {node} is not on this machine", remedy=f"see: sdn status {name}")
-    _enter(str(path))
+    model, _ = target.running(wanted)
+    target.node(model, node)
+    hosts = _write_hosts(model, node)
+    try:
+        inside.become(sockets.NAMESPACES / namespace(model.lab, node), hosts)
+    except FileNotFoundError:
+        raise FileError(f"node {node} is not on this machine", remedy=f"see: sdn status {model.lab}") from None
     try:
         os.execvp(command[0], list(command))  # noqa: S606
     except FileNotFoundError:
@@ -235,9 +237,18 @@ def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
         raise FileError(f"{command[0]} may not be executed") from None
 
 
-def _enter(path: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        sockets.setns(descriptor)
-    except PermissionError:
-        raise MachineError("root", "may not enter the node's network namespace", remedy="run it as root") from None
+def _write_hosts(model: Model, node: str) -> Path:
+    """This machine's /etc/hosts, and the lab's nodes by name, at the addresses that `node` shares a network with."""
+    own = {port.network for port in model.ports.values() if port.node == node}
+    lines = [
+        f"{ip} {port.node}"
+        for port in sorted(model.ports.values(), key=lambda port: port.network not in own)
+        for ip in port.ips
+    ]
+    file = RunDir(model.lab).path / "hosts" / node
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}")
+    fresh.write_text(Path("/etc/hosts").read_text() + f"\n# lab {model.lab}\n" + "\n".join(lines) + "\n")
+    fresh.chmod(0o644)  # whatever user a command runs as reads it
+    fresh.replace(file)
+    return file
