@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +23,7 @@ from sdn.model.facts import Facts, FlowFacts
 from sdn.pipeline.program import FlowChange, Program
 from sdn.southbound.changes import Changes
 from sdn.store import Update
+from sdn.store.reporter import Reporter
 
 LOG = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
@@ -39,9 +39,6 @@ class Switch(Protocol):
     async def program(
         self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()
     ) -> int: ...
-
-
-Report = Callable[[Mapping[str, FlowFacts]], None]
 
 
 @dataclass
@@ -62,30 +59,23 @@ class Target:
 
 
 class Controller:
-    """`report` writes FlowFacts to the store; it blocks, so it runs in a thread, one call at a time."""
+    """Facts go to `reporter`."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._program: Program | None = None
         self._targets: dict[str, Target] = {}
         self._switches: dict[int | None, Switch] = {}
-        self._to_report: set[str] = set()
-        self._something_to_report = asyncio.Event()
-        self._writer = ThreadPoolExecutor(1, "report")
+        self._tasks: asyncio.TaskGroup
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
-        """Follow the store until cancelled."""
-        reporter = asyncio.create_task(self._keep_reporting())
-        try:
+        """Follow the store until cancelled, or until a task fails in a way that nobody foresaw."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._reporter.run())
             while True:
                 update = await updates.get()
                 if self._matters(update):
                     self._take_over(update.model, update.facts)
-        finally:
-            reporter.cancel()
-            for target in self._targets.values():
-                self._stop(target)
-            self._writer.shutdown(cancel_futures=True)
 
     def _matters(self, update: Update) -> bool:
         """Most updates only tell of facts that we wrote ourselves."""
@@ -144,7 +134,7 @@ class Controller:
             self._stop(self._targets.pop(name))
         for name in ours.keys() - self._targets.keys():
             target = self._targets[name] = Target(name)
-            target.worker = asyncio.create_task(self._work(target), name=f"program {name}")
+            target.worker = self._tasks.create_task(self._work(target), name=f"program {name}")
             if switch := self._switches.get(ours[name].id):
                 self._attach(target, switch)
 
@@ -195,27 +185,6 @@ class Controller:
             target.error = ""
         target.confirmed = revision
 
-    # From the switches to the store
-
     def _tell(self, target: Target) -> None:
-        self._to_report.add(target.chassis)
-        self._something_to_report.set()
-
-    async def _keep_reporting(self) -> None:
-        """One transaction for everything that gathered while the last one was under way."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._something_to_report.wait()
-            self._something_to_report.clear()
-            names, self._to_report = self._to_report, set()
-            facts = {name: self._facts(self._targets[name]) for name in names if name in self._targets}
-            try:
-                await loop.run_in_executor(self._writer, self._report, facts)
-            except SdnError as error:
-                LOG.warning("the store did not take our facts: %s", error)
-                self._to_report |= names
-                loop.call_later(FIRST_RETRY, self._something_to_report.set)
-
-    def _facts(self, target: Target) -> FlowFacts:
         assert self._program is not None
-        return target.facts(self._program.flow_count(target.chassis))
+        self._reporter.tell("flows", target.chassis, target.facts(self._program.flow_count(target.chassis)))

@@ -55,7 +55,8 @@ def _chassis_json(state: Status, name: str) -> dict[str, Any]:
     flows, host = state.facts.flows.get(name, FlowFacts()), state.facts.hosts.get(name, HostFacts())
     own = {"connected": flows.connected, "flows": flows.count, "flows_revision": flows.revision}
     errors = [*host.errors, *([flows.error] if flows.error else [])]
-    return {"name": name, **own, "datapath": host.datapath_type, "host_revision": host.revision, "errors": errors}
+    said = {"errors": errors, "notes": list(host.notes)}
+    return {"name": name, **own, "datapath": host.datapath_type, "host_revision": host.revision, **said}
 
 
 def _network_json(model: Model, name: str) -> dict[str, Any]:
@@ -93,8 +94,19 @@ def _show(state: Status, everything: bool) -> None:
         _show_ports(state, model, everything)
         output.say()
     output.table(("process", "pid", "state", "for", "restarts"), _processes(state), ("pid", "restarts"))
+    for note, names in _notes(state).items():
+        output.say(output.paint(f"{', '.join(names)}: {note}", SOFT))
     for trouble in state.troubles:
         output.say(output.paint(f"! {trouble}", BAD))
+
+
+def _notes(state: Status) -> dict[str, list[str]]:
+    """What agents want people to know, with the chassis that say so."""
+    found: dict[str, list[str]] = {}
+    for name, host in state.facts.hosts.items():
+        for note in host.notes:
+            found.setdefault(note, []).append(name)
+    return found
 
 
 def _chassis(state: Status, model: Model) -> Iterator[output.Row]:

@@ -180,8 +180,10 @@ def _not_whole(model: Model, facts: Facts) -> CheckError:
 
 
 def _confirmed(facts: Facts, chassis: str, revision: int) -> bool:
+    """Whether the chassis is as it should be, or has said why it cannot be."""
     flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
-    return flows.connected and flows.revision >= revision and host.revision >= revision
+    programmed = flows.connected and flows.revision >= revision
+    return host.revision >= revision and (programmed or bool(host.errors))
 
 
 def plan(model: Model, previous: Model | None) -> Plan:

@@ -9,18 +9,19 @@ import asyncio
 import gc
 import logging
 from collections import defaultdict
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 from datapath.agent import Agent
-from datapath.events import ChassisState, Event, PortState
+from datapath.events import Event, PortState
 from sdn.compile import host_specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
 from sdn.model.facts import Facts, HostFacts, PortFacts
 from sdn.store import Store, Update
+from sdn.store.reporter import Reporter
 
 LOG = logging.getLogger(__name__)
+FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds
 
 
 def main(run: RunDir) -> None:
@@ -34,56 +35,61 @@ async def _run(run: RunDir) -> None:
     work = LabAgent(run, store, loop)
     gc.freeze()
     try:
-        await work.follow(store.watch(loop))
+        await work.run(store.watch(loop))
     finally:
         work.close()
         store.close()
 
 
 class LabAgent:
-    """Keeps the host true to the store. Facts gather and are written in one transaction at a time."""
+    """Keeps the host true to the store. What could not be done is tried again with back-off, and reported meanwhile."""
 
     def __init__(self, run: RunDir, store: Store, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
         self._loop = loop
         self._agent = Agent(run.lab, run.path, self._on_event)
-        self._model: Model | None = None
+        self._reporter = Reporter(store.report)
         self._ports: dict[tuple[str, str], list[str]] = {}
-        self._seen: dict[str, PortFacts] = {}
+        self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
-        self._fresh_ports: dict[str, PortFacts] = {}
-        self._fresh_hosts: dict[str, HostFacts] = {}
-        self._to_report = asyncio.Event()
 
-    async def follow(self, updates: asyncio.Queue[Update]) -> None:
-        reporter = asyncio.create_task(self._keep_reporting())
-        supervision = asyncio.create_task(self._agent.run())
-        try:
-            while True:
-                update = await updates.get()
-                while not updates.empty():
-                    update = updates.get_nowait()
-                await self._make_true(update.model, update.facts)
-        finally:
-            reporter.cancel()
-            supervision.cancel()
+    async def run(self, updates: asyncio.Queue[Update]) -> None:
+        """Until cancelled, or until one of the three fails in a way that nobody foresaw: then this process ends."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reporter.run())
+            group.create_task(self._agent.run())
+            group.create_task(self._follow(updates))
+
+    async def _follow(self, updates: asyncio.Queue[Update]) -> None:
+        update = await updates.get()
+        retry = FIRST_RETRY
+        while True:
+            await self._make_true(update.model, update.facts)
+            retry = min(retry * 2, LONGEST_RETRY) if self._failed() else FIRST_RETRY
+            try:
+                async with asyncio.timeout(retry if self._failed() else None):
+                    update = await updates.get()
+            except TimeoutError:
+                LOG.info("trying again: %s", "; ".join(self._failed()))
 
     def close(self) -> None:
         self._agent.close()
 
+    def _failed(self) -> list[str]:
+        return [error for facts in self._hosts.values() for error in facts.errors]
+
     async def _make_true(self, model: Model, facts: Facts) -> None:
-        if self._model is None or self._model.ports != model.ports:
+        if self._model is None or self._model.ports is not model.ports:
             self._ports = _ports_by_interface(model)
         self._model = model
         specs = host_specs(model, facts)
+        for gone in self._hosts.keys() - specs.keys():
+            del self._hosts[gone]
         await self._agent.apply(specs)
+        await asyncio.sleep(0)  # events that are on their way are folded first
         for name, spec in specs.items():
-            if all(interface.ready for interface in spec.interfaces):
-                self._dealt_with(name, model.revision)
-
-    def _dealt_with(self, chassis: str, revision: int) -> None:
-        seen = self._hosts.get(chassis, HostFacts())
-        self._tell_host(chassis, HostFacts(revision, seen.datapath_type, seen.errors))
+            known = self._hosts.get(name, HostFacts())
+            if known.errors or all(interface.ready for interface in spec.interfaces):
+                self._tell_host(name, replace(known, revision=model.revision))
 
     # Facts
 
@@ -93,28 +99,15 @@ class LabAgent:
     def _fold(self, event: Event) -> None:
         if isinstance(event, PortState):
             for name in self._ports.get((event.node, event.interface), ()):
-                self._fresh_ports[name] = PortFacts(event.up, event.ofport)
-        elif isinstance(event, ChassisState):
+                self._reporter.tell("ports", name, PortFacts(event.up, event.ofport))
+        else:
             revision = self._hosts.get(event.chassis, HostFacts()).revision
-            self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors))
-        self._to_report.set()
+            self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
 
     def _tell_host(self, chassis: str, facts: HostFacts) -> None:
         if self._hosts.get(chassis) != facts:
-            self._hosts[chassis] = self._fresh_hosts[chassis] = facts
-            self._to_report.set()
-
-    async def _keep_reporting(self) -> None:
-        while True:
-            await self._to_report.wait()
-            self._to_report.clear()
-            await self._loop.run_in_executor(None, partial(self._store.report, **self._fresh()))
-
-    def _fresh(self) -> dict[str, Any]:
-        """What has to be reported; after this it is not any more."""
-        fresh = {"hosts": self._fresh_hosts, "ports": self._fresh_ports}
-        self._fresh_hosts, self._fresh_ports = {}, {}
-        return fresh
+            self._hosts[chassis] = facts
+            self._reporter.tell("hosts", chassis, facts)
 
 
 def _ports_by_interface(model: Model) -> dict[tuple[str, str], list[str]]:

@@ -9,6 +9,7 @@ from sdn.controller import Controller
 from sdn.lab.rundir import RunDir
 from sdn.southbound.server import Server
 from sdn.store import Store
+from sdn.store.reporter import Reporter
 
 
 def main(run: RunDir) -> None:
@@ -18,7 +19,7 @@ def main(run: RunDir) -> None:
 
 async def _run(run: RunDir) -> None:
     store = Store.open(run.store_socket)
-    controller = Controller(lambda facts: store.report(flows=facts))
+    controller = Controller(Reporter(store.report))
     server = Server(
         run.openflow_socket,
         on_switch=controller.switch_up,

@@ -17,11 +17,13 @@ class FlowFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Of a chassis, by its agent. `revision` is the newest one that is completely built, with its interfaces up."""
+    """Of a chassis, by its agent. `revision` is the newest one that it has dealt with: built, with its interfaces up,
+    or not so for the reasons in `errors`. `notes` are what one should know though nothing is wrong."""
 
     revision: int = 0
     datapath_type: str = ""
     errors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

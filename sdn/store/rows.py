@@ -48,7 +48,7 @@ ATTRIBUTE: Final = {
 """Which mapping of a Model holds the rows of a table. A row refers only to rows of tables above its own."""
 
 FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error")
-HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors")
+HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_notes")
 PORT_FACTS: Final = ("up", "actual_ofport")
 
 
@@ -301,7 +301,7 @@ def flow_facts(row: Mapping[str, Value]) -> FlowFacts:
 
 
 def host_facts_row(facts: HostFacts) -> Row:
-    return dict(zip(HOST_FACTS, (facts.revision, facts.datapath_type, facts.errors), strict=True))
+    return dict(zip(HOST_FACTS, (facts.revision, facts.datapath_type, facts.errors, facts.notes), strict=True))
 
 
 def host_facts(row: Mapping[str, Value]) -> HostFacts:

@@ -15,7 +15,7 @@ from sdn.topology.draft import Draft, Member
 
 ChassisMembers = dict[str, Member[schema.Chassis | None]]
 
-RESERVED = frozenset({"logs"})
+RESERVED = frozenset({"logs", "hosts"})
 """Names in a lab's run directory that are not those of chassis."""
 
 
