@@ -24,9 +24,7 @@ T = TypeVar("T")
 
 ETH_P_ALL: Final = 3
 SOL_PACKET, PACKET_AUXDATA = 263, 8
-AUXDATA: Final = struct.Struct(
-    "=IIIHHHH"
-)  # struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
+AUXDATA: Final = struct.Struct("=IIIHHHH")  # tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 TP_STATUS_VLAN_VALID = 1 << 4
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER = 8 << 20
