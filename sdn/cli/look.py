@@ -103,7 +103,7 @@ def _show(state: Status, everything: bool) -> None:
 def _notes(state: Status) -> dict[str, list[str]]:
     """What agents want people to know, with the chassis that say so."""
     found: dict[str, list[str]] = {}
-    for name, host in state.facts.hosts.items():
+    for name, host in sorted(state.facts.hosts.items()):
         for note in host.notes:
             found.setdefault(note, []).append(name)
     return found
