@@ -1,0 +1,80 @@
+"""Random topologies in real labs: real packets reach exactly whom the intent says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from datapath.probe import Probe, run
+from datapath.spec import namespace
+from sdn import lab
+from sdn.model import Model, Port
+from tests.topologies import families, files, intended, model_of
+
+pytestmark = pytest.mark.lab
+NAME = "trandom"
+
+
+def reachable_by_tag(port: Port) -> bool:
+    """Ports that a node of this machine has an address on: tagged ones need VLAN interfaces in the node."""
+    return port.tag is None
+
+
+def probes(model: Model) -> list[Probe]:
+    """Every pair of ports in one network, in every family, has to answer."""
+    ports = [port for port in model.ports.values() if reachable_by_tag(port)]
+    return [
+        Probe(namespace(model.lab, a.node), x, namespace(model.lab, b.node), y, within=5.0)
+        for a in ports
+        for b in ports
+        if intended(a, b) and a.node != b.node and single_homed(model, a, b)
+        for version in families(a, b)
+        for x in a.ips
+        for y in b.ips
+        if x.version == y.version == version
+    ]
+
+
+def single_homed(model: Model, *ports: Port) -> bool:
+    """Where a node has two ports in one network its kernel answers by either: that is routing, not switching."""
+    return all(
+        sum(other.node == port.node and other.network == port.network for other in model.ports.values()) == 1
+        for port in ports
+    )
+
+
+def test_packets_go_where_the_intent_says(run_directories: set[Any]) -> None:
+    """One lab goes from topology to topology, which tests that too."""
+    answered = 0
+
+    @settings(
+        deadline=None,
+        max_examples=20,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(files())
+    def one(file: dict[str, Any]) -> None:
+        nonlocal answered
+        before, _ = lab.snapshot(NAME) if lab.is_running(NAME) else (None, None)
+        model = model_of({**file, "name": NAME}, previous=before)
+        lab.up(model, timeout=30)
+        outcomes = run(probes(model))
+        failed = [outcome for outcome in outcomes if not outcome.passed]
+        assert not failed, failed[:3]
+        answered += len(outcomes)
+
+    run_directories.add(lab.run_dir(NAME))
+    one()
+    assert answered > 100
+
+
+@pytest.fixture(autouse=True, scope="module")
+def taken_down(run_directories: set[Any]) -> Any:
+    yield
+    lab.down(NAME)
+    run_directories.discard(lab.run_dir(NAME))
