@@ -17,7 +17,7 @@ PHYSNET = "office"
 
 
 @st.composite
-def files(draw: st.DrawFn, *, families: tuple[str, ...] = ("4", "6", "46")) -> dict[str, Any]:
+def files(draw: st.DrawFn, *, families: tuple[str, ...] = ("4", "6", "46"), nodes_at_least: int = 0) -> dict[str, Any]:
     """A valid topology file as data: up to 3 chassis, 4 networks of every kind, 8 nodes with access and trunk ports."""
     chassis = draw(st.lists(st.sampled_from(CHASSIS), min_size=1, max_size=3, unique=True).map(sorted))
     networks = {
@@ -26,7 +26,7 @@ def files(draw: st.DrawFn, *, families: tuple[str, ...] = ("4", "6", "46")) -> d
     }
     nodes = {
         name: {"chassis": draw(st.sampled_from(chassis)), "ports": draw(_ports(list(networks)))}
-        for name in draw(st.lists(st.sampled_from(NODES), max_size=8, unique=True))
+        for name in draw(st.lists(st.sampled_from(NODES), min_size=nodes_at_least, unique=True))
     }
     return {"name": "random", "chassis": {name: {} for name in chassis}, "networks": networks, "nodes": nodes}
 

@@ -57,7 +57,7 @@ def test_packets_go_where_the_intent_says(run_directories: set[Any]) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(files())
+    @given(files(nodes_at_least=6))
     def one(file: dict[str, Any]) -> None:
         nonlocal answered
         before, _ = lab.snapshot(NAME) if lab.is_running(NAME) else (None, None)
