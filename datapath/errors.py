@@ -1,12 +1,12 @@
 """Every error a user can see. The kind decides whether it is retried and which exit code the command ends with.
 
-    SdnError
-    ├── FileError        the file or the arguments are wrong: every Problem at once       exit 2   never retried
-    ├── MachineError     this machine lacks a feature; says what to install               exit 3   never retried
-    ├── ConflictError    an object that is not ours is in the way; it is left alone       exit 1   never retried
-    ├── TransientError   a peer is away or busy; retried with back-off                    exit 1   retried
-    ├── RefusedError     a switch refused what we asked, and said why                     exit 1   never retried
-    └── CheckError       a test or a check failed                                         exit 1   never retried
+SdnError
+├── FileError        the file or the arguments are wrong: every Problem at once       exit 2   never retried
+├── MachineError     this machine lacks a feature; says what to install               exit 3   never retried
+├── ConflictError    an object that is not ours is in the way; it is left alone       exit 1   never retried
+├── TransientError   a peer is away or busy; retried with back-off                    exit 1   retried
+├── RefusedError     a switch refused what we asked, and said why                     exit 1   never retried
+└── CheckError       a test or a check failed                                         exit 1   never retried
 """
 
 from __future__ import annotations
