@@ -4,7 +4,7 @@ Enters: desired flows; messages of switches. Leaves: flow-mods, events, statisti
 flows should be; a change to a switch before its caller has the whole desired state.
 
 `Server` listens for switches, `connect` opens a bridge's management socket; both give a `Switch`. They are loaded when
-first used, because os-ken costs 150 ms.
+first used; os-ken, which costs 90 ms and 21 MB, when a switch says what only os-ken can read.
 """
 
 from __future__ import annotations

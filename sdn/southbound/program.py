@@ -15,9 +15,7 @@ from typing import Any, Final
 from datapath.errors import RefusedError, SdnError
 from datapath.openflow.codec import (
     ADD,
-    ATOMIC,
     DELETE_STRICT,
-    ORDERED,
     FlowStats,
     decode_flow_stats,
     encode_bundle_add,
@@ -26,6 +24,7 @@ from datapath.openflow.codec import (
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import format_flow
 from sdn.southbound.changes import Changes, compare
+from sdn.southbound.requests import ALL_FLOWS, Control, bundle_control
 from sdn.southbound.session import FLOW_MOD_XID, Session
 
 BATCH: Final = 512
@@ -66,16 +65,13 @@ class Switch(Session):
 
     async def dump(self) -> dict[FlowKey, FlowStats]:
         """Every flow of every table, decoded part by part as it comes. Raises TransientError when the switch goes."""
-        codec = self.codec
         flows: dict[FlowKey, FlowStats] = {}
 
         def part(body: bytes) -> None:
             for stats in decode_flow_stats(body, self.version):
                 flows[stats.flow.key] = stats
 
-        parser, ofproto = codec.ofproto_parser, codec.ofproto
-        everything = (ofproto.OFPTT_ALL, ofproto.OFPP_ANY, ofproto.OFPG_ANY, 0, 0, parser.OFPMatch())
-        await self.multipart(parser.OFPFlowStatsRequest(codec, 0, *everything), part)
+        await self.multipart(ALL_FLOWS, part)
         return flows
 
     async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes:
@@ -119,23 +115,19 @@ class Switch(Session):
     async def _in_a_bundle(self, batches: Iterable[Batch], sent: _Sent) -> None:
         """Open, add, barrier, and commit only what was accepted in whole (Open vSwitch would commit the rest)."""
         self._bundle_id = bundle = self._bundle_id % 0xFFFFFFFF + 1
-        ofproto = self.codec.ofproto
-        opened = self._control(bundle, ofproto.OFPBCT_OPEN_REQUEST)
+        opened = self.ask(bundle_control(bundle, Control.OPEN))
         try:
             await self._stream(batches, sent, lambda flow_mod: encode_bundle_add(bundle, flow_mod))
             await self.barrier()
             self._check(sent)
             await opened
         except BaseException:
-            self._control(bundle, ofproto.OFPBCT_DISCARD_REQUEST)
+            self.ask(bundle_control(bundle, Control.DISCARD))
             raise
-        committed = self._control(bundle, ofproto.OFPBCT_COMMIT_REQUEST)
+        committed = self.ask(bundle_control(bundle, Control.COMMIT))
         await self.barrier()
         self._check(sent)
         await committed
-
-    def _control(self, bundle: int, what: int) -> asyncio.Future[bytes]:
-        return self.ask(self.codec.ofproto_parser.OFPBundleCtrlMsg(self.codec, bundle, what, ATOMIC | ORDERED, []))
 
     async def _stream(self, batches: Iterable[Batch], sent: _Sent, wrap: Callable[[bytes], bytes]) -> None:
         """Encode a batch, hand it to the socket, let the loop turn: the switch works while the next is encoded."""

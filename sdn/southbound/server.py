@@ -51,7 +51,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises ConflictError where another controller does, MachineError where the address is no good."""
-        for version in messages.VERSIONS:
+        for version in messages.VERSIONS if self._on_event else ():
             messages.dialect(version)  # imports now, not while a switch waits
         listening = _unix(self.address) if isinstance(self.address, Path) else _loopback(*self.address)
         if isinstance(self.address, Path):

@@ -14,8 +14,9 @@ from struct import Struct
 from typing import Any, Final
 
 from datapath.errors import RefusedError, SdnError, TransientError
-from sdn.southbound import messages
+from sdn.southbound import messages, requests
 from sdn.southbound.messages import Dialect, Type
+from sdn.southbound.requests import Request
 from sdn.southbound.transport import HEADER, Connection, MalformedError
 
 log: Final = logging.getLogger("sdn.southbound")
@@ -82,7 +83,6 @@ class Session:
         self._greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending: dict[int, _Pending] = {}
         self._xid = 1
-        self._dialect: Dialect | None = None
         self._handlers: dict[int, Callable[[bytes, int], None]] = {
             Type.ECHO_REQUEST: self._echo,
             Type.ERROR: self._refused,
@@ -99,12 +99,11 @@ class Session:
         try:
             async with asyncio.timeout(self.timers.handshake):
                 await self._greeted
-                features = await self.request(self.codec.ofproto_parser.OFPFeaturesRequest(self.codec))
+                self.dpid = await self._datapath_id()
         except TimeoutError:
             self.close(f"no OpenFlow handshake within {self.timers.handshake:g} s", fault=True)
             raise self.lost() from None
-        self.dpid = dpid = features.datapath_id
-        self.name = self._name_of(dpid)
+        self.name = self._name_of(self.dpid)
         log.info("%s: connected, OpenFlow %s", self.name, messages.VERSIONS[self.version])
 
     async def keepalive(self) -> None:
@@ -116,7 +115,7 @@ class Session:
                 await asyncio.wait([self.over], timeout=timers.echo_interval - idle)
                 continue
             heard = connection.heard
-            self.send(self.codec.ofproto_parser.OFPEchoRequest(self.codec))
+            self.send(requests.ECHO)
             deadline = clock() + timers.echo_timeout
             while connection.heard == heard and (left := deadline - clock()) > 0 and not self.over.done():
                 await asyncio.wait([self.over], timeout=min(left, timers.echo_interval))
@@ -143,43 +142,42 @@ class Session:
 
     @property
     def codec(self) -> Dialect:
-        """os-ken's modules of the negotiated version."""
-        if self._dialect is None:
-            raise TransientError(f"{self.name}: no OpenFlow version is agreed yet")
-        return self._dialect
+        """os-ken's modules of the negotiated version, for what the switch says unasked."""
+        return messages.dialect(self.version)
 
-    def send(self, message: Any) -> int:
-        """Send an os-ken message object and wait for nothing; returns its xid."""
+    def send(self, request: Request) -> int:
+        """Send it and wait for nothing; returns its xid. Raises TransientError where no version is agreed yet."""
+        if not self.version:
+            raise TransientError(f"{self.name}: no OpenFlow version is agreed yet")
         self._xid = self._xid % (FLOW_MOD_XID - 1) + 1
-        self.connection.write(messages.encode(message, self._xid))
+        self.connection.write(request.encode(self.version, self._xid))
         return self._xid
 
-    def ask(self, message: Any, each: Callable[[bytes], None] | None = None) -> asyncio.Future[bytes]:
+    def ask(self, request: Request, each: Callable[[bytes], None] | None = None) -> asyncio.Future[bytes]:
         """Send a request; the future gets the bytes of the reply (the last part of a multipart one), RefusedError or
         TransientError."""
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         if self.over.done():
             _fail(reply, self.lost())
         else:
-            self._pending[self.send(message)] = _Pending(type(message).__name__.removeprefix("OFP"), reply, each)
+            self._pending[self.send(request)] = _Pending(request.name, reply, each)
         return reply
 
-    async def request(self, message: Any) -> Any:
-        """Send an os-ken request and return its reply as os-ken's message object."""
-        reply = await self.ask(message)
+    async def _datapath_id(self) -> int:
+        reply = await self.ask(requests.FEATURES)
         try:
-            return self.codec.decode(reply)
+            return requests.datapath_id(reply)
         except MalformedError as error:
             self.close(f"malformed message: {error}", fault=True)
             raise self.lost() from error
 
-    async def multipart(self, message: Any, each: Callable[[bytes], None]) -> None:
+    async def multipart(self, request: Request, each: Callable[[bytes], None]) -> None:
         """Send a multipart request; `each` gets the body of every part as it comes (OFPMPF_REPLY_MORE)."""
-        await self.ask(message, each)
+        await self.ask(request, each)
 
     async def barrier(self) -> None:
         """Returns when the switch has done everything sent before."""
-        await self.ask(self.codec.ofproto_parser.OFPBarrierRequest(self.codec))
+        await self.ask(requests.BARRIER)
 
     # ── listening ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -188,7 +186,7 @@ class Session:
 
     def _received(self, data: bytes) -> None:
         kind = data[1]
-        if self._dialect is None:
+        if not self.version:
             self._before_version(data, kind)
         elif handler := self._handlers.get(kind):
             handler(data, HEADER.unpack_from(data)[3])
@@ -213,7 +211,6 @@ class Session:
         common = offered & set(ours)
         if common:
             self.version = self.connection.framer.version = max(common)
-            self._dialect = messages.dialect(self.version)
             self._greeted.set_result(b"")
             return
         text = f"no common OpenFlow version: the switch offers {_listed(offered)}, we speak {_listed(ours)}"
@@ -224,9 +221,9 @@ class Session:
         self.connection.write(data[:1] + bytes([Type.ECHO_REPLY]) + data[2:])
 
     def _event(self, data: bytes, _: int) -> None:
-        message = self.codec.decode(data)
+        """Not decoded where nobody listens: a switch tells of every port that comes up."""
         if self.on_event and self.dpid is not None:
-            self.on_event(self, message)
+            self.on_event(self, self.codec.decode(data))
 
     def _part(self, data: bytes, xid: int) -> None:
         waiting = self._pending.get(xid)
