@@ -22,6 +22,8 @@ IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 UDP, ICMPV6 = 17, 58
 ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
 MLDV2_REPORT = 143
+ABSENT = 0
+"""What Open vSwitch shows as the link-layer address of an ND option that is not there."""
 
 
 class Sender(NamedTuple):
@@ -41,7 +43,13 @@ def senders(port: Port) -> list[Sender]:
 
 
 def chassis_flows(view: View) -> Iterator[Flow]:
-    """ND messages that are not expressly allowed are dropped before the plain IPv6 flows would let them pass."""
+    """ND messages that are not expressly allowed are dropped before the plain IPv6 flows would let them pass.
+
+    One with an option twice is malformed: Open vSwitch shows its target as `::` and its options as absent, while a
+    receiver may take either option for true.
+    """
+    for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
+        yield Flow(Table.SPOOF_GUARD, 80, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind, nd_target=(0, _ALL)))
     for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
         yield Flow(Table.SPOOF_GUARD, 60, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind))
     yield Flow(Table.SPOOF_GUARD, 0, match())
@@ -81,8 +89,12 @@ def _ipv6(port: Port, sender: Sender) -> Iterator[Flow]:
     mac, source = sender.mac, _within(sender.subnet)
     yield _passes(port, 50, eth_src=mac, eth_type=IPV6, ipv6_src=source)
     nd = {"eth_src": mac, "eth_type": IPV6, "ip_proto": ICMPV6}
-    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=source, nd_sll=mac)
-    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_ADVERTISEMENT, ipv6_src=source, nd_target=source, nd_tll=mac)
+    # RFC 4861 sections 4.3 and 4.4: a unicast message may come without the option; Linux answers unicast questions so
+    for option in (mac, ABSENT):
+        yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=source, nd_sll=option)
+        yield _passes(
+            port, 70, **nd, icmpv6_type=NEIGHBOUR_ADVERTISEMENT, ipv6_src=source, nd_target=source, nd_tll=option
+        )
     # RFC 4862 section 5.4.2: duplicate address detection asks from the unspecified address
     yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=(0, _ALL), nd_target=source)
 
