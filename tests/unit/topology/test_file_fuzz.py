@@ -93,7 +93,7 @@ KEYS = [
 shaped = st.recursive(plain, lambda inner: st.dictionaries(st.sampled_from(KEYS), inner, max_size=6), max_leaves=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS[:10]), shaped))
 def test_any_values_under_known_keys(data: dict[str, object]) -> None:
     """JSON is YAML, apart from its infinities."""
