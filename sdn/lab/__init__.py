@@ -11,7 +11,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ __all__ = [
     "Result",
     "Status",
     "apply",
+    "connected",
     "down",
     "is_running",
     "labs",
@@ -106,9 +108,36 @@ def quiet(_phase: str, _done: int, _total: int) -> None:
     """A Progress that tells nobody."""
 
 
-def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet) -> Result:
+@contextmanager
+def connected(lab: str) -> Iterator[Store | None]:
+    """The store of a running lab, so that a command reads it only once; None where the lab does not run."""
+    run = RunDir(lab)
+    if not run.running:
+        yield None
+        return
+    with _opened(run, None) as store:
+        yield store
+
+
+@contextmanager
+def _opened(run: RunDir, store: Store | None) -> Iterator[Store]:
+    """`store`, or one that is open only meanwhile."""
+    if store is not None:
+        yield store
+        return
+    from sdn.store import Store
+
+    opened = Store.open(run.store_socket)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
     """Bring the lab to `model`, whatever is there of it: nothing, a part that a crash left, or all.
 
+    `store` is that of the running lab, where the caller has it open already.
     Raises MachineError, ConflictError, CheckError (with what is missing when `timeout` seconds are over).
     """
     started = time.monotonic()
@@ -124,31 +153,27 @@ def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet) -> Re
             try:
                 start(run)
             except ChildProcessError as error:
-                raise SdnError(str(error), remedy=f"look into {run.logs}") from error
+                if not run.running:  # else one of a command that was killed was faster
+                    raise SdnError(str(error), remedy=f"look into {run.logs}") from error
             progress("start", 1, 1)
-        revision, changed = _write_and_wait(run, model, started + timeout, progress)
+        with _opened(run, None if fresh else store) as opened:
+            revision, changed = _write_and_wait(opened, model, started + timeout, progress)
     return Result(revision, fresh or changed, time.monotonic() - started)
 
 
-def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet) -> Result:
+def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
     """As `up`, for a lab that runs. Raises FileError where it does not."""
     if not RunDir(model.lab).running:
         raise FileError(f"lab {model.lab} is not running", remedy="bring it up with: sdn up FILE")
-    return up(model, timeout=timeout, progress=progress)
+    return up(model, timeout=timeout, progress=progress, store=store)
 
 
-def _write_and_wait(run: RunDir, model: Model, deadline: float, progress: Progress) -> tuple[int, bool]:
-    from sdn.store import Store
-
-    store = Store.open(run.store_socket)
-    try:
-        before = store.model()
-        revision = store.write(model)
-        wanted = model.with_revision(revision)
-        asyncio.run(_wait(store, wanted, deadline, progress))
-        return revision, before is None or before.revision != revision
-    finally:
-        store.close()
+def _write_and_wait(store: Store, model: Model, deadline: float, progress: Progress) -> tuple[int, bool]:
+    before = store.model()
+    revision = store.write(model)
+    wanted = model.with_revision(revision)
+    asyncio.run(_wait(store, wanted, deadline, progress))
+    return revision, before is None or before.revision != revision
 
 
 async def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:

@@ -67,9 +67,24 @@ class LabAgent:
             retry = min(retry * 2, LONGEST_RETRY) if self._failed() else FIRST_RETRY
             try:
                 async with asyncio.timeout(retry if self._failed() else None):
-                    update = await updates.get()
+                    update = await self._next(updates)
             except TimeoutError:
                 LOG.info("trying again: %s", "; ".join(self._failed()))
+
+    async def _next(self, updates: asyncio.Queue[Update]) -> Update:
+        while True:
+            update = await updates.get()
+            if self._calls_for_work(update):
+                return update
+
+    def _calls_for_work(self, update: Update) -> bool:
+        """Most updates tell of facts that we wrote ourselves: they do so only where a port is not up."""
+        changed, ports = update.changed, update.facts.ports
+        if changed is None or self._model is None or update.model.revision != self._model.revision:
+            return True
+        if changed.intent or changed.flow_facts:
+            return True
+        return any(not ports[name].up for name in changed.port_facts & ports.keys())
 
     def close(self) -> None:
         self._agent.close()

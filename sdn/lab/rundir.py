@@ -1,4 +1,4 @@
-"""Where a lab keeps its state: /run/sdn/<lab>/. The one home of these paths.
+"""Where a lab keeps its state: /run/sdn/<lab>/, beside it a lock while a command works. The one home of these paths.
 
 The supervisor holds a POSIX lock on `supervisor.lock` as long as it lives (children do not inherit it), so that a lab
 runs exactly if the lock is taken, and the kernel says by whom: no stale pid file can lie about it, not after kill -9.
@@ -82,17 +82,16 @@ class RunDir:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One command at a time brings a lab up, changes it or takes it down."""
+        """One command at a time brings a lab up, changes it or takes it down. Raises TransientError for the second."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path.parent / f".{self.lab}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self.path.parent / f".{self.lab}.lock"
+        descriptor = _taken(lock)
+        if descriptor is None:
+            raise TransientError(f"another sdn command is working on lab {self.lab}", remedy="wait until it is done")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
-        except BlockingIOError as error:
-            raise TransientError(
-                f"another sdn command is working on lab {self.lab}", remedy="wait until it is done"
-            ) from error
         finally:
+            lock.unlink(missing_ok=True)
             os.close(descriptor)
 
 
@@ -101,3 +100,20 @@ def labs() -> list[str]:
     if not base().is_dir():
         return []
     return sorted(entry.name for entry in base().iterdir() if entry.is_dir())
+
+
+def _taken(lock: Path) -> int | None:
+    """A descriptor that holds the lock; None where somebody else does.
+
+    Whoever has it removes the file when done: one that was opened before and locked after that is nobody's any more.
+    """
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)

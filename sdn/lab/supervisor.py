@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sdn.lab import processes
@@ -142,7 +143,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         for child in self._children:
             self._spawn(child)
-        os.write(self._ready, b"\n")
+        with suppress(BrokenPipeError):  # the command that waited was killed; the next one finds us running
+            os.write(self._ready, b"\n")
         os.close(self._ready)
         watchers = [asyncio.create_task(self._look_after(child)) for child in self._children]
         await self._stopping.wait()
