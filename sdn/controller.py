@@ -148,6 +148,8 @@ class Controller:
             target.worker.cancel()
 
     def _owe(self, target: Target, revision: int, change: FlowChange | None) -> None:
+        if change is None and target.revision == revision:
+            return
         target.revision = revision
         if change and target.owed is not None:
             target.owed.append(change)

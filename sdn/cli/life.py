@@ -28,18 +28,16 @@ _SIGNS: Final = {"add": ("+", output.GOOD), "change": ("~", output.WARNING), "re
 
 def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
     """Without `tell` the result is left to whoever called: tests that follow as JSON are one document."""
-    model, _ = target.read(file)
-    with output.progress(_PHASES) as report:
-        result = lab.up(model, timeout=timeout, progress=report)
+    with target.change(file) as (model, store), output.progress(_PHASES) as report:
+        result = lab.up(model, timeout=timeout, progress=report, store=store)
     if tell:
         _tell(model, result, as_json)
     return model
 
 
 def apply(file: Path, timeout: float, as_json: bool) -> None:
-    model, _ = target.read(file)
-    with output.progress(_PHASES) as report:
-        result = lab.apply(model, timeout=timeout, progress=report)
+    with target.change(file) as (model, store), output.progress(_PHASES) as report:
+        result = lab.apply(model, timeout=timeout, progress=report, store=store)
     _tell(model, result, as_json)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from datapath.errors import FileError
 if TYPE_CHECKING:
     from sdn.model import Model, Node
     from sdn.model.facts import Facts
+    from sdn.store import Store
 
 _NAME = re.compile(r"^name:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
 
@@ -54,6 +56,15 @@ def _what_runs() -> str:
 
     names = [name for name in lab.labs() if lab.is_running(name)]
     return f"running: {', '.join(names)}" if names else "bring it up with: sdn up FILE"
+
+
+@contextmanager
+def change(file: Path) -> Iterator[tuple[Model, Store | None]]:
+    """(the file's model, the open store of its running lab). Numbers that the running lab has given out are kept."""
+    from sdn import lab, topology
+
+    with lab.connected(lab_of(str(file)) if file.is_file() else "") as store:
+        yield topology.read(file, store.model() if store else None), store
 
 
 def read(file: Path, *, fresh: bool = False) -> tuple[Model, Model | None]:

@@ -1,8 +1,8 @@
 """os-ken's codec, and what it must be kept from: the one module that imports os-ken.
 
 Enters: message bytes, or os-ken message objects to send. Leaves: the other of the two, errors in words. Never: our
-usual requests (`requests` has them), flow-mods and flow statistics (`datapath.openflow.codec` is faster by far), multipart bodies and HELLO: os-ken's parsers
-of these do not come back from an element that says its length is 0.
+usual requests (`requests` has them), flow-mods and flow statistics (`datapath.openflow.codec` is faster by far),
+multipart bodies and HELLO: os-ken's parsers of these do not come back from an element that says its length is 0.
 """
 
 from __future__ import annotations
