@@ -33,8 +33,8 @@ class StoreApi(Backend, api.API):  # type: ignore[misc]
     def ovsdb_connection(self, connection: Any) -> None:
         self._connection = connection
 
-    def apply_model(self, desired: Model) -> ApplyModel:
-        return ApplyModel(self, desired)
+    def apply_model(self, desired: Model, anew: bool) -> ApplyModel:
+        return ApplyModel(self, desired, anew)
 
     def report(
         self, flows: Mapping[str, FlowFacts], hosts: Mapping[str, HostFacts], ports: Mapping[str, PortFacts]

@@ -66,13 +66,14 @@ class Store:
     def facts(self) -> Facts:
         return self._replica.facts
 
-    def write(self, model: Model) -> int:
+    def write(self, model: Model, *, anew: bool = False) -> int:
         """Makes `model` the intent, in one transaction of only the rows that differ; returns the revision it has there.
 
-        Nothing is sent if nothing differs. Raises TransientError, and SdnError for what
-        the schema forbids: a value out of range, a name used twice; then nothing was written.
+        Nothing is sent if nothing differs, unless it is to be confirmed `anew`, by everyone, as a new revision. Raises
+        TransientError, and SdnError for what the schema forbids: a value out of range, a name used twice; then nothing
+        was written.
         """
-        return self._execute(self._api.apply_model(model), int)
+        return self._execute(self._api.apply_model(model, anew), int)
 
     def report(
         self,

@@ -22,11 +22,12 @@ from sdn.store.rows import Row, flow_facts_row, host_facts_row, port_facts_row, 
 
 
 class ApplyModel(BaseCommand):  # type: ignore[misc]
-    """Makes the intent rows those of a Model. The result is the revision."""
+    """Makes the intent rows those of a Model. The result is the revision, a new one if `anew` says so."""
 
-    def __init__(self, api: Any, desired: Model) -> None:
+    def __init__(self, api: Any, desired: Model, anew: bool) -> None:
         super().__init__(api)
         self.desired = desired
+        self.anew = anew
 
     def run_idl(self, txn: Any) -> None:
         replica: Replica = self.api.idl
@@ -34,8 +35,9 @@ class ApplyModel(BaseCommand):  # type: ignore[misc]
         observed = to_rows(present, unlike=self.desired) if present else {}
         revision = present.revision if present else 0
         steps = diff(to_rows(self.desired, unlike=present), observed)
-        self.result = revision + bool(steps)
-        if steps:
+        differs = bool(steps) or self.anew
+        self.result = revision + differs
+        if differs:
             for operation in operations(steps, replica.uuids, revision):
                 txn.add_op(operation)
 

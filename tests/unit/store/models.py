@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from datapath.addr import Mac
+from datapath.spec import FIRST_UPLINK_OFPORT
 from sdn.model import AllowedAddress, Chassis, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
 
 names = st.from_regex(r"[a-z][a-z0-9.-]{0,6}", fullmatch=True)
@@ -34,7 +35,8 @@ def models(draw: st.DrawFn) -> Model:
     def each(drawn: set[str], make: Any) -> dict[str, Any]:
         return {name: make(name) for name in sorted(drawn)}
 
-    physnets = each(draw(name_sets), lambda name: Physnet(name, 1500, next(number), draw(sources)))
+    uplink = count(FIRST_UPLINK_OFPORT)
+    physnets = each(draw(name_sets), lambda name: Physnet(name, 1500, next(uplink), draw(sources)))
     chassis = each(
         draw(name_sets),
         lambda name: Chassis(
