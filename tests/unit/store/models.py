@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from datapath.addr import Mac
-from datapath.spec import FIRST_UPLINK_OFPORT
+from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
 from sdn.model import AllowedAddress, Chassis, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
 
 names = st.from_regex(r"[a-z][a-z0-9.-]{0,6}", fullmatch=True)
@@ -35,7 +35,7 @@ def models(draw: st.DrawFn) -> Model:
     def each(drawn: set[str], make: Any) -> dict[str, Any]:
         return {name: make(name) for name in sorted(drawn)}
 
-    uplink = count(FIRST_UPLINK_OFPORT)
+    uplink = iter(range(FIRST_UPLINK_OFPORT, FIRST_PORT_OFPORT))
     physnets = each(draw(name_sets), lambda name: Physnet(name, 1500, next(uplink), draw(sources)))
     chassis = each(
         draw(name_sets),
