@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
@@ -64,11 +65,8 @@ def _fill(ports: int) -> None:
     private.run("ovn-nbctl", "--wait=hv", "sync")
 
 
-def _joined(commands: object) -> list[str]:
-    words: list[str] = []
-    for command in commands:  # type: ignore[attr-defined]
-        words += ["--", *command]
-    return words
+def _joined(commands: Iterable[list[str]]) -> list[str]:
+    return [word for command in commands for word in ("--", *command)]
 
 
 def _logical(name: str, number: int) -> list[str]:
