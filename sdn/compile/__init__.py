@@ -28,7 +28,8 @@ def host_specs(model: Model, facts: Facts) -> dict[str, HostSpec]:
     interfaces: dict[str, dict[str, list[Interface]]] = defaultdict(lambda: defaultdict(list))
     for ports in _by_interface(model.ports.values()):
         interfaces[ports[0].chassis][ports[0].node].append(_interface(model, facts, ports))
-    neighbours = tuple((chassis.vtep.ip, chassis.mac) for chassis in model.chassis.values())
+    # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
+    neighbours = tuple((c.vtep.ip, c.mac) for c in model.chassis.values() if c.datapath != "external")
     tunnels = _tunnels(model)
     return {
         chassis.name: HostSpec(
