@@ -39,8 +39,8 @@ class Machine:
         """`ip` in its namespace."""
         return run("ip", "-n", self.namespace, *command)
 
-    def send(self, *frames: Packet | bytes) -> None:
-        capture.send(self.namespace, DEVICE, frames)
+    def send(self, *frames: Packet | bytes, device: str = DEVICE) -> None:
+        capture.send(self.namespace, device, frames)
 
     @contextmanager
     def capture(self, device: str = DEVICE) -> Iterator[Capture]:
