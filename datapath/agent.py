@@ -22,6 +22,7 @@ from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
 from datapath.linux import wiring
 from datapath.linux.host import Host, Namespace, Wanted
+from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
 from datapath.ovs import control, daemons, kind, rows
 from datapath.ovs.daemons import DaemonName, Place
@@ -204,6 +205,9 @@ class Agent:
         pairs = wiring.chassis_pairs(spec, datapath)
         pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
         wires.connect(pairs)
+        Trunks(self._host, wires).settle(pair.far for pair in pairs)
+        for node in unsure:
+            wires.clear(node.namespace, wiring.node_devices(node), ("veth", "vlan"))
         self._note(spec, unsure, wires, failed)
 
     def _unsure(self, spec: HostSpec) -> list[Node]:

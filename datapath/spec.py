@@ -55,7 +55,7 @@ def alias(lab: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Vlan:
-    """A tagged network inside a node's trunk interface: becomes `eth0.<tag>` where the kernel has 8021q."""
+    """A tagged network inside a node's trunk interface: becomes the node's device `eth0.<tag>`."""
 
     tag: int
     mtu: int

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.addr import IPInterface, Mac
+from datapath.linux import tc
 from datapath.linux.netlink import (
     IFF_NOARP,
     IFF_UP,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELQDISC,
+    RTM_DELTFILTER,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWTFILTER,
     Channel,
     Notice,
     attributes,
@@ -102,6 +106,7 @@ def _number(value: bytes | None) -> int:
 class Devices:
     """The devices of one namespace. `version` grows with every change, `touched` gathers the names concerned.
 
+    What is at their tc hooks is not kept, only that it has changed.
     The addresses that the kernel gives itself (link-local) come a little after a link is up and do not count.
     """
 
@@ -133,6 +138,8 @@ class Devices:
             self._drop(_LINK.unpack_from(notice.payload)[2])
         elif notice.type in (RTM_NEWADDR, RTM_DELADDR):
             self._fold_address(notice.type == RTM_NEWADDR, *parse_address(notice.payload))
+        elif notice.type in (RTM_NEWTFILTER, RTM_DELTFILTER, RTM_DELQDISC):  # whoever has filters there looks again
+            self._touch(self._names.get(tc.device_of(notice.payload), ""))
 
     def _put(self, device: Device) -> None:
         before = self._names.get(device.index)

@@ -178,6 +178,11 @@ class Host:
             self._hold(each)
         return errors
 
+    def visit(self, namespace: Namespace, errand: Callable[[], None]) -> None:
+        """Runs the errand inside the namespace: /proc/sys shows each namespace to those within it only."""
+        with namespace.descriptor() as descriptor:
+            self._worker.submit(_run_inside, descriptor, errand).result()
+
     def _holds(self, wanted: Wanted) -> bool:
         """False too if the name has vanished or now leads elsewhere: somebody removed it, so it is made anew."""
         held = self.namespaces.get(wanted.name)
@@ -223,6 +228,11 @@ class Host:
         for held in list(self.namespaces.values()):
             self._release(held)
         self._worker.shutdown()
+
+
+def _run_inside(descriptor: int, errand: Callable[[], None]) -> None:
+    with namespaces.inside(descriptor):
+        errand()
 
 
 def drop_all(lab: str) -> list[str]:

@@ -24,6 +24,7 @@ NETLINK_EXT_ACK: Final = 11
 SO_RCVBUFFORCE: Final = 33
 
 GROUP_LINK: Final = 1
+GROUP_TC: Final = 4
 GROUP_IPV4_IFADDR: Final = 5
 GROUP_IPV6_IFADDR: Final = 9
 """RTNLGRP_* of linux/rtnetlink.h."""
@@ -44,6 +45,11 @@ RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
 RTM_NEWNEIGH: Final = 28
+RTM_NEWQDISC: Final = 36
+RTM_DELQDISC: Final = 37
+RTM_NEWTFILTER: Final = 44
+RTM_DELTFILTER: Final = 45
+RTM_GETTFILTER: Final = 46
 
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
@@ -119,7 +125,7 @@ class Channel:
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.bind((0, 0))
-        for group in (GROUP_LINK, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR):
+        for group in (GROUP_LINK, GROUP_TC, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR):
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:

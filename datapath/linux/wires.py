@@ -4,12 +4,11 @@ Enters: pairs, bridges and ends as they shall be, the Host's namespaces as they 
 namespace. Never: a device without our alias is deleted, one that is right is touched.
 
 Order: unwanted and wrong devices go first (a veth end keeps its name taken, also in the other namespace), then
-bridges, pairs with their near ends, far ends, VLANs; the addresses of a device come once its index is known.
+bridges, pairs with their near ends, far ends; the addresses of a device come once its index is known.
 """
 
 from __future__ import annotations
 
-import errno
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -58,13 +57,18 @@ class Wires:
             self._send(home, batch)
 
     def connect(self, pairs: Sequence[Pair]) -> None:
-        """Makes the pairs that are missing, remakes those that lead elsewhere, sets what differs at both ends."""
+        """Makes the pairs that are missing, remakes those that lead elsewhere, sets what differs at both ends.
+
+        Where a name was taken the device that has it is left alone.
+        """
         pairs = [pair for pair in pairs if {pair.near.namespace, pair.far.namespace} <= self._host.namespaces.keys()]
         absent = [pair for pair in pairs if not self._connected(pair)]
         self._clear_the_way(absent)
+        taken = [pair for pair in absent if self._device(pair.near) or self._device(pair.far)]
         self._add(absent)
-        self.settle(pair.near for pair in pairs)
-        self.settle(pair.far for pair in pairs)
+        ours = [pair for pair in pairs if pair not in taken] if taken else pairs
+        self.settle(pair.near for pair in ours)
+        self.settle(pair.far for pair in ours)
 
     def _device(self, end: End) -> Device | None:
         return self._host.namespaces[end.namespace].devices.by_name.get(end.device)
@@ -115,7 +119,6 @@ class Wires:
     def settle(self, ends: Iterable[End]) -> None:
         """Sets what differs at devices that are there, one batch per namespace."""
         batches: dict[str, list[Message]] = defaultdict(list)
-        trunks: list[End] = []
         for end in ends:
             namespace = self._host.namespaces.get(end.namespace)
             device = namespace.devices.by_name.get(end.device) if namespace else None
@@ -123,12 +126,8 @@ class Wires:
                 continue
             self._checksums(namespace, end, device)
             batches[end.namespace] += self._changes(namespace, end, device)
-            if end.vlans or (end.trunk and any(child.kind == "vlan" for child in namespace.devices.by_name.values())):
-                trunks.append(end)
         for name, batch in batches.items():
             self._send(self._host.namespaces[name], batch)
-        for end in trunks:
-            self._trunk(end)
 
     def _changes(self, namespace: Namespace, end: End, device: Device) -> Iterator[Message]:
         about = end.alias
@@ -159,36 +158,6 @@ class Wires:
             self.refusals[end.namespace].append(Refusal(end.alias, error.errno or 0, text))
         else:
             namespace.computing.add(device.index)
-
-    def _trunk(self, end: End) -> None:
-        """A device for each tagged network; where the kernel has none of that kind, the frames stay tagged."""
-        namespace = self._host.namespaces[end.namespace]
-        device = namespace.devices.by_name[end.device]
-        children = {child.tag: child for child in namespace.devices.by_name.values() if child.peer == device.index}
-        wanted = {vlan.tag for vlan in end.vlans}
-        batch = [
-            messages.delete_link(f"remove {end.alias}.{tag}", child.index)
-            for tag, child in children.items()
-            if child.kind == "vlan" and tag not in wanted and child.alias.startswith(alias(self._host.lab, ""))
-        ]
-        batch += [
-            messages.add_vlan(f"{end.alias}.{vlan.tag}", f"{end.device}.{vlan.tag}", device.index, vlan.tag)
-            for vlan in end.vlans
-            if vlan.tag not in children
-        ]
-        refused = namespace.send(batch) if batch else []
-        lacking = [refusal for refusal in refused if refusal.errno == errno.EOPNOTSUPP]
-        if lacking:
-            self.notes[end.namespace].append(
-                f"this kernel lacks 8021q: frames of tagged networks stay tagged in the node at {end.alias}"
-            )
-        self.refusals[end.namespace] += [refusal for refusal in refused if refusal not in lacking]
-        self.settle(
-            End(
-                end.namespace, f"{end.device}.{vlan.tag}", f"{end.alias}.{vlan.tag}", vlan.mtu, addresses=vlan.addresses
-            )
-            for vlan in end.vlans
-        )
 
     def _send(self, namespace: Namespace, batch: list[Message]) -> None:
         if batch:

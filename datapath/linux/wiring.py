@@ -40,8 +40,6 @@ class End:
     arp: bool = True
     master: str = ""
     addresses: tuple[IPInterface, ...] | None = None
-    trunk: bool = False
-    """It may have VLAN devices: those of `vlans` and no others of ours."""
     vlans: tuple[Vlan, ...] = ()
     offload: bool = True
     neighbours: tuple[tuple[IPv4Address, Mac], ...] = ()
@@ -80,11 +78,45 @@ def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: 
         up=interface.ready,
         mac=interface.mac,
         addresses=interface.addresses,
-        trunk=True,
         vlans=interface.vlans,
         offload=datapath == "system",
     )
     return Pair(near, far)
+
+
+def vlan_end(parent: End, vlan: Vlan) -> End:
+    """The device of a tagged network: `eth0.20`, with the MAC of its parent, and up when that is."""
+    return End(
+        parent.namespace,
+        f"{parent.device}.{vlan.tag}",
+        f"{parent.alias}.{vlan.tag}",
+        vlan.mtu,
+        up=parent.up,
+        mac=parent.mac,
+        addresses=vlan.addresses,
+        offload=parent.offload,
+    )
+
+
+def tagger(parent: str, tag: int) -> str:
+    """Name of the device behind `eth0.20`, at which its frames get their tag where the kernel cannot."""
+    return device_name("tag-", parent, str(tag))
+
+
+def tagging_pair(parent: End, vlan: Vlan) -> Pair:
+    """`eth0.20` as a veth within the node. Its other end waits until there is a program for what comes in there."""
+    far = vlan_end(parent, vlan)
+    near = End(parent.namespace, tagger(parent.device, vlan.tag), far.alias, vlan.mtu, up=False, arp=False)
+    return Pair(near, far)
+
+
+def node_devices(node: Node) -> set[str]:
+    """Names of all devices of ours that a node may have."""
+    found = {interface.name for interface in node.interfaces}
+    for interface in node.interfaces:
+        found |= {f"{interface.name}.{vlan.tag}" for vlan in interface.vlans}
+        found |= {tagger(interface.name, vlan.tag) for vlan in interface.vlans}
+    return found
 
 
 def chassis_pairs(spec: HostSpec, datapath: DatapathType) -> list[Pair]:

@@ -491,7 +491,7 @@ async def test_trunks_have_vlan_devices_or_a_note(lab: Lab) -> None:
     assert not state.errors
     await agent.apply(specs)
     assert lab.chassis_states()["hv1"] is state, "nothing new to tell"
-    if any("8021q" in note for note in state.notes):
+    if any("stay tagged" in note for note in state.notes):
         assert "eth0.20" not in lab.links("n1")
     else:
         assert [each["local"] for each in lab.links("n1")["eth0.20"]["addr_info"] if each["scope"] == "global"] == [
