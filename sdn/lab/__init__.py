@@ -157,7 +157,7 @@ def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store
                     raise SdnError(str(error), remedy=f"look into {run.logs}") from error
             progress("start", 1, 1)
         with _opened(run, None if fresh else store) as opened:
-            revision, changed = _write_and_wait(opened, model, started + timeout, progress)
+            revision, changed = _write_and_wait(opened, model, started + timeout, progress, anew=fresh)
     return Result(revision, fresh or changed, time.monotonic() - started)
 
 
@@ -168,9 +168,10 @@ def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, st
     return up(model, timeout=timeout, progress=progress, store=store)
 
 
-def _write_and_wait(store: Store, model: Model, deadline: float, progress: Progress) -> tuple[int, bool]:
+def _write_and_wait(store: Store, model: Model, deadline: float, progress: Progress, *, anew: bool) -> tuple[int, bool]:
+    """`anew` where the lab was not running: facts in its store are from before, and confirm nothing."""
     before = store.model()
-    revision = store.write(model)
+    revision = store.write(model, anew=anew)
     wanted = model.with_revision(revision)
     asyncio.run(_wait(store, wanted, deadline, progress))
     return revision, before is None or before.revision != revision

@@ -51,6 +51,8 @@ class LabAgent:
         self._ports: dict[tuple[str, str], list[str]] = {}
         self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
+        self._seen: dict[str, PortFacts] = {}
+        """What this process has seen of ports; the store's facts may be from before a reboot."""
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
         """Until cancelled, or until one of the three fails in a way that nobody foresaw: then this process ends."""
@@ -96,7 +98,7 @@ class LabAgent:
         if self._model is None or self._model.ports is not model.ports:
             self._ports = _ports_by_interface(model)
         self._model = model
-        specs = host_specs(model, facts)
+        specs = host_specs(model, replace(facts, ports=self._seen))
         for gone in self._hosts.keys() - specs.keys():
             del self._hosts[gone]
         await self._agent.apply(specs)
@@ -114,7 +116,8 @@ class LabAgent:
     def _fold(self, event: Event) -> None:
         if isinstance(event, PortState):
             for name in self._ports.get((event.node, event.interface), ()):
-                self._reporter.tell("ports", name, PortFacts(event.up, event.ofport))
+                self._seen[name] = PortFacts(event.up, event.ofport)
+                self._reporter.tell("ports", name, self._seen[name])
         else:
             revision = self._hosts.get(event.chassis, HostFacts()).revision
             self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
