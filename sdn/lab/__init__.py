@@ -220,17 +220,21 @@ def plan(model: Model, previous: Model | None) -> Plan:
 
 
 def snapshot(lab: str) -> tuple[Model | None, Facts]:
-    """The model in the store and what was observed. Raises FileError where the lab does not run."""
-    from sdn.store import Store
+    """The model in the store and what was observed. Raises FileError where the lab does not run.
+
+    A store that outlived its supervisor is read too.
+    """
+    from sdn.store import running_server
 
     run = RunDir(lab)
-    if not run.store_socket.exists():
-        raise FileError(f"lab {lab} is not running", remedy="bring it up with: sdn up FILE")
-    store = Store.open(run.store_socket)
-    try:
+    server = running_server(run.path)
+    if server is None and not run.running:
+        rest = f"; files of it are left in {run.path}" if run.path.exists() else ""
+        raise FileError(f"lab {lab} is not running{rest}", remedy="bring it up with: sdn up FILE")
+    if server is not None:
+        server.close()
+    with _opened(run, None) as store:
         return store.model(), store.facts()
-    finally:
-        store.close()
 
 
 def status(lab: str) -> Status:
