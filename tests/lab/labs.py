@@ -77,8 +77,6 @@ class Lab:
     text: str = ""
     """The topology that was applied last."""
     results: list[Result] = field(default_factory=list)
-    captures: list[Capture] = field(default_factory=list)
-    """Those that are open."""
 
     # ── what it is ──
 
@@ -117,8 +115,9 @@ class Lab:
 
     def up(self, topology: Topology) -> Result:
         """Bring it up, or to this topology if it is up already."""
-        previous = sdn.lab.snapshot(self.name)[0] if self.run.store_socket.exists() else None
-        result = sdn.lab.up(self.parse(topology, previous), timeout=30)
+        with sdn.lab.connected(self.name) as store:
+            model = self.parse(topology, store.model() if store else None)
+            result = sdn.lab.up(model, timeout=30, store=store)
         self.text = named(written(topology)[0], self.name)
         self.results.append(result)
         return result
