@@ -110,13 +110,27 @@ def quiet(_phase: str, _done: int, _total: int) -> None:
 
 @contextmanager
 def connected(lab: str) -> Iterator[Store | None]:
-    """The store of a running lab, so that a command reads it only once; None where the lab does not run."""
+    """The store of a lab, so that a command reads it only once; None where there is none.
+
+    A lab whose processes were killed remembers its numbers in the store's file: its server is started, and `up` finds
+    it running.
+    """
     run = RunDir(lab)
-    if not run.running:
+    if not run.running and not _has_store(run):
         yield None
         return
     with _opened(run, None) as store:
         yield store
+
+
+def _has_store(run: RunDir) -> bool:
+    """Of a lab that does not run. Where it has a store, that answers."""
+    if not run.store_file.exists():
+        return False
+    from sdn.store.serve import start_server
+
+    start_server(run.path).close()
+    return True
 
 
 @contextmanager
@@ -137,7 +151,7 @@ def _opened(run: RunDir, store: Store | None) -> Iterator[Store]:
 def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
     """Bring the lab to `model`, whatever is there of it: nothing, a part that a crash left, or all.
 
-    `store` is that of the running lab, where the caller has it open already.
+    `store` is that of the lab, where the caller has it open already.
     Raises MachineError, ConflictError, CheckError (with what is missing when `timeout` seconds are over).
     """
     started = time.monotonic()
@@ -156,9 +170,9 @@ def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store
                 if not run.running:  # else one of a command that was killed was faster
                     raise SdnError(str(error), remedy=f"look into {run.logs}") from error
             progress("start", 1, 1)
-        with _opened(run, None if fresh else store) as opened:
+        with _opened(run, store) as opened:
             revision, changed = _write_and_wait(opened, model, started + timeout, progress, anew=fresh)
-    return Result(revision, fresh or changed, time.monotonic() - started)
+    return Result(revision, changed, time.monotonic() - started)
 
 
 def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:

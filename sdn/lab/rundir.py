@@ -39,6 +39,10 @@ class RunDir:
         return self.path / "store.sock"
 
     @property
+    def store_file(self) -> Path:
+        return self.path / "store.db"
+
+    @property
     def openflow_socket(self) -> Path:
         return self.path / "openflow.sock"
 
