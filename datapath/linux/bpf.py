@@ -129,7 +129,9 @@ def load(program: Program) -> int:
     said = os.strerror(code)
     if code in (errno.EACCES, errno.EINVAL):  # the verifier's: asked again, it gives its reasons
         log = ctypes.create_string_buffer(_LOG_SIZE)
-        _load(program, log)
+        descriptor = _load(program, log)
+        if descriptor >= 0:
+            return descriptor
         said = telling(log.value.decode(errors="replace")) or said
     raise MachineError("eBPF", f"eBPF program {program.name} refused: {said}")
 

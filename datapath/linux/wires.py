@@ -86,15 +86,22 @@ class Wires:
         """
         mark = alias(self._host.lab, "")
         batches: dict[str, list[Message]] = defaultdict(list)
-        for pair in pairs:
-            for end in (pair.near, pair.far):
-                device = self._device(end)
-                if device and device.kind == "veth" and (not device.alias or device.alias.startswith(mark)):
-                    batches[end.namespace].append(messages.delete_link(f"remove {end.alias}", device.index))
+        ends = [end for pair in pairs for end in (pair.near, pair.far)]
+        self._look_for_aliases(ends)
+        for end in ends:
+            device = self._device(end)
+            if device and device.kind == "veth" and (not device.alias or device.alias.startswith(mark)):
+                batches[end.namespace].append(messages.delete_link(f"remove {end.alias}", device.index))
         for name, batch in batches.items():
             self._send(self._host.namespaces[name], batch)
         for namespace in self._host.namespaces.values() if batches else ():
             namespace.hear()  # the other ends are gone too
+
+    def _look_for_aliases(self, ends: Iterable[End]) -> None:
+        """The kernel does not tell of an alias that a device gets while it is down: it is read before it decides."""
+        doubtful = {end.namespace for end in ends if (device := self._device(end)) and not device.alias}
+        for namespace in (self._host.namespaces[name] for name in doubtful):
+            namespace.devices.read(namespace.channel)
 
     def _add(self, pairs: Iterable[Pair]) -> None:
         by_chassis: dict[str, list[Pair]] = defaultdict(list)
