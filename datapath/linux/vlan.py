@@ -199,8 +199,8 @@ class Trunks:
     def _remove(self, namespace: Namespace, pairs: Iterable[Pair]) -> None:
         devices = [namespace.devices.by_name.get(pair.near.device) for pair in pairs]
         found = [device for device in devices if device and device.alias.startswith(alias(self._host.lab, ""))]
-        batch = [messages.delete_link(f"remove {device.alias}", device.index) for device in found]
-        self._wires.refusals[namespace.name] += namespace.send(batch)
+        batch = messages.delete_links([(f"remove {device.alias}", device.index) for device in found])
+        self._wires.refusals[namespace.name] += namespace.send(list(batch))
 
     def _open(self, namespace: Namespace, taggers: Iterable[Device]) -> None:
         """Sets up the ends whose programs are in place. They have nothing to say themselves, so no IPv6 either."""

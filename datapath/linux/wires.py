@@ -37,11 +37,11 @@ class Wires:
             return
         mark = alias(self._host.lab, "")
         unwanted = [
-            messages.delete_link(f"remove {device.alias}", device.index)
+            (f"remove {device.alias}", device.index)
             for device in home.devices.by_name.values()
             if device.kind in kinds and device.alias.startswith(mark) and device.name not in wanted
         ]
-        self._send(home, unwanted)
+        self._send(home, list(messages.delete_links(unwanted)))
 
     def raise_bridges(self, bridges: Iterable[Bridge]) -> None:
         for bridge in bridges:
@@ -85,16 +85,16 @@ class Wires:
         What is not a veth or has another's alias stays, and the kernel refuses ours: the name is taken.
         """
         mark = alias(self._host.lab, "")
-        batches: dict[str, list[Message]] = defaultdict(list)
+        wrong: dict[str, list[tuple[str, int]]] = defaultdict(list)
         ends = [end for pair in pairs for end in (pair.near, pair.far)]
         self._look_for_aliases(ends)
         for end in ends:
             device = self._device(end)
             if device and device.kind == "veth" and (not device.alias or device.alias.startswith(mark)):
-                batches[end.namespace].append(messages.delete_link(f"remove {end.alias}", device.index))
-        for name, batch in batches.items():
-            self._send(self._host.namespaces[name], batch)
-        for namespace in self._host.namespaces.values() if batches else ():
+                wrong[end.namespace].append((f"remove {end.alias}", device.index))
+        for name, devices in wrong.items():
+            self._send(self._host.namespaces[name], list(messages.delete_links(devices)))
+        for namespace in self._host.namespaces.values() if wrong else ():
             namespace.hear()  # the other ends are gone too
 
     def _look_for_aliases(self, ends: Iterable[End]) -> None:
