@@ -30,7 +30,7 @@ app = typer.Typer(
     "Start with: `sdn up topologies/overlay.yaml --test`",
 )
 
-_COLLECT_AFTER = 50_000
+_COLLECT_AFTER = 10_000
 """Objects, instead of Python's 700: what a command makes, a thousand ports perhaps, it mostly keeps until it ends."""
 
 
