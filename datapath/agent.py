@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from datapath.addr import IPInterface, Mac
 from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
 from datapath.linux import wiring
@@ -204,11 +205,18 @@ class Agent:
         unsure = self._unsure(spec)
         pairs = wiring.chassis_pairs(spec, datapath)
         pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
+        for node in unsure:
+            self._let_announce(node)
         wires.connect(pairs)
         Trunks(self._host, wires).settle(pair.far for pair in pairs)
         for node in unsure:
             wires.clear(node.namespace, wiring.node_devices(node), ("veth", "vlan"))
         self._note(spec, unsure, wires, failed)
+
+    def _let_announce(self, node: Node) -> None:
+        settled = self._settled.get(node.name)
+        if settled is not None and _owners_of_addresses(settled.node) != _owners_of_addresses(node):
+            self._host.announce(settled.namespace)
 
     def _unsure(self, spec: HostSpec) -> list[Node]:
         """Nodes whose wish or devices have changed since they were right."""
@@ -382,3 +390,12 @@ def _allow_many_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _owners_of_addresses(node: Node) -> set[tuple[Mac, IPInterface]]:
+    return {
+        (interface.mac, address)
+        for interface in node.interfaces
+        for addresses in (interface.addresses, *(vlan.addresses for vlan in interface.vlans))
+        for address in addresses
+    }

@@ -77,7 +77,7 @@ class TransientError(SdnError):
 
 
 class RefusedError(SdnError):
-    """A switch refused a request. The same request would be refused again: the message has the switch and its reason."""
+    """A switch refused a request, and would refuse it again: the message has the switch and its reason."""
 
 
 class CheckError(SdnError):

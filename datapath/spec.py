@@ -44,7 +44,7 @@ def device_name(prefix: str, *parts: str) -> str:
 
 
 def namespace(lab: str, name: str = "") -> str:
-    """The network namespace of a chassis or node of a lab; the lab's own (underlay, physical networks) without `name`."""
+    """The network namespace of a chassis or node of a lab; without `name` the lab's own (underlay, physnets)."""
     return f"{MARK}-{lab}-{name}" if name else f"{MARK}-{lab}"
 
 

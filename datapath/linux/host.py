@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -40,6 +41,15 @@ SETTINGS: Final[dict[Role, dict[str, str]]] = {
     },
 }
 """Written before the first device exists, which inherits them."""
+
+ANNOUNCING: Final = {
+    "/proc/sys/net/ipv4/conf/all/arp_notify": "1",  # gratuitous ARP (RFC 5227 section 3) when a link is set up
+    f"{_IPV6}/all/ndisc_notify": "1",  # unsolicited advertisements (RFC 4861 section 7.2.6)
+}
+"""Written into a node whose addresses change their MACs: its peers would believe their caches for half a minute.
+
+Not from the start: a thousand new nodes that all announce themselves to a thousand others tell nobody anything.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +113,19 @@ class Namespace:
         self.channel.close()
 
 
+def _write(settings: Mapping[str, str]) -> None:
+    """Of the namespace that this thread is in."""
+    for file, value in settings.items():
+        with suppress(FileNotFoundError):  # a kernel without IPv6 is silent anyway
+            Path(file).write_text(value)
+
+
 def _made(wanted: Wanted, mark: str) -> Namespace:
     """Complete before its name appears. In a thread that comes home again."""
     from datapath.linux import messages  # the encoder is slow to import, and who only removes needs none
 
     namespaces.new()
-    for file, value in SETTINGS[wanted.role].items():
-        with suppress(FileNotFoundError):  # a kernel without IPv6 is silent anyway
-            Path(file).write_text(value)
+    _write(SETTINGS[wanted.role])
     made = Namespace(wanted.name)
     try:
         made.send([messages.set_link("lo", "lo", up=True, alias=mark)])
@@ -182,6 +197,10 @@ class Host:
         """Runs the errand inside the namespace: /proc/sys shows each namespace to those within it only."""
         with namespace.descriptor() as descriptor:
             self._worker.submit(_run_inside, descriptor, errand).result()
+
+    def announce(self, namespace: Namespace) -> None:
+        """From now on the node tells its peers when a link of it is set up or has another MAC."""
+        self.visit(namespace, partial(_write, ANNOUNCING))
 
     def _holds(self, wanted: Wanted) -> bool:
         """False too if the name has vanished or now leads elsewhere: somebody removed it, so it is made anew."""

@@ -42,10 +42,14 @@ def port_flows(port: Port, network: Network) -> Iterator[Flow]:
 def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]:
     """A port that asks for its own address announces it or looks for a duplicate: it must not be answered.
 
-    Nobody needs the announcement in a network that we answer for; beyond an uplink somebody may.
+    An announcement is for everyone: caches may hold another MAC. The search for a duplicate is for nobody in a network
+    that we answer for; beyond an uplink there may be one.
     """
     goto = None if network.segment.tunnelled else Table.ROUTE
     for ip in answered(port):
+        if isinstance(ip, IPv4Address):  # RFC 5227 section 3: sender and target are the address; IPv6 advertises it
+            announced = match(reg1=port.id, eth_type=ARP, arp_op=ARP_REQUEST, arp_spa=int(ip), arp_tpa=int(ip))
+            yield Flow(Table.ANSWER, 65, announced, goto=Table.ROUTE)
         asked = (
             match(reg1=port.id, eth_type=ARP, arp_op=ARP_REQUEST, arp_tpa=int(ip))
             if isinstance(ip, IPv4Address)
