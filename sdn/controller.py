@@ -137,6 +137,8 @@ class Controller:
             target.worker = self._tasks.create_task(self._work(target), name=f"program {name}")
             if switch := self._switches.get(ours[name].id):
                 self._attach(target, switch)
+            else:
+                self._tell(target)  # what the store says is from before we were here
 
     def _attach(self, target: Target, switch: Switch) -> None:
         target.switch = switch

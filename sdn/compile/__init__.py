@@ -1,9 +1,9 @@
-"""Model + Facts → HostSpec of each chassis. PURE: no I/O, the same output for the same input, in the same order."""
+"""Model → HostSpec of each chassis. PURE: no I/O, the same output for the same input, in the same order."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import get_args
 
 from datapath.spec import (
@@ -20,14 +20,13 @@ from datapath.spec import (
     namespace,
 )
 from sdn.model import Chassis, Model, Port
-from sdn.model.facts import Facts, FlowFacts, PortFacts
 
 
-def host_specs(model: Model, facts: Facts) -> dict[str, HostSpec]:
-    """What every chassis that is ours to build must have, by name."""
+def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
+    """What every chassis that is ours to build must have, by name; `ready` are the ports whose flows are confirmed."""
     interfaces: dict[str, dict[str, list[Interface]]] = defaultdict(lambda: defaultdict(list))
     for ports in _by_interface(model.ports.values()):
-        interfaces[ports[0].chassis][ports[0].node].append(_interface(model, facts, ports))
+        interfaces[ports[0].chassis][ports[0].node].append(_interface(model, ready, ports))
     # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
     neighbours = tuple((c.vtep.ip, c.mac) for c in model.chassis.values() if c.datapath != "external")
     tunnels = _tunnels(model)
@@ -70,7 +69,7 @@ def _nodes(model: Model, chassis: Chassis, interfaces: dict[str, list[Interface]
     )
 
 
-def _interface(model: Model, facts: Facts, ports: Sequence[Port]) -> Interface:
+def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> Interface:
     first = ports[0]
     mtu = _mtu(model, ports)
     return Interface(
@@ -86,7 +85,7 @@ def _interface(model: Model, facts: Facts, ports: Sequence[Port]) -> Interface:
             for port in ports
             if port.tag is not None
         ),
-        ready=_ready(model, facts, ports),
+        ready=all(port.name in ready for port in ports),
     )
 
 
@@ -95,12 +94,6 @@ def _mtu(model: Model, ports: Sequence[Port]) -> int:
     if ports[0].tag is None:
         return model.networks[ports[0].network].mtu
     return max(model.networks[port.network].mtu for port in ports)
-
-
-def _ready(model: Model, facts: Facts, ports: Sequence[Port]) -> bool:
-    """The flows of this revision are confirmed, or those of an earlier one were: what is up is not taken down again."""
-    confirmed = facts.flows.get(ports[0].chassis, FlowFacts()).revision
-    return confirmed >= model.revision or all(facts.ports.get(port.name, PortFacts()).up for port in ports)
 
 
 def _tunnels(model: Model) -> tuple[Tunnel, ...]:

@@ -51,8 +51,9 @@ class LabAgent:
         self._ports: dict[tuple[str, str], list[str]] = {}
         self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
-        self._seen: dict[str, PortFacts] = {}
-        """What this process has seen of ports; the store's facts may be from before a reboot."""
+        self._since: dict[str, int] = {}
+        """The revision in which a port came or changed: it is set up when that revision's flows are confirmed."""
+        self._interfaces: dict[tuple[str, str], PortFacts] = {}
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
         """Until cancelled, or until one of the three fails in a way that nobody foresaw: then this process ends."""
@@ -97,8 +98,9 @@ class LabAgent:
     async def _make_true(self, model: Model, facts: Facts) -> None:
         if self._model is None or self._model.ports is not model.ports:
             self._ports = _ports_by_interface(model)
+        self._note_changes(model)
         self._model = model
-        specs = host_specs(model, replace(facts, ports=self._seen))
+        specs = host_specs(model, self._ready(facts))
         for gone in self._hosts.keys() - specs.keys():
             del self._hosts[gone]
         await self._agent.apply(specs)
@@ -108,6 +110,23 @@ class LabAgent:
             if known.errors or all(interface.ready for interface in spec.interfaces):
                 self._tell_host(name, replace(known, revision=model.revision))
 
+    def _note_changes(self, model: Model) -> None:
+        before = self._model.ports if self._model else {}
+        for name in self._since.keys() - model.ports.keys():
+            del self._since[name]
+        for name, port in model.ports.items():
+            old = before.get(name)
+            if old is not port and (old is None or replace(old, source=port.source) != port):
+                self._since[name] = model.revision
+                if seen := self._interfaces.get((port.node, port.interface)):
+                    self._reporter.tell("ports", name, seen)  # another port on an interface that stays as it is
+
+    def _ready(self, facts: Facts) -> set[str]:
+        assert self._model is not None
+        confirmed = {name: flows.revision for name, flows in facts.flows.items()}
+        ports = self._model.ports
+        return {name for name, since in self._since.items() if confirmed.get(ports[name].chassis, 0) >= since}
+
     # Facts
 
     def _on_event(self, event: Event) -> None:
@@ -115,9 +134,9 @@ class LabAgent:
 
     def _fold(self, event: Event) -> None:
         if isinstance(event, PortState):
+            seen = self._interfaces[event.node, event.interface] = PortFacts(event.up, event.ofport)
             for name in self._ports.get((event.node, event.interface), ()):
-                self._seen[name] = PortFacts(event.up, event.ofport)
-                self._reporter.tell("ports", name, self._seen[name])
+                self._reporter.tell("ports", name, seen)
         else:
             revision = self._hosts.get(event.chassis, HostFacts()).revision
             self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))

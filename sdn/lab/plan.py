@@ -62,9 +62,8 @@ def _network_steps(model: Model, before: Model) -> Iterator[PlanStep]:
 
 
 def _host_steps(model: Model, before: Model) -> Iterator[PlanStep]:
-    # revision 0 needs no confirmation, so that interfaces compare as they are once they are up
-    desired = host_specs(model.with_revision(0), Facts())
-    observed = host_specs(before.with_revision(0), Facts())
+    desired = host_specs(model, model.ports)
+    observed = host_specs(before, before.ports)
     for chassis in dict.fromkeys((*desired, *observed)):
         for step in steps(desired.get(chassis), observed.get(chassis)):
             yield _moved(model, before, chassis, step) or PlanStep(chassis, *astuple(step))

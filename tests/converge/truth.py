@@ -31,7 +31,7 @@ Dump = Mapping[FlowKey, FlowStats]
 def differences(lab: Lab) -> list[str]:
     """Empty where the lab is exactly what its model says."""
     model, facts = lab.model, lab.facts
-    specs = host_specs(model, facts)
+    specs = host_specs(model, model.ports)
     return [
         *_flow_differences(lab, model, facts, list(specs)),
         *_compared("namespaces", set(namespaces_of(lab)), _namespaces(model, specs)),
