@@ -10,10 +10,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-
 from datapath.addr import IPAddress, IPInterface, Mac
 from datapath.linux.netlink import (
     IFA_F_NODAD,
@@ -30,6 +26,7 @@ from datapath.linux.netlink import (
     RTM_NEWNEIGH,
     Message,
 )
+from datapath.linux.pyroute import ifaddrmsg, ifinfmsg, ndmsg
 
 Attributes = list[tuple[str, Any]]
 
