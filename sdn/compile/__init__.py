@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
-from typing import get_args
+from collections.abc import Container, Sequence
+from typing import TypeVar, get_args
 
 from datapath.spec import (
     TUNNEL_OFPORT,
@@ -24,49 +24,77 @@ from sdn.model import Chassis, Model, Port
 
 def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
     """What every chassis that is ours to build must have, by name; `ready` are the ports whose flows are confirmed."""
-    interfaces: dict[str, dict[str, list[Interface]]] = defaultdict(lambda: defaultdict(list))
-    for ports in _by_interface(model.ports.values()):
-        interfaces[ports[0].chassis][ports[0].node].append(_interface(model, ready, ports))
-    # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
-    neighbours = tuple((c.vtep.ip, c.mac) for c in model.chassis.values() if c.datapath != "external")
-    tunnels = _tunnels(model)
-    return {
-        chassis.name: HostSpec(
-            lab=model.lab,
-            chassis=chassis.name,
-            namespace=namespace(model.lab, chassis.name),
-            datapath_id=chassis.id,
-            underlay=Underlay(
-                chassis.vtep,
-                chassis.mac,
-                model.underlay.mtu,
-                tuple(neighbour for neighbour in neighbours if neighbour[0] != chassis.vtep.ip),
-            ),
-            tunnels=tunnels,
-            uplinks=_uplinks(model, chassis),
-            nodes=_nodes(model, chassis, interfaces[chassis.name]),
-        )
-        for chassis in model.chassis.values()
-        if chassis.datapath != "external"
-    }
+    return Specs().update(model, ready)
 
 
-def _by_interface(ports: Iterable[Port]) -> Iterable[list[Port]]:
-    """Ports that share a node's interface, the untagged one first."""
-    found: dict[tuple[str, str], list[Port]] = defaultdict(list)
-    for port in ports:
-        found[port.node, port.interface].append(port)
-    for together in found.values():
-        together.sort(key=lambda port: port.tag or 0)
-    return found.values()
+class Specs:
+    """`host_specs` as the model changes: what is as before is the very object of before, and seen so at a glance.
+
+    A node is made again when its ports, their networks' MTUs or their readiness are others.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[object, Node]] = {}
+        self._specs: dict[str, HostSpec] = {}
+
+    def update(self, model: Model, ready: Container[str]) -> dict[str, HostSpec]:
+        """`host_specs(model, ready)`."""
+        # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
+        neighbours = tuple((c.vtep.ip, c.mac) for c in model.chassis.values() if c.datapath != "external")
+        tunnels = _tunnels(model)
+        nodes = self._nodes_by_chassis(model, ready)
+        made = {
+            chassis.name: HostSpec(
+                lab=model.lab,
+                chassis=chassis.name,
+                namespace=namespace(model.lab, chassis.name),
+                datapath_id=chassis.id,
+                underlay=Underlay(
+                    chassis.vtep,
+                    chassis.mac,
+                    model.underlay.mtu,
+                    tuple(neighbour for neighbour in neighbours if neighbour[0] != chassis.vtep.ip),
+                ),
+                tunnels=tunnels,
+                uplinks=_uplinks(model, chassis),
+                nodes=tuple(nodes[chassis.name]),
+            )
+            for chassis in model.chassis.values()
+            if chassis.datapath != "external"
+        }
+        self._specs = {name: _same(spec, self._specs.get(name)) for name, spec in made.items()}
+        return dict(self._specs)
+
+    def _nodes_by_chassis(self, model: Model, ready: Container[str]) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = defaultdict(list)
+        known, self._nodes = self._nodes, {}
+        for node in model.nodes.values():
+            made_of, made = known.get(node.name, (None, None))
+            now = _made_of(model, ready, node.name)
+            if made is None or made_of != now:
+                made = _same(_node(model, ready, node.name), made)
+            self._nodes[node.name] = now, made
+            found[node.chassis].append(made)
+        return found
 
 
-def _nodes(model: Model, chassis: Chassis, interfaces: dict[str, list[Interface]]) -> tuple[Node, ...]:
-    return tuple(
-        Node(node.name, namespace(model.lab, node.name), tuple(interfaces.get(node.name, ())))
-        for node in model.nodes.values()
-        if node.chassis == chassis.name
-    )
+T = TypeVar("T")
+
+
+def _same(new: T, old: T | None) -> T:
+    """The old object where the new one is equal."""
+    return old if old == new and old is not None else new
+
+
+def _made_of(model: Model, ready: Container[str], node: str) -> object:
+    """All that a node depends on; comparing it costs little where the ports are the same objects."""
+    ports = [port for interface in model.interfaces_of.get(node, ()) for port in interface]
+    return model.lab, [(port, model.networks[port.network].mtu, port.name in ready) for port in ports]
+
+
+def _node(model: Model, ready: Container[str], node: str) -> Node:
+    interfaces = model.interfaces_of.get(node, ())
+    return Node(node, namespace(model.lab, node), tuple(_interface(model, ready, ports) for ports in interfaces))
 
 
 def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> Interface:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections import defaultdict
 from dataclasses import replace
 
 from datapath.agent import Agent
 from datapath.events import Event, PortState
-from sdn.compile import host_specs
+from sdn.compile import Specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
 from sdn.model.facts import Facts, HostFacts, PortFacts
@@ -48,11 +47,12 @@ class LabAgent:
         self._loop = loop
         self._agent = Agent(run.lab, run.path, self._on_event)
         self._reporter = Reporter(store.report)
-        self._ports: dict[tuple[str, str], list[str]] = {}
+        self._specs = Specs()
         self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
         self._since: dict[str, int] = {}
         """The revision in which a port came or changed: it is set up when that revision's flows are confirmed."""
+        self._ready: set[str] = set()
         self._interfaces: dict[tuple[str, str], PortFacts] = {}
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
@@ -81,13 +81,12 @@ class LabAgent:
                 return update
 
     def _calls_for_work(self, update: Update) -> bool:
-        """Most updates tell of facts that we wrote ourselves: they do so only where a port is not up."""
+        """Most updates tell of facts that we wrote ourselves: they do so only where a port that shall be up is not."""
         changed, ports = update.changed, update.facts.ports
-        if changed is None or self._model is None or update.model.revision != self._model.revision:
+        if changed is None or self._model is None or update.model.revision != self._model.revision or changed.intent:
             return True
-        if changed.intent or changed.flow_facts:
-            return True
-        return any(not ports[name].up for name in changed.port_facts & ports.keys())
+        ready = self._confirmed(update.facts)
+        return ready != self._ready or any(not ports[name].up for name in changed.port_facts & ready & ports.keys())
 
     def close(self) -> None:
         self._agent.close()
@@ -96,11 +95,10 @@ class LabAgent:
         return [error for facts in self._hosts.values() for error in facts.errors]
 
     async def _make_true(self, model: Model, facts: Facts) -> None:
-        if self._model is None or self._model.ports is not model.ports:
-            self._ports = _ports_by_interface(model)
         self._note_changes(model)
         self._model = model
-        specs = host_specs(model, self._ready(facts))
+        self._ready = self._confirmed(facts)
+        specs = self._specs.update(model, self._ready)
         for gone in self._hosts.keys() - specs.keys():
             del self._hosts[gone]
         await self._agent.apply(specs)
@@ -121,7 +119,7 @@ class LabAgent:
                 if seen := self._interfaces.get((port.node, port.interface)):
                     self._reporter.tell("ports", name, seen)  # another port on an interface that stays as it is
 
-    def _ready(self, facts: Facts) -> set[str]:
+    def _confirmed(self, facts: Facts) -> set[str]:
         assert self._model is not None
         confirmed = {name: flows.revision for name, flows in facts.flows.items()}
         ports = self._model.ports
@@ -135,20 +133,17 @@ class LabAgent:
     def _fold(self, event: Event) -> None:
         if isinstance(event, PortState):
             seen = self._interfaces[event.node, event.interface] = PortFacts(event.up, event.ofport)
-            for name in self._ports.get((event.node, event.interface), ()):
+            for name in self._ports_of(event.node, event.interface):
                 self._reporter.tell("ports", name, seen)
         else:
             revision = self._hosts.get(event.chassis, HostFacts()).revision
             self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
 
+    def _ports_of(self, node: str, interface: str) -> list[str]:
+        together = self._model.interfaces_of.get(node, ()) if self._model else ()
+        return [port.name for ports in together for port in ports if port.interface == interface]
+
     def _tell_host(self, chassis: str, facts: HostFacts) -> None:
         if self._hosts.get(chassis) != facts:
             self._hosts[chassis] = facts
             self._reporter.tell("hosts", chassis, facts)
-
-
-def _ports_by_interface(model: Model) -> dict[tuple[str, str], list[str]]:
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for port in model.ports.values():
-        found[port.node, port.interface].append(port.name)
-    return found

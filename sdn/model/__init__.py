@@ -198,5 +198,16 @@ class Model:
             found[port.network].append(port)
         return {name: tuple(ports) for name, ports in found.items()}
 
+    @cached_property
+    def interfaces_of(self) -> dict[str, tuple[tuple[Port, ...], ...]]:
+        """By node: of each interface the ports that share it, the untagged one first."""
+        found: dict[str, dict[str, list[Port]]] = {}
+        for port in self.ports.values():
+            found.setdefault(port.node, {}).setdefault(port.interface, []).append(port)
+        return {
+            node: tuple(tuple(sorted(ports, key=lambda port: port.tag or 0)) for ports in interfaces.values())
+            for node, interfaces in found.items()
+        }
+
     def with_revision(self, revision: int) -> Model:
         return replace(self, revision=revision)
