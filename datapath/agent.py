@@ -15,6 +15,7 @@ import resource
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ from datapath.ovs import control, daemons, kind, rows
 from datapath.ovs.daemons import DaemonName, Place
 from datapath.ovs.database import PortFact
 from datapath.ovs.pair import Pair
-from datapath.spec import HostSpec, Interface, Node, namespace
+from datapath.spec import HostSpec, Interface, Node, Underlay, namespace
 
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
@@ -46,7 +47,8 @@ class _Chassis:
     interfaces: dict[str, Interface] = field(default_factory=dict)
     errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    neighbours: tuple[object, ...] | None = None
+    told: Underlay | None = None
+    """The underlay that its switch was told of."""
     settled: tuple[HostSpec, Namespace] | None = None
     reported: ChassisState | None = None
 
@@ -108,7 +110,7 @@ class Agent:
         while True:
             await asyncio.sleep(control.NEIGHBOUR_LIFETIME / 2)
             for chassis in list(self._chassis.values()):
-                chassis.neighbours = None
+                chassis.told = None
                 await self._settle_underlay(chassis)
 
     def close(self) -> None:
@@ -138,7 +140,7 @@ class Agent:
 
         async def after_restart(daemon: DaemonName) -> None:
             if daemon == "ovs-vswitchd":
-                self._chassis[name].neighbours = None
+                self._chassis[name].told = None
                 await self._settle_underlay(self._chassis[name])
 
         def on_trouble() -> None:
@@ -303,21 +305,22 @@ class Agent:
         await self._settle_underlay(chassis)
 
     async def _settle_underlay(self, chassis: _Chassis) -> None:
-        """With the userspace datapath: the vtep's address on the switch's own device, and its neighbours."""
+        """With the userspace datapath: the vtep's address on the switch's own device, its route and its neighbours."""
         spec = chassis.spec
         if spec is None or kind.choose().type != "netdev":
             return
+        if home := self._host.namespaces.get(spec.namespace):
+            home.hear()  # of the device, which the switch has just made
         self._address_vtep(chassis)
-        if chassis.neighbours == spec.underlay.neighbours:
+        if chassis.told == spec.underlay:
             return
-        place = chassis.pair.place
+        tell = partial(control.set_underlay, chassis.pair.place.control, spec.underlay, chassis.told)
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._workers, control.set_neighbours, place.control, spec.underlay.neighbours)
+            await asyncio.get_running_loop().run_in_executor(self._workers, tell)
         except SdnError as error:
             chassis.errors["underlay"] = (str(error),)
         else:
-            chassis.neighbours = spec.underlay.neighbours
+            chassis.told = spec.underlay
             chassis.errors["underlay"] = ()
 
     def _address_vtep(self, chassis: _Chassis) -> None:

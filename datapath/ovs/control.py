@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
 import orjson
 
-from datapath.addr import Mac
 from datapath.errors import TransientError
 from datapath.framing import Framer
-from datapath.spec import UNDERLAY_BRIDGE
+from datapath.spec import UNDERLAY_BRIDGE, Underlay
 
 NEIGHBOUR_LIFETIME: Final = 3600
 """Seconds that a tunnel neighbour lasts without being used: the most that `tnl/neigh/aging` allows."""
@@ -54,10 +52,15 @@ def _answers(connection: socket.socket, count: int) -> list[str]:
     return answers
 
 
-def set_neighbours(path: Path, neighbours: Iterable[tuple[IPv4Address, Mac]]) -> None:
-    """Tells the userspace tunnels the MACs of other vteps, so that no first packet is lost to ARP.
+def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None) -> None:
+    """Tells the userspace tunnels the way to other vteps and their MACs, so that no first packet is lost to ARP.
 
-    They expire when unused for NEIGHBOUR_LIFETIME. Saying the same again renews them and disturbs nothing.
+    Neighbours expire when unused for NEIGHBOUR_LIFETIME. Saying the same again renews them and disturbs nothing.
     """
-    commands = [("tnl/neigh/set", UNDERLAY_BRIDGE, str(ip), str(mac)) for ip, mac in neighbours]
-    call(path, [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME)), *commands])
+    call(path, [("version",)])  # after a turn of its loop vswitchd has heard from the kernel of the vtep's address
+    commands: list[tuple[str, ...]] = [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME))]
+    if before and before.vtep.network != underlay.vtep.network:
+        commands.append(("ovs/route/del", str(before.vtep.network)))  # first: it takes the device's vtep with it
+    commands.append(("ovs/route/add", str(underlay.vtep.network), UNDERLAY_BRIDGE))
+    commands += [("tnl/neigh/set", UNDERLAY_BRIDGE, str(ip), str(mac)) for ip, mac in underlay.neighbours]
+    call(path, commands)

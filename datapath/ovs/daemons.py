@@ -114,7 +114,9 @@ class Place:
     def command(self, daemon: DaemonName) -> list[str]:
         what = {
             "ovsdb-server": [str(self.database), f"--remote=punix:{self.socket}"],
-            "ovs-vswitchd": [f"unix:{self.socket}"],
+            # When a device comes or goes vswitchd reads the kernel's routes anew, and meanwhile has none: a tunnel's
+            # flow that is checked just then drops packets (OVS 3.1, lib/route-table.c). The agent gives it the route.
+            "ovs-vswitchd": [f"unix:{self.socket}", "--disable-system-route"],
         }[daemon]
         return [
             program(daemon),

@@ -98,7 +98,7 @@ def ports(
         found |= local_ports(spec.lab, [UNDERLAY_BRIDGE])
         found[UNDERLAY_DEVICE] = PortRow(UNDERLAY_BRIDGE, "", None, (), marks(UNDERLAY_DEVICE))
     for tunnel in spec.tunnels:
-        found[tunnel.bridge_port] = _tunnel(spec, tunnel, mark)
+        found[tunnel.bridge_port] = _tunnel(spec, tunnel, mark, datapath)
     for uplink in spec.uplinks:
         found[uplink.bridge_port] = PortRow(INTEGRATION_BRIDGE, "", uplink.ofport, (), marks(uplink.bridge_port))
     for node in spec.nodes:
@@ -113,9 +113,10 @@ def local_ports(lab: str, bridges: Iterable[str]) -> dict[str, PortRow]:
     return {bridge: PortRow(bridge, "internal", None, (), ((MARK, lab),)) for bridge in bridges}
 
 
-def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs) -> PortRow:
-    """Flows give the remote vtep and the tunnel id of each packet."""
-    options = (("key", "flow"), ("local_ip", str(spec.underlay.vtep.ip)), ("remote_ip", "flow"))
+def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs, datapath: DatapathType) -> PortRow:
+    """Flows give the remote vtep and the tunnel id of each packet; in userspace the route gives the local one."""
+    local = (("local_ip", str(spec.underlay.vtep.ip)),) if datapath == "system" else ()
+    options = (("key", "flow"), *local, ("remote_ip", "flow"))
     return PortRow(INTEGRATION_BRIDGE, INTERFACE_TYPE[tunnel.kind], tunnel.ofport, options, mark)
 
 

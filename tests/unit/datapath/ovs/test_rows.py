@@ -62,7 +62,9 @@ def test_ports_have_the_numbers_of_the_model_and_our_mark() -> None:
 def test_tunnels_take_their_ends_from_the_flows() -> None:
     ports = rows.ports(HV1, "netdev", {})
     assert ports["nvgre"].type == "gre"
-    assert dict(ports["vxlan"].options) == {"key": "flow", "local_ip": "172.31.0.1", "remote_ip": "flow"}
+    assert dict(ports["vxlan"].options) == {"key": "flow", "remote_ip": "flow"}
+    kernel = rows.ports(HV1, "system", {})
+    assert dict(kernel["vxlan"].options) == {"key": "flow", "local_ip": "172.31.0.1", "remote_ip": "flow"}
 
 
 def test_nodes_that_failed_get_no_port() -> None:
