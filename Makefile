@@ -43,7 +43,7 @@ golden: ## regenerate the golden files; read the diff before you commit it
 
 docs: ## regenerate docs/pipeline.md from the code
 	@scripts/bootstrap check
-	@$(python) -c 'from sdn.pipeline.docs import page; print(page(), end="")' > docs/.pipeline.new
+	@$(python) -c 'from sdn.docs import page; print(page(), end="")' > docs/.pipeline.new
 	@mv docs/.pipeline.new docs/pipeline.md
 
 clean: ## remove what was generated (not a running lab: sdn down)

@@ -17,6 +17,7 @@ PURE = (
     "sdn.compile",
     "sdn.pipeline",
     "sdn.names",
+    "sdn.docs",
     "sdn.trace",
     "sdn.graph",
     "sdn.lab.plan",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdn.pipeline import TABLES, docs
+from sdn import docs
+from sdn.pipeline import TABLES
 from sdn.pipeline.layout import Table
 
 PAGE = Path(__file__).parents[3] / "docs" / "pipeline.md"

@@ -29,7 +29,7 @@ def page() -> str:
 
 
 def _opening() -> Iterator[str]:
-    yield "<!-- Made by `make docs` from sdn/pipeline; edit the docstrings there. -->"
+    yield "<!-- Made by `make docs` from the docstrings of sdn/pipeline; edit those. -->"
     yield "# A packet's way through the pipeline"
     yield ""
     yield "Every chassis has one integration bridge with the same tables. A packet meets them from the top down, and"
