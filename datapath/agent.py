@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,8 +49,22 @@ class _Chassis:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     told: Underlay | None = None
     """The underlay that its switch was told of."""
-    settled: tuple[HostSpec, Namespace] | None = None
+    settled: tuple[HostSpec, int] | None = None
+    """The spec that was true when last looked at, with the version of the switch's rows then; None after any change."""
+    stirred: bool = False
+    """Something of it has changed since this `apply` looked at it."""
     reported: ChassisState | None = None
+
+    def is_settled(self, spec: HostSpec) -> bool:
+        return self.settled is not None and self.settled == (spec, self.pair.version)
+
+    def settle(self) -> None:
+        if self.spec is not None and not self.stirred and not any(self.errors.values()):
+            self.settled = self.spec, self.pair.version
+
+    def stir(self) -> None:
+        self.settled = None
+        self.stirred = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +109,24 @@ class Agent:
             starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
             await asyncio.sleep(0)  # the threads begin
             failed |= self._host.ensure(_homes(specs))
-            self._remove_unwanted(specs)
+            unsettled = {name: spec for name, spec in specs.items() if not self._chassis[name].is_settled(spec)}
+            self._remove_unwanted(specs, unsettled.values())
             configured = []
-            for name, spec in specs.items():
+            for name, spec in unsettled.items():
+                self._chassis[name].stirred = False
                 self._try_to_wire(spec, failed)
                 configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
                 await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
             await asyncio.gather(*configured)
             for name in specs:
-                self._report(self._chassis[name])
+                self._conclude(self._chassis[name], name in unsettled)
+
+    def _conclude(self, chassis: _Chassis, looked_at: bool) -> None:
+        if looked_at or chassis.stirred:
+            self._report(chassis)
+        home = self._host.namespaces.get(chassis.spec.namespace) if chassis.spec else None
+        if looked_at and home is not None and not home.devices.touched:
+            chassis.settle()
 
     async def run(self) -> None:
         """Until cancelled: renews what expires unused. Deaths and changes are attended to whenever the loop runs."""
@@ -161,6 +184,8 @@ class Agent:
 
     async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         chassis = self._runtime(spec)
+        if chassis.is_settled(spec):
+            return
         home = self._host.namespaces.get(spec.namespace)
         chassis.errors["start"] = ()
         try:
@@ -171,7 +196,7 @@ class Agent:
         except SdnError as error:
             chassis.errors["start"] = (str(error),)
 
-    def _remove_unwanted(self, specs: Mapping[str, HostSpec]) -> None:
+    def _remove_unwanted(self, specs: Mapping[str, HostSpec], unsettled: Iterable[HostSpec]) -> None:
         """Devices first, and on all chassis: the name of a moved node's interface must be free for the new one."""
         wires = Wires(self._host)
         home = namespace(self.lab)
@@ -180,7 +205,7 @@ class Agent:
         wires.clear(
             home, {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}, ("veth", "bridge")
         )
-        for spec in specs.values():
+        for spec in unsettled:
             own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
             wires.clear(spec.namespace, own | {interface.bridge_port for interface in spec.interfaces})
         wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
@@ -257,6 +282,7 @@ class Agent:
 
     def _watch(self, watched: Namespace) -> None:
         asyncio.get_running_loop().add_reader(watched.channel.fileno(), self._hear, watched)
+        self._stir(watched)
 
     def _unwatch(self, watched: Namespace) -> None:
         asyncio.get_running_loop().remove_reader(watched.channel.fileno())
@@ -267,6 +293,7 @@ class Agent:
         spoken.hear()
         if spoken.devices.version == before:
             return
+        self._stir(spoken)
         owner = self._owners.get(spoken.name)
         if owner is not None:
             chassis, node = owner
@@ -276,6 +303,14 @@ class Agent:
         for chassis in self._chassis.values():
             if chassis.spec is not None and chassis.spec.namespace == spoken.name:
                 self._address_vtep(chassis)
+
+    def _stir(self, place: Namespace) -> None:
+        """What is in a namespace of a chassis, or of one of its nodes, is no longer known to be right."""
+        owner = self._owners.get(place.name)
+        every = list(self._chassis.values())
+        of_it = [owner[0]] if owner else [each for each in every if each.spec and each.spec.namespace == place.name]
+        for chassis in of_it or every:  # in the lab's own all have an end
+            chassis.stir()
 
     # The switch's part
 
@@ -341,6 +376,7 @@ class Agent:
             chassis.facts.pop(port, None)
         else:
             chassis.facts[port] = fact
+        chassis.stir()
         interface = chassis.interfaces.get(port)
         if interface is not None and not self._turn.locked():
             self._report_port(chassis, interface)

@@ -137,7 +137,7 @@ def names(prefix: str) -> list[str]:
 def inode(name: str) -> int:
     """Identifies the namespace behind a name; 0 if there is none."""
     try:
-        status = os.stat(DIRECTORY / name)
+        status = os.stat(f"{DIRECTORY}/{name}")
     except FileNotFoundError:
         return 0
     return status.st_ino if status.st_dev == _NSFS else 0

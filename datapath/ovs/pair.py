@@ -64,6 +64,11 @@ class Pair:
         self._turn = asyncio.Lock()
         self._restarts: set[asyncio.Task[None]] = set()
 
+    @property
+    def version(self) -> int:
+        """Of the switch's rows: as long as it is the same, they are."""
+        return self.switch.idl.version if self.switch else 0
+
     async def ensure(self, home: Namespace, blank: Path, bridges: Mapping[str, BridgeRow]) -> None:
         """Both daemons run in `home`, and the database answers; a new one begins with `bridges`. Raises SdnError."""
         async with self._turn:
