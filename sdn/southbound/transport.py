@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         """When something last came, on the loop's clock."""
         self._received, self._made, self._ended = received, made, ended
         self._transport: asyncio.Transport | None = None
+        self._gathered: list[bytes] = []
         self._writable: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -123,10 +124,22 @@ class Connection(asyncio.Protocol):
         self._writable = None
 
     def write(self, data: bytes) -> None:
-        """Queue `data`; after the end it goes nowhere."""
+        """Queue `data`; after the end it goes nowhere.
+
+        What is written in one turn of the loop goes out at once: Open vSwitch, which has its hands full with the first
+        message as soon as it comes, then finds the others with it and does one round of its main loop for all.
+        """
         if self._transport is None:
             return
-        self._transport.write(data)
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        self._gathered.append(data)
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if self._transport is None:
+            return
+        self._transport.write(b"".join(gathered))
         if self._transport.get_write_buffer_size() > UNREAD_MAX:
             self.end("the switch asks and does not read the answers", fault=True)
 
@@ -136,6 +149,8 @@ class Connection(asyncio.Protocol):
 
     def end(self, reason: str, *, fault: bool = False, flush: bool = False) -> None:
         """Close; what is queued is sent first where `flush`. `fault` marks what an operator should look into."""
+        if flush:
+            self._flush()
         transport, self._transport = self._transport, None
         if transport is None:
             return
