@@ -111,7 +111,9 @@ def _namespaces(model: Model, specs: Mapping[str, HostSpec]) -> set[str]:
 
 
 def links(where: str, kind: str = "") -> dict[str, Any]:
-    """Devices of a namespace with their addresses, by name."""
+    """Devices of a namespace with their addresses, by name; none where there is no namespace."""
+    if where not in names(where):
+        return {}
     selection = ["type", kind] if kind else []
     found = json.loads(run("ip", "-n", where, "-json", "-details", "address", "show", *selection) or "[]")
     return {link["ifname"]: link for link in found if link}  # iproute2 prints {} for what it leaves out
