@@ -2,24 +2,25 @@
 
 Enters: a lab's run directory. Leaves: running processes. Never: a model, a flow, a device.
 
-It is a fork of the command that brought the lab up, without threads of its own. Controller and agent are its children
-and end with it; the store's ovsdb-server and the switches outlive it, are found again by the next one, and keep the
-traffic.
+It is a process of its own, without threads and without what the command that brought the lab up has read: so its
+children, controller and agent, are small. They are forks of it and end with it; the store's ovsdb-server and the
+switches outlive it, are found again by the next one, and keep the traffic.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sdn.lab import processes
 from sdn.lab.processes import Process
@@ -27,6 +28,8 @@ from sdn.lab.rundir import RunDir
 
 LOG = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
+_HOME = str(Path(__file__).parent.parent.parent)
+"""Where this `sdn` is imported from, installed or not."""
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0  # seconds between restarts of a process that keeps dying
 STEADY = 10.0  # seconds after which a process counts as having come up well
 GRACE = 2.0  # seconds that children get to end by themselves
@@ -35,44 +38,39 @@ Main = Callable[[RunDir], None]
 
 
 def start(run: RunDir) -> None:
-    """Fork a supervisor and return once the lab's store answers. Raises ChildProcessError with its last words."""
+    """Start a supervisor and return once the lab's store answers. Raises ChildProcessError with its last words."""
     run.create()
     ready, tell = os.pipe()
-    if os.fork() == 0:
-        _run_and_exit(lambda: _be_the_supervisor(run, tell))
-    os.close(tell)
-    with os.fdopen(ready, "rb") as pipe:
+    with os.fdopen(ready, "rb") as pipe, open(run.logs / "supervisor.log", "ab") as log:
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "sdn.lab", run.lab, str(tell)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(tell,),
+                start_new_session=True,
+                check=False,
+            )
+        finally:
+            os.close(tell)
         word = pipe.read(1)
     if not word:
         lines = (run.logs / "supervisor.log").read_text(errors="replace").splitlines()
         raise ChildProcessError("the supervisor did not start: " + (lines[-1] if lines else "it left no word"))
 
 
-def _be_the_supervisor(run: RunDir, tell: int) -> None:
-    _become_daemon(run, tell)
-    Supervisor(run, tell).run()
-
-
-def _become_daemon(run: RunDir, keep: int) -> None:
-    """A session of its own, no terminal, output to its log; of the command's files (its locks!) only `keep` stays.
-
-    What is garbage in the program that forked us is never collected: it would close files by numbers that are ours now.
-    """
-    gc.freeze()
-    os.setsid()
+def main(lab: str, tell: int) -> None:
+    """The supervisor's whole life. Whoever started it need not wait for its end, only for the word on `tell`."""
     if os.fork():
-        os._exit(0)
-    _close_all_but(keep)
+        return
+    os.set_inheritable(tell, False)
     os.chdir("/")
     os.umask(0o077)
+    run = RunDir(lab)
     _log_to(run, "supervisor")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-
-
-def _close_all_but(keep: int) -> None:
-    os.closerange(3, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+    _run_and_exit(Supervisor(run, tell).run)
 
 
 def _log_to(run: RunDir, name: str) -> None:
@@ -81,9 +79,6 @@ def _log_to(run: RunDir, name: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    # the program that forked us may have put something else in their place, a test runner its capture
-    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    logging.root.handlers.clear()  # not closed: they hold numbers of files that are ours now
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("SDN_LOG", "INFO").upper(),

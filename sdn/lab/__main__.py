@@ -1,0 +1,9 @@
+"""`python -m sdn.lab LAB DESCRIPTOR`: the supervisor of a lab, as `supervisor.start` starts it."""
+
+from __future__ import annotations
+
+import sys
+
+from sdn.lab.supervisor import main
+
+main(sys.argv[1], int(sys.argv[2]))
