@@ -82,11 +82,11 @@ class LabAgent:
 
     def _calls_for_work(self, update: Update) -> bool:
         """Most updates tell of facts that we wrote ourselves: they do so only where a port that shall be up is not."""
-        changed, ports = update.changed, update.facts.ports
+        changed = update.changed
         if changed is None or self._model is None or update.model.revision != self._model.revision or changed.intent:
             return True
         ready = self._confirmed(update.facts)
-        return ready != self._ready or any(not ports[name].up for name in changed.port_facts & ready & ports.keys())
+        return ready != self._ready or any(not self._is_up(name) for name in changed.port_facts & ready)
 
     def close(self) -> None:
         self._agent.close()
@@ -142,6 +142,11 @@ class LabAgent:
     def _ports_of(self, node: str, interface: str) -> list[str]:
         together = self._model.interfaces_of.get(node, ()) if self._model else ()
         return [port.name for ports in together for port in ports if port.interface == interface]
+
+    def _is_up(self, name: str) -> bool:
+        """By what we have seen last, which the store may not know yet."""
+        port = self._model.ports.get(name) if self._model else None
+        return port is not None and self._interfaces.get((port.node, port.interface), PortFacts()).up
 
     def _tell_host(self, chassis: str, facts: HostFacts) -> None:
         if self._hosts.get(chassis) != facts:

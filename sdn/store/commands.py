@@ -18,7 +18,7 @@ from sdn.model import Model
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 from sdn.store.operations import operations, to_json, update
 from sdn.store.replica import Replica
-from sdn.store.rows import Row, flow_facts_row, host_facts_row, port_facts_row, to_rows
+from sdn.store.rows import Row, flow_facts_row, host_facts_row, port_facts_row, rows_that_differ
 
 
 class ApplyModel(BaseCommand):  # type: ignore[misc]
@@ -32,9 +32,8 @@ class ApplyModel(BaseCommand):  # type: ignore[misc]
     def run_idl(self, txn: Any) -> None:
         replica: Replica = self.api.idl
         present = replica.model
-        observed = to_rows(present, unlike=self.desired) if present else {}
         revision = present.revision if present else 0
-        steps = diff(to_rows(self.desired, unlike=present), observed)
+        steps = diff(*rows_that_differ(self.desired, present))
         differs = bool(steps) or self.anew
         self.result = revision + differs
         if differs:

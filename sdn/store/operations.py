@@ -16,15 +16,26 @@ from sdn.store.rows import LAB, Key, Ref, Row, Value
 Operation = dict[str, Any]
 
 
+class _References(dict[Key, list[str]]):
+    """Rows as OVSDB refers to them. Those that are present are put into words when asked for: few of thousands are."""
+
+    def __init__(self, uuids: Mapping[Key, UUID]) -> None:
+        super().__init__()
+        self._uuids = uuids
+
+    def __missing__(self, key: Key) -> list[str]:
+        return ["uuid", str(self._uuids[key])]
+
+
 def operations(steps: Iterable[Step[Key, Row]], uuids: Mapping[Key, UUID], revision: int) -> list[Operation]:
     """`revision` is that of the replica `uuids` come from; the transaction fails softly if the store has left it.
 
     The new revision is one more.
     """
     steps = list(steps)
-    references = {key: ["uuid", str(uuid)] for key, uuid in uuids.items()}
+    references = _References(uuids)
     added = (step.key for step in steps if step.verb == "add")
-    references |= {key: ["named-uuid", f"row{number}"] for number, key in enumerate(added)}
+    references.update((key, ["named-uuid", f"row{number}"]) for number, key in enumerate(added))
     found = [_guard(revision, LAB in uuids)]
     found += [_operation(step, references) for step in steps]
     found.append({"op": "update", "table": "Lab", "where": [], "row": {"revision": revision + 1}})

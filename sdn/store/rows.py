@@ -52,18 +52,24 @@ HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_note
 PORT_FACTS: Final = ("up", "actual_ofport")
 
 
-def to_rows(model: Model, unlike: Model | None = None) -> Rows:
-    """Every intent column, except the revision: only the writer counts that.
+def to_rows(model: Model) -> Rows:
+    """Every intent column, except the revision: only the writer counts that."""
+    return rows_that_differ(model, None)[0]
 
-    Only the rows of objects that are not the same in `unlike`, if that is given: what a diff needs of two models.
-    """
-    rows: Rows = {LAB: _lab_row(model)}
+
+def rows_that_differ(new: Model, old: Model | None) -> tuple[Rows, Rows]:
+    """The rows of both but for those of objects that are the same in both: what a diff needs."""
+    rows: tuple[Rows, Rows] = {LAB: _lab_row(new)}, {LAB: _lab_row(old)} if old else {}
     for table, attribute in ATTRIBUTE.items():
         encode = _ENCODE[table]
-        known = getattr(unlike, attribute) if unlike else {}
-        for name, value in getattr(model, attribute).items():
-            if known.get(name) != value:
-                rows[table, name] = encode(value)
+        values, known = getattr(new, attribute), getattr(old, attribute) if old else {}
+        for name, value in values.items():
+            before = known.get(name)
+            if before != value:
+                rows[0][table, name] = encode(value)
+                if before is not None:
+                    rows[1][table, name] = encode(before)
+        rows[1].update(((table, name), encode(value)) for name, value in known.items() if name not in values)
     return rows
 
 

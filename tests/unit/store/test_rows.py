@@ -20,6 +20,7 @@ from sdn.store.rows import (
     in_file_order,
     port_facts,
     port_facts_row,
+    rows_that_differ,
     to_rows,
 )
 from sdn.store.update import Changed, Update, changed_between
@@ -43,6 +44,16 @@ def test_ranges_are_ordered_by_number_and_objects_by_line() -> None:
     assert list(from_rows(to_rows(model)).nodes) == [f"web{n}" for n in range(1, 13)]
     early = replace(model.nodes["web11"], source=Source("lab.yaml", 1))
     assert next(iter(in_file_order(model.nodes | {"web11": early}))) == "web11"
+
+
+def test_rows_that_differ_are_all_that_a_diff_needs() -> None:
+    old, new = big(ports=12), big(ports=13)
+    moved = replace(new.nodes["web3"], chassis="hv2")
+    new = replace(new, nodes={name: node for name, node in new.nodes.items() if name != "web5"} | {"web3": moved})
+    some = diff(*rows_that_differ(new, old))
+    assert {step.key for step in some} >= {("Node", "web13"), ("Port", "web13"), ("Node", "web3"), ("Node", "web5")}
+    assert sorted(some, key=str) == sorted(diff(to_rows(new), to_rows(old)), key=str)
+    assert rows_that_differ(old, old) == ({LAB: to_rows(old)[LAB]}, {LAB: to_rows(old)[LAB]})
 
 
 def test_rows_without_a_lab_are_no_model() -> None:
