@@ -35,8 +35,11 @@ INDEX_MARK: Final = "sdn-ifindex"
 """`external_ids` key: the device that the port was made for. One made anew under the old name is another device, and
 the switch, which holds the old one open, must let go of that first."""
 
-SWITCH_OPTIONS: Final[Pairs] = (("n-handler-threads", "1"), ("n-revalidator-threads", "1"))
-"""Every chassis of a lab is on one machine: one thread of a kind each, or twenty chassis start sixty of them."""
+SWITCH_OPTIONS: Final[Pairs] = (("n-handler-threads", "1"), ("n-revalidator-threads", "1"), ("vlan-limit", "1"))
+"""Every chassis of a lab is on one machine: one thread of a kind each, or twenty chassis start sixty of them.
+
+One VLAN tag is looked at, which is Open vSwitch's default: what has two tags shows the inner one as its EtherType.
+"""
 
 CONTROLLER_BACKOFF_MS: Final = 1000
 """The least that Open vSwitch allows."""

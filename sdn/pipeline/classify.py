@@ -68,9 +68,11 @@ def _from_tunnel(network: Network) -> Flow:
 
 
 def _tunnel_match(segment: Segment) -> Match:
+    """Frames with an inner tag match nothing (RFC 7637 section 3.3 MUST, RFC 7348 section 6.1 SHOULD drop them)."""
     if segment.kind == "nvgre":  # RFC 7637 section 3.2: key = VSID << 8 | FlowID, and the FlowID may be anything
-        return match(in_port=TUNNEL["nvgre"], tun_id=(segment.id << 8, 0xFFFFFFFF_FFFFFF00))
-    return match(in_port=TUNNEL[segment.kind], tun_id=segment.id)  # type: ignore[index]
+        key = (segment.id << 8, 0xFFFFFFFF_FFFFFF00)
+        return match(in_port=TUNNEL["nvgre"], tun_id=key, vlan_vid=UNTAGGED)
+    return match(in_port=TUNNEL[segment.kind], tun_id=segment.id, vlan_vid=UNTAGGED)  # type: ignore[index]
 
 
 def _from_uplink(network: Network, uplink: int) -> Flow:

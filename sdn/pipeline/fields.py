@@ -35,6 +35,11 @@ LAST_ID: Final = 0x7FFFFFFF
 """Object ids: what fits into a register and a cookie, and into a signed 32-bit integer elsewhere."""
 
 
+TAG_ETHERTYPES: Final = (0x8100, 0x88A8)
+"""A frame that still has one of these when its tag is off had two (IEEE 802.1ad), and would leave a trunk's native
+network as a frame of another: it goes nowhere. With `vlan-limit=1` Open vSwitch looks at one tag only."""
+
+
 class Kind(IntEnum):
     """What a flow is about: the kind of object whose id its cookie carries."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from datapath.openflow.flow import Action, Flow, Multipath, Resubmit, SetField, match
 from sdn.model import Chassis, Network, Port, Segment
-from sdn.pipeline.fields import FLOOD, NETWORK, OUTPORT, TUNNEL, UPLINK
+from sdn.pipeline.fields import FLOOD, NETWORK, OUTPORT, TAG_ETHERTYPES, TUNNEL, UPLINK
 from sdn.pipeline.layout import Table
 from sdn.pipeline.view import View
 
@@ -21,7 +21,12 @@ NX_HASH_FIELDS_ETH_SRC = 0
 
 
 def chassis_flows(view: View) -> Iterator[Flow]:
-    """Unknown unicast of networks that do not flood it; what nobody has learned stays as it is."""
+    """Unknown unicast of networks that do not flood it; what nobody has learned stays as it is.
+
+    Doubly tagged frames from an uplink, which no guard has seen, end here.
+    """
+    for tag in TAG_ETHERTYPES:
+        yield Flow(Table.FORWARD, 200, match(eth_type=tag))
     yield Flow(Table.FORWARD, 0, match())
     yield Flow(Table.LEARNED, 0, match())
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from datapath.addr import IPNetwork, Mac
 from datapath.openflow.flow import Flow, match
 from sdn.model import Network, Port
-from sdn.pipeline.fields import INPORT
+from sdn.pipeline.fields import INPORT, TAG_ETHERTYPES
 from sdn.pipeline.layout import Table
 from sdn.pipeline.view import View
 
@@ -52,6 +52,8 @@ def chassis_flows(view: View) -> Iterator[Flow]:
         yield Flow(Table.SPOOF_GUARD, 80, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind, nd_target=(0, _ALL)))
     for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
         yield Flow(Table.SPOOF_GUARD, 60, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind))
+    for tag in TAG_ETHERTYPES:
+        yield Flow(Table.SPOOF_GUARD, 200, match(eth_type=tag))
     yield Flow(Table.SPOOF_GUARD, 0, match())
 
 
