@@ -33,6 +33,7 @@ async def _run(run: RunDir) -> None:
     loop = asyncio.get_running_loop()
     work = LabAgent(run, store, loop)
     gc.freeze()
+    gc.set_threshold(10_000)  # the model and what is known of devices are many small values that stay
     try:
         await work.run(store.watch(loop))
     finally:
