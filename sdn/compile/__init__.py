@@ -40,7 +40,8 @@ class Specs:
     def update(self, model: Model, ready: Container[str]) -> dict[str, HostSpec]:
         """`host_specs(model, ready)`."""
         # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
-        neighbours = tuple((c.vtep.ip, c.mac) for c in model.chassis.values() if c.datapath != "external")
+        ours = [chassis for chassis in model.chassis.values() if chassis.datapath != "external"]
+        neighbours = {chassis.name: (chassis.vtep.ip, chassis.mac) for chassis in ours}
         tunnels = _tunnels(model)
         nodes = self._nodes_by_chassis(model, ready)
         made = {
@@ -53,14 +54,13 @@ class Specs:
                     chassis.vtep,
                     chassis.mac,
                     model.underlay.mtu,
-                    tuple(neighbour for neighbour in neighbours if neighbour[0] != chassis.vtep.ip),
+                    tuple(neighbour for name, neighbour in neighbours.items() if name != chassis.name),
                 ),
                 tunnels=tunnels,
                 uplinks=_uplinks(model, chassis),
                 nodes=tuple(nodes[chassis.name]),
             )
-            for chassis in model.chassis.values()
-            if chassis.datapath != "external"
+            for chassis in ours
         }
         self._specs = {name: _same(spec, self._specs.get(name)) for name, spec in made.items()}
         return dict(self._specs)

@@ -201,13 +201,20 @@ class Model:
     @cached_property
     def interfaces_of(self) -> dict[str, tuple[tuple[Port, ...], ...]]:
         """By node: of each interface the ports that share it, the untagged one first."""
-        found: dict[str, dict[str, list[Port]]] = {}
+        found: dict[str, list[Port]] = {}
         for port in self.ports.values():
-            found.setdefault(port.node, {}).setdefault(port.interface, []).append(port)
-        return {
-            node: tuple(tuple(sorted(ports, key=lambda port: port.tag or 0)) for ports in interfaces.values())
-            for node, interfaces in found.items()
-        }
+            found.setdefault(port.node, []).append(port)
+        return {node: _by_interface(ports) for node, ports in found.items()}
 
     def with_revision(self, revision: int) -> Model:
         return replace(self, revision=revision)
+
+
+def _by_interface(ports: list[Port]) -> tuple[tuple[Port, ...], ...]:
+    if len(ports) == 1:
+        return ((ports[0],),)
+    found: dict[str, list[Port]] = {}
+    for port in sorted(ports, key=lambda port: port.tag or 0):
+        found.setdefault(port.interface, []).append(port)
+    names = dict.fromkeys(port.interface for port in ports)
+    return tuple(tuple(found[name]) for name in names)
