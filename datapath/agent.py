@@ -222,7 +222,7 @@ class Agent:
         """What the kernel refuses is noted by `_wire`; what breaks on the way does not stop other chassis either."""
         try:
             self._wire(spec, failed)
-        except OSError as error:
+        except (OSError, SdnError) as error:
             self._chassis[spec.chassis].errors["kernel"] = (f"the kernel's devices: {error}",)
 
     def _wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
@@ -425,7 +425,7 @@ def _homes(specs: Mapping[str, HostSpec]) -> list[Wanted]:
 
 
 def _allow_many_descriptors() -> None:
-    """A netlink socket per namespace: a thousand nodes need more than the customary 1,024."""
+    """Two netlink sockets per namespace: a thousand nodes need more than the customary 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -121,14 +121,15 @@ class Devices:
         return self._addresses.get(device.index, set())
 
     def read(self, channel: Channel) -> None:
-        """Everything anew."""
+        """Everything anew, and then what has changed meanwhile."""
+        channel.hear()  # what was notified before must not be taken for news afterwards
+        present = channel.dump(RTM_GETLINK, bytes(_LINK.size)) + channel.dump(RTM_GETADDR, bytes(_ADDRESS.size))
         self.by_name.clear()
         self._names.clear()
         self._addresses.clear()
-        for notice in channel.dump(RTM_GETLINK, bytes(_LINK.size)):
+        for notice in present:
             self.fold(notice)
-        for notice in channel.dump(RTM_GETADDR, bytes(_ADDRESS.size)):
-            self.fold(notice)
+        channel.hear()
 
     def fold(self, notice: Notice) -> None:
         """Takes in one notification or one item of a dump."""

@@ -90,8 +90,12 @@ class Namespace:
         """Takes in what has changed, without waiting."""
         self.channel.hear()
         if self.lost:
-            self.lost = False
-            self.devices.read(self.channel)
+            self.lost = False  # before it is read: what is lost meanwhile is read again
+            try:
+                self.devices.read(self.channel)
+            except BaseException:
+                self.lost = True
+                raise
 
     def send(self, batch: list[Message]) -> list[Refusal]:
         """Carries the batch out; what it brought about is known afterwards."""

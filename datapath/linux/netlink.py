@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from datapath.errors import TransientError
+
 NETLINK_ROUTE: Final = 0
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP: Final = 1
@@ -110,32 +112,40 @@ def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
 
 
 class Channel:
-    """A netlink socket, for ever in the namespace in which it was opened; it also hears of changes there.
+    """Two netlink sockets, for ever in the namespace in which they were opened: one asks, the other hears of changes.
 
-    Every notification goes to `on_notice`, also those that arrive among answers, so that the order is kept;
-    `on_overrun` is called when the kernel had to drop some: what was known must then be read anew.
+    Two, because a flood of notifications (somebody makes a hundred devices) makes the kernel drop what no longer fits
+    into a socket's buffer: it must not be the answers to our requests. What it notifies of while it carries out a
+    request is in the other socket before the answer is in this one: `hear()` after `send()` knows all of it.
+
+    Every notification goes to `on_notice`; `on_overrun` is called when the kernel had to drop some: what was known must
+    then be read anew, once `hear()` has returned.
     """
 
     def __init__(self, on_notice: Callable[[Notice], None], on_overrun: Callable[[], None]) -> None:
         self._on_notice = on_notice
         self._on_overrun = on_overrun
         self._sequence = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.bind((0, 0))
+        self._requests = _open()
+        self._requests.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._requests.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self._notices = _open()
         for group in (GROUP_LINK, GROUP_TC, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR):
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            self._notices.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Readable when there is something to `hear()`."""
+        return self._notices.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._requests.close()
+        self._notices.close()
 
     def send(self, messages: Sequence[Message]) -> list[Refusal]:
-        """Returns when the kernel has dealt with all of them; a refused one does not keep the others back."""
+        """Returns when the kernel has dealt with all of them; a refused one does not keep the others back.
+
+        Raises TransientError if an answer was lost.
+        """
         refusals: list[Refusal] = []
         for start in range(0, len(messages), BATCH):
             refusals += self._send_batch(messages[start : start + BATCH])
@@ -144,14 +154,12 @@ class Channel:
     def _send_batch(self, batch: Sequence[Message]) -> list[Refusal]:
         first = self._sequence + 1
         self._sequence += len(batch)
-        self._socket.sendto(b"".join(self._numbered(batch, first)), (0, 0))
+        self._requests.sendto(b"".join(self._numbered(batch, first)), (0, 0))
         refusals: list[Refusal] = []
         missing = len(batch)
         while missing:
-            for kind, flags, sequence, payload in self._receive():
-                if kind != NLMSG_ERROR:
-                    self._on_notice(Notice(kind, payload))
-                elif 0 <= sequence - first < len(batch):
+            for kind, flags, sequence, payload in self._answers():
+                if kind == NLMSG_ERROR and 0 <= sequence - first < len(batch):
                     missing -= 1
                     refusals += _refusal(batch[sequence - first], flags, payload)
         return refusals
@@ -164,40 +172,56 @@ class Channel:
             yield b"\0" * (-length % 4)
 
     def dump(self, kind: int, body: bytes) -> list[Notice]:
-        """All objects of the kind asked for by RTM_GET* `kind`; `body` is its fixed header."""
+        """All objects of the kind asked for by RTM_GET* `kind`; `body` is its fixed header.
+
+        Raises OSError with what the kernel refused it for, TransientError if a part of it was lost.
+        """
         self._sequence += 1
         header = _HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
-        self._socket.sendto(header + body, (0, 0))
+        self._requests.sendto(header + body, (0, 0))
         found: list[Notice] = []
         while True:
-            for answer, _, sequence, payload in self._receive():
+            for answer, _, sequence, payload in self._answers():
                 if sequence != self._sequence:
-                    self._on_notice(Notice(answer, payload))
-                elif answer in (NLMSG_DONE, NLMSG_ERROR):
-                    return found
-                else:
+                    continue  # of a request given up earlier
+                if answer not in (NLMSG_DONE, NLMSG_ERROR):
                     found.append(Notice(answer, payload))
+                    continue
+                code = struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+                if code < 0:
+                    raise OSError(-code, os.strerror(-code))
+                return found
+
+    def _answers(self) -> list[tuple[int, int, int, bytes]]:
+        """One datagram. The kernel answers within `sendto`, and goes on with a dump within `recv`: none is awaited."""
+        try:
+            return list(_parts(self._requests.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):
+                raise TransientError("the kernel's answer to a netlink request was lost") from error
+            raise
 
     def hear(self) -> None:
         """Hands on what has been notified, without waiting."""
         while True:
             try:
-                parts = self._receive(socket.MSG_DONTWAIT)
+                data = self._notices.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            for kind, _, _, payload in parts:
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._on_overrun()
+                continue
+            for kind, _, _, payload in _parts(data):
                 self._on_notice(Notice(kind, payload))
 
-    def _receive(self, flags: int = 0) -> list[tuple[int, int, int, bytes]]:
-        """(type, flags, sequence, payload) of each message in one datagram; empty after an overrun."""
-        try:
-            data = self._socket.recv(RECEIVE_SIZE, flags)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            self._on_overrun()
-            return []
-        return list(_parts(data))
+
+def _open() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    opened.bind((0, 0))
+    return opened
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
