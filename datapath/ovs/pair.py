@@ -28,6 +28,7 @@ STORM: Final = 4
 """Deaths of a daemon within STORM_SECONDS from which on it is restarted with a pause."""
 
 STORM_SECONDS: Final = 30.0
+FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 
 
@@ -152,8 +153,23 @@ class Pair:
                     self.trouble[daemon] = str(error)
                     self._on_trouble()
                     continue
-            await self._after_restart(daemon)
+            await self._resume(daemon)
         self._on_trouble()
+
+    async def _resume(self, daemon: DaemonName) -> None:
+        """What a daemon must be told again: until it is, or has died again, with pauses of 1, 2, 4 … seconds."""
+        pause = FIRST_PAUSE
+        while self._home is not None and daemon in self._descriptors:
+            try:
+                await self._after_restart(daemon)
+            except (OSError, SdnError) as error:
+                self.trouble[daemon] = f"{daemon} runs again, but not as it shall: {error}"
+                self._on_trouble()
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+            else:
+                self.trouble.pop(daemon, None)
+                return
 
     async def _pause(self, daemon: DaemonName) -> None:
         now = time.monotonic()
