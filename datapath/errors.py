@@ -77,7 +77,14 @@ class TransientError(SdnError):
 
 
 class RefusedError(SdnError):
-    """A switch refused a request, and would refuse it again: the message has the switch and its reason."""
+    """A switch refused a request, and would refuse it again: the message has the switch and its reason.
+
+    `about` is what was refused, where it was one thing: a flow.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", about: object = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.about = about
 
 
 class CheckError(SdnError):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from datapath.errors import SdnError
+from datapath.errors import RefusedError, SdnError
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
@@ -27,6 +27,8 @@ from sdn.store.reporter import Reporter
 
 LOG = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
+TOLD = 3
+"""Missing flows of a chassis that are told one by one."""
 
 
 class Switch(Protocol):
@@ -43,19 +45,28 @@ class Switch(Protocol):
 
 @dataclass
 class Target:
-    """A chassis' switch as the controller sees it. `owed` is what it has not been sent yet; None means all of it."""
+    """A chassis' switch as the controller sees it. `owed` is what it has not been sent yet; None means all of it.
+
+    `troubles` are flows that it does not have as it should: the switch refused them, or somebody else has their place.
+    As long as there are any, everything is compared at each change, so that nobody else's flow is overwritten.
+    """
 
     chassis: str
     switch: Switch | None = None
     revision: int = 0
     confirmed: int = 0
     error: str = ""
+    troubles: dict[FlowKey, str] = field(default_factory=dict)
     owed: list[FlowChange] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     worker: asyncio.Task[None] | None = None
 
     def facts(self, count: int) -> FlowFacts:
-        return FlowFacts(self.switch is not None, self.confirmed, count, self.error)
+        """`count` is what it should have."""
+        missing = list(self.troubles.values())
+        more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
+        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
+        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told)
 
 
 class Controller:
@@ -116,6 +127,7 @@ class Controller:
 
     def _take_over(self, model: Model, facts: Facts) -> None:
         started = time.perf_counter()
+        again = self._program is not None and self._program.model.with_revision(model.revision) == model
         if self._program is None:
             self._program = Program(model, facts)
             changes: Mapping[str, FlowChange] = {}
@@ -123,7 +135,7 @@ class Controller:
             changes = self._program.update(model, facts)
         self._follow_chassis(model)
         for target in self._targets.values():
-            self._owe(target, model.revision, changes.get(target.chassis))
+            self._owe(target, model.revision, changes.get(target.chassis), again)
         sent = sum(map(len, changes.values()))
         spent = (time.perf_counter() - started) * 1000
         LOG.info("revision %d: %d flow changes on %d switches, %.1f ms", model.revision, sent, len(changes), spent)
@@ -149,11 +161,14 @@ class Controller:
         if target.worker:
             target.worker.cancel()
 
-    def _owe(self, target: Target, revision: int, change: FlowChange | None) -> None:
+    def _owe(self, target: Target, revision: int, change: FlowChange | None, again: bool) -> None:
+        """The same model with a new revision (`again`) asks for a look at what the switches really have."""
         if change is None and target.revision == revision:
             return
         target.revision = revision
-        if change and target.owed is not None:
+        if again or target.troubles:
+            target.owed = None
+        elif change and target.owed is not None:
             target.owed.append(change)
         target.wake.set()
 
@@ -180,14 +195,30 @@ class Controller:
         revision, owed = target.revision, target.owed
         target.owed = []
         if owed is None:
-            changes = await switch.reconcile(self._program.flows(target.chassis))
-            target.error = "; ".join(map(str, changes.conflicts))
-            LOG.info("%s: %d flow changes on connecting", target.chassis, changes.count)
+            target.troubles = await self._compare(target, switch)
         else:
             for change in owed:
                 await switch.program(change.add, change.change, change.remove)
-            target.error = ""
-        target.confirmed = revision
+        target.confirmed, target.error = revision, ""
+
+    async def _compare(self, target: Target, switch: Switch) -> dict[FlowKey, str]:
+        """Dump, compare, change what differs; a flow that the switch refuses does not hold up the others.
+
+        Returns what is missing then, with the reason.
+        """
+        assert self._program is not None
+        desired = self._program.flows(target.chassis)
+        refused: dict[FlowKey, str] = {}
+        while True:
+            try:
+                changes = await switch.reconcile({key: flow for key, flow in desired.items() if key not in refused})
+            except RefusedError as error:
+                if not isinstance(error.about, Flow) or error.about.key in refused:
+                    raise
+                refused[error.about.key] = str(error)
+                continue
+            LOG.info("%s: compared, %d flow changes", target.chassis, changes.count)
+            return refused | {conflict.desired.key: str(conflict) for conflict in changes.conflicts}
 
     def _tell(self, target: Target) -> None:
         assert self._program is not None

@@ -144,7 +144,16 @@ def encode_flow_mods(flows: Iterable[Flow], command: int, first_xid: int, versio
             )
             + tail
         )
-    return result
+    return result if command < DELETE_STRICT - 1 else [_of_this_cookie(message) for message in result]
+
+
+def _of_this_cookie(deletion: bytes) -> bytes:
+    """With a full cookie mask, so that a flow that somebody else has put in the place meanwhile stays."""
+    return deletion[:_COOKIE_MASK] + _ALL_BITS + deletion[_COOKIE_MASK + len(_ALL_BITS) :]
+
+
+_COOKIE_MASK: Final = 16  # where it is in a flow-mod (OpenFlow 1.4 section 7.3.4.2)
+_ALL_BITS: Final = b"\xff" * 8
 
 
 def encode_bundle_add(bundle_id: int, message: bytes, flags: int = ATOMIC | ORDERED) -> bytes:

@@ -1,7 +1,7 @@
 """What differs between the flows a switch should have and those it has. PURE.
 
 Enters: desired flows by key, a dump. Leaves: `Changes`. Never: a flow that is not ours (its cookie lacks our mark), or
-one that the switch learned by itself, as something to change or remove.
+one that the switch learned because a desired flow tells it to, as something to change or remove.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from datapath.openflow.codec import FlowStats
-from datapath.openflow.flow import Flow, FlowKey
+from datapath.openflow.flow import Flow, FlowKey, Learn
 from datapath.openflow.text import format_flow
 from datapath.plan import Step, diff
-from sdn.pipeline.fields import COOKIE_MARK, Cookie, Kind
+from sdn.pipeline.fields import COOKIE_MARK
 
 
 class Conflict(NamedTuple):
@@ -53,6 +53,7 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
     """What turns `observed` into `desired`, compared by (table, priority, match)."""
     wanted: dict[FlowKey, Flow] = {}
     ours: dict[FlowKey, Flow] = {}
+    learning = {action.cookie for flow in desired.values() for action in flow.actions if isinstance(action, Learn)}
     conflicts: list[Conflict] = []
     there = 0
     for key, stats in observed.items():
@@ -65,7 +66,7 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
             conflicts.append(Conflict(want, flow))
         elif want is not None:
             wanted[key], ours[key] = want, flow
-        elif _is_ours(flow.cookie) and not _is_learned(flow.cookie):
+        elif _is_ours(flow.cookie) and flow.cookie not in learning:
             ours[key] = flow
     if there < len(desired):
         wanted.update((key, flow) for key, flow in desired.items() if key not in observed)
@@ -82,12 +83,6 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
 def _is_ours(cookie: int) -> bool:
     """By the mark alone: a kind that this version does not know is a flow of another version of ours."""
     return cookie >> 48 == COOKIE_MARK
-
-
-def _is_learned(cookie: int) -> bool:
-    """Flows that the switch learned come and go by their timeouts."""
-    about = Cookie.unpack(cookie)
-    return about is not None and about.kind is Kind.LEARNED
 
 
 def _why(desired: Flow, observed: Flow) -> str:

@@ -152,13 +152,14 @@ class Switch(Session):
             try:
                 encode_flow_mods([flow], command, 0, self.version)
             except _NOT_ENCODABLE as error:
-                return RefusedError(f"{self.name}: {flow} has no OpenFlow encoding: {error!r}; nothing was changed")
+                why = f"{flow} has no OpenFlow encoding: {error!r}"
+                return RefusedError(f"{self.name}: {why}; nothing was changed", about=flow)
         raise AssertionError("a batch that cannot be encoded has a flow that cannot")
 
     def _check(self, sent: _Sent, state: str = "nothing was changed") -> None:
         if sent.refused:
             why, flow = sent.refused
-            raise RefusedError(f"{self.name} refused {format_flow(flow)}: {why}; {state}")
+            raise RefusedError(f"{self.name} refused {format_flow(flow)}: {why}; {state}", about=flow)
 
 
 _NOT_ENCODABLE: Final = (KeyError, ValueError, OverflowError, struct.error)

@@ -170,12 +170,18 @@ async def test_what_others_put_there_stays(ovs: Ovs, controller: Controller) -> 
     ovs.ofctl("add-flow", "br0", "table=0,priority=7,tcp,tp_dst=80,tcp_flags=+syn,actions=ct(commit,zone=5),normal")
     ovs.ofctl("add-flow", "br0", "table=40,priority=100,cookie=0x77,dl_dst=02:00:00:00:00:01,actions=drop")
     ovs.ofctl("add-flow", "br0", f"table=40,priority=7,cookie={LEARNED:#x},dl_dst=02:00:00:00:00:09,actions=output:64")
-    changes = await switch.reconcile(numbered(3))
-    assert len(changes.add) == 2
+    teacher = Flow(0, 1, match(), (Learn(40, 7, LEARNED, 300, 0, ()),), cookie=NETWORK)
+    changes = await switch.reconcile(numbered(3) | by_key(teacher))
+    assert len(changes.add) == 3
     assert [str(conflict.observed.cookie) for conflict in changes.conflicts] == [str(0x77)]
+    await switch.reconcile(by_key(teacher))
+    assert await cookies_of(switch) == sorted([0, 0x77, NETWORK, LEARNED])
     await switch.reconcile({})
-    cookies = sorted(stats.flow.cookie for stats in (await switch.dump()).values())
-    assert cookies == [0, 0x77, LEARNED]
+    assert await cookies_of(switch) == [0, 0x77], "nothing teaches it any more"
+
+
+async def cookies_of(switch: Switch) -> list[int]:
+    return sorted(stats.flow.cookie for stats in (await switch.dump()).values())
 
 
 async def test_a_refused_flow_rolls_the_whole_bundle_back(ovs: Ovs, controller: Controller) -> None:

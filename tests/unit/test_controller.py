@@ -14,7 +14,7 @@ from sdn.controller import Controller
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
 from sdn.pipeline import flows
-from sdn.southbound.changes import Changes
+from sdn.southbound.changes import Changes, Conflict
 from sdn.store.reporter import Reporter
 from sdn.store.update import Changed, Update
 from sdn.topology import parse
@@ -32,17 +32,22 @@ TWO = ONE + "  c: {network: web, chassis: hv1}\n"
 
 @dataclass
 class FakeSwitch:
-    """A switch that holds what it is sent. `refuse` counts how often it will say no."""
+    """A switch that holds what it is sent. `refuse` counts how often it will say no, `never` to which flows always."""
 
     dpid: int | None
     held: dict[FlowKey, Flow] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     refuse: int = 0
+    never: set[FlowKey] = field(default_factory=set)
+    foreign: dict[FlowKey, Flow] = field(default_factory=dict)
 
     async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes:
         self._maybe_refuse("reconcile")
-        self.held = dict(desired)
-        return Changes(add=tuple(desired.values()))
+        for key in self.never & desired.keys():
+            raise RefusedError("no such match", about=desired[key])
+        self.held = {key: flow for key, flow in desired.items() if key not in self.foreign}
+        conflicts = tuple(Conflict(desired[key], flow) for key, flow in self.foreign.items() if key in desired)
+        return Changes(add=tuple(self.held.values()), conflicts=conflicts)
 
     async def program(self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()) -> int:
         self._maybe_refuse("program")
@@ -146,9 +151,57 @@ async def test_a_revision_without_flow_changes_is_confirmed_too() -> None:
         lab.put(first)
         lab.controller.switch_up(switch)
         await lab.store.until(hv1=(True, 1))
-        lab.put(first.with_revision(2), Changed())
+        moved = parse("\n" + ONE, "t.yaml", first)  # every line of the file is another, and nothing else
+        lab.put(moved.with_revision(2), Changed())
         await lab.store.until(hv1=(True, 2))
     assert switch.calls == ["reconcile"]
+
+
+async def test_the_same_model_again_asks_for_a_look_at_the_switches() -> None:
+    first = model(ONE, 1)
+    switch = FakeSwitch(first.chassis["hv1"].id)
+    async with running() as lab:
+        lab.put(first)
+        lab.controller.switch_up(switch)
+        await lab.store.until(hv1=(True, 1))
+        switch.held.clear()
+        lab.put(first.with_revision(2), Changed())
+        await lab.store.until(hv1=(True, 2))
+    assert switch.held == wanted(first, "hv1")
+
+
+async def test_a_foreign_flow_in_the_way_is_told_until_it_is_gone() -> None:
+    first = model(ONE, 1)
+    switch = FakeSwitch(first.chassis["hv1"].id)
+    place = next(iter(wanted(first, "hv1").values()))
+    switch.foreign = {place.key: place._replace(cookie=7)}
+    async with running() as lab:
+        lab.put(first)
+        lab.controller.switch_up(switch)
+        await lab.store.until(hv1=(True, 1))
+        assert "is not ours and stays" in lab.store.facts["hv1"].error
+        second = model(TWO, 2, first)
+        lab.put(second, Changed())
+        await lab.store.until(hv1=(True, 2))
+        assert "is not ours and stays" in lab.store.facts["hv1"].error, "a later change does not make it forgotten"
+        switch.foreign.clear()
+        lab.put(second.with_revision(3), Changed())
+        await lab.store.until(hv1=(True, 3))
+        assert lab.store.facts["hv1"].error == ""
+    assert switch.held == wanted(second, "hv1")
+
+
+async def test_a_flow_that_the_switch_refuses_does_not_hold_up_the_others() -> None:
+    first = model(ONE, 1)
+    switch = FakeSwitch(first.chassis["hv1"].id)
+    bad = list(wanted(first, "hv1").values())[3]
+    switch.never = {bad.key}
+    async with running() as lab:
+        lab.put(first)
+        lab.controller.switch_up(switch)
+        await lab.store.until(hv1=(True, 1))
+        assert lab.store.facts["hv1"].error == "no such match"
+    assert switch.held == {key: flow for key, flow in wanted(first, "hv1").items() if key != bad.key}
 
 
 async def test_a_refusal_is_told_and_everything_compared_anew() -> None:

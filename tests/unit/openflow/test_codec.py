@@ -152,6 +152,7 @@ def osken_flow_mod(flow: Flow, command: int, xid: int, version: int) -> bytes:
     message = parser.OFPFlowMod(
         ProtocolDesc(version=version),
         cookie=flow.cookie,
+        cookie_mask=0xFFFFFFFF_FFFFFFFF if command == DELETE_STRICT else 0,  # only what carries this very cookie
         table_id=flow.table,
         command=command,
         idle_timeout=flow.idle_timeout,

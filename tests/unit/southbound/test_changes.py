@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datapath.openflow.codec import FlowStats
-from datapath.openflow.flow import Flow, FlowKey, Output, match
+from datapath.openflow.flow import Flow, FlowKey, Learn, Output, match
 from sdn.pipeline.fields import Cookie, Kind
 from sdn.southbound.changes import Changes, compare
 
@@ -58,10 +58,12 @@ def test_a_strangers_flow_in_our_place_is_a_conflict_and_the_rest_goes_on() -> N
     assert "is not ours and stays; it is in the place of" in str(changes.conflicts[0])
 
 
-def test_learned_flows_stay_unless_their_place_is_wanted() -> None:
+def test_learned_flows_stay_while_a_desired_flow_teaches_them() -> None:
     learned = FLOW._replace(cookie=Cookie(Kind.LEARNED, 5).pack(), idle_timeout=300)
-    assert compare({}, seen(learned)) == Changes()
-    assert compare(by_key(FLOW), seen(learned)).change == (FLOW,)
+    teacher = FLOW._replace(table=1, actions=(Learn(44, 50, learned.cookie, 300, 0, ()),))
+    assert compare(by_key(teacher), seen(teacher, learned)) == Changes()
+    assert compare(by_key(teacher, FLOW), seen(teacher, learned)).change == (FLOW,)
+    assert compare({}, seen(learned)).remove == (learned,)
 
 
 def test_a_kind_from_another_version_of_ours_is_ours() -> None:
