@@ -39,7 +39,7 @@ def _network(draw: st.DrawFn, number: int, families: tuple[str, ...]) -> dict[st
         segment["physnet"] = PHYSNET
     family = draw(st.sampled_from(families))
     subnets = {"4": f"10.{number}.0.0/24", "6": f"fd00:{number}::/64"}
-    network: dict[str, Any] = {"segment": segment, "subnets": [subnets[version] for version in family]}
+    network: dict[str, Any] = {"segment": segment, "subnets": [subnets[version] for version in family], "mtu": 1400}
     if draw(st.integers(0, 4)) == 0:
         network["unknown_unicast"] = draw(st.sampled_from(["drop", "flood"]))
     return network

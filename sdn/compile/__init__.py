@@ -99,26 +99,24 @@ def _node(model: Model, ready: Container[str], node: str) -> Node:
 
 def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> Interface:
     first = ports[0]
-    mtu = _mtu(model, ports)
     return Interface(
         node=first.node,
         name=first.interface,
         bridge_port=device_name("p", first.node, first.interface),
         ofport=first.ofport,
         mac=first.mac,
-        mtu=mtu,
+        mtu=_mtu(model, ports),
         addresses=first.addresses if first.tag is None else (),
         vlans=tuple(
-            Vlan(port.tag, min(model.networks[port.network].mtu, mtu), port.addresses)
-            for port in ports
-            if port.tag is not None
+            Vlan(port.tag, model.networks[port.network].mtu, port.addresses) for port in ports if port.tag is not None
         ),
         ready=all(port.name in ready for port in ports),
     )
 
 
 def _mtu(model: Model, ports: Sequence[Port]) -> int:
-    """The untagged network's MTU; a trunk without one takes the largest of its tagged ones (a tag is not in it)."""
+    """The untagged network's MTU, which no tagged one exceeds (the topology sees to that); on a trunk without one, the
+    largest of the tagged ones. A tag is not counted in it."""
     if ports[0].tag is None:
         return model.networks[ports[0].network].mtu
     return max(model.networks[port.network].mtu for port in ports)

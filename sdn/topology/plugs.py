@@ -110,7 +110,22 @@ def _trunk(entry: _Entry, port: schema.Port, path: Path) -> list[Link]:
             allowed = _allowed([*tagged.allowed_addresses, *port.allowed_addresses])
             source = entry.draft.problems.document.source(where)
             found.append(Link(network, tag, _fixed(entry, network, tagged.ip, where), allowed, source, where))
+    _check_mtus(entry, found)
     return found
+
+
+def _check_mtus(entry: _Entry, links: list[Link]) -> None:
+    """The untagged network's MTU is the interface's, and a VLAN device's cannot exceed it: neighbours that believe a
+    larger one send packets that this trunk never gets. (Neutron refuses such a subport too.)"""
+    native = next((link.network for link in links if link.tag is None), None)
+    if native is None or "underlay" in entry.draft.broken.sections:
+        return
+    for link in links:
+        name, mtu = link.network.name, link.network.mtu
+        if mtu > native.mtu:
+            why = f"mtu {mtu} of {name} (tag {link.tag}) is larger than mtu {native.mtu} of the native network"
+            remedy = f"expected mtu: {native.mtu} on {name}, or no native network"
+            entry.draft.problems.add(link.path, f"{why} {native.name}: {remedy}", key=True)
 
 
 def _carried(entry: _Entry, key: str, tagged: schema.Tagged, path: Path) -> list[tuple[int | None, Network]]:

@@ -49,7 +49,7 @@ STATES: Final[dict[str, Topology]] = {
     },
     "trunks": {
         "chassis": chassis(1, 2),
-        "networks": {"lan": LAN, "web": WEB},
+        "networks": {"lan": LAN, "web": {**WEB, "mtu": 1450}},
         "nodes": {
             **NODES,
             "fw": {

@@ -46,8 +46,8 @@ physnets:
   office: {}
 networks:
   web: {segment: {vxlan: 100}, subnets: [10.0.0.0/24, "fd00::/64"]}
-  db: {segment: {nvgre: 5000}, subnets: [10.0.1.0/24, "fd00:1::/64"]}
-  dmz: {segment: {vlan: 31, physnet: office}, subnets: [10.0.2.0/24, "fd00:2::/64"]}
+  db: {segment: {nvgre: 5000}, subnets: [10.0.1.0/24, "fd00:1::/64"], mtu: 1450}
+  dmz: {segment: {vlan: 31, physnet: office}, subnets: [10.0.2.0/24, "fd00:2::/64"], mtu: 1450}
   hub: {segment: {geneve: 300}, subnets: [10.0.3.0/24, "fd00:3::/64"], unknown_unicast: flood}
 nodes:
   fw1: {chassis: hv1, trunk: {native: web, 20: db, 30: dmz}}

@@ -39,7 +39,7 @@ name: dual
 chassis: {hv1: {}, hv2: {}}
 networks:
   web: {segment: {vxlan: 100}, subnets: [10.0.0.0/24, "fd00::/64"]}
-  db: {segment: {nvgre: 5000}, subnets: [10.0.1.0/24, "fd00:1::/64"]}
+  db: {segment: {nvgre: 5000}, subnets: [10.0.1.0/24, "fd00:1::/64"], mtu: 1450}
 nodes:
   fw: {chassis: hv1, trunk: {native: web, 20: db}}
   only: {chassis: hv1, trunk: {20: db}}

@@ -48,3 +48,13 @@ def test_a_port_that_becomes_ready_changes_its_own_node_only(file: dict[str, Any
     others = [node for spec in after.values() for node in spec.nodes if node.name != port.node]
     assert all(node is nodes[node.name] for node in others)
     assert all(spec is before[name] for name, spec in after.items() if name != port.chassis)
+
+
+def test_a_trunk_has_the_mtu_of_its_native_network_else_the_largest_of_its_tagged_ones() -> None:
+    networks = {"red": {"segment": {"vxlan": 1}, "mtu": 1400}, "blue": {"segment": {"vxlan": 2}, "mtu": 1300}}
+    trunks = {"a": {"native": "red", 20: "blue"}, "b": {10: "red", 20: "blue"}}
+    nodes = {name: {"trunk": trunk} for name, trunk in trunks.items()}
+    model = model_of({"name": "random", "chassis": {"hv1": {}}, "networks": networks, "nodes": nodes})
+    found = {node.name: node.interfaces[0] for node in host_specs(model, ())["hv1"].nodes}
+    assert {name: interface.mtu for name, interface in found.items()} == {"a": 1400, "b": 1400}
+    assert {vlan.tag: vlan.mtu for vlan in found["b"].vlans} == {10: 1400, 20: 1300}

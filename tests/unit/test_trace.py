@@ -16,7 +16,7 @@ chassis:
   hv2: {}
 networks:
   web: {segment: {vxlan: 10}, subnets: [10.1.0.0/24, "fd01::/64"]}
-  db: {segment: {nvgre: 5000}, subnet: 10.2.0.0/24}
+  db: {segment: {nvgre: 5000}, subnet: 10.2.0.0/24, mtu: 1450}
 nodes:
   web1: {network: web, chassis: hv1, ip: [10.1.0.11, "fd01::11"]}
   web2: {network: web, chassis: hv2, ip: [10.1.0.12, "fd01::12"]}

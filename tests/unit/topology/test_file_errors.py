@@ -279,6 +279,17 @@ def test_long_chains_of_aliases_do_not_overflow_the_stack() -> None:
     assert problems(f"x:\n{hidden}\n  z: *a2999\n")
 
 
+def test_a_tagged_network_larger_than_the_native_one_would_be_a_black_hole() -> None:
+    text = BASE + "  db: {segment: {nvgre: 5000}}\nnodes:\n  fw: {trunk: {native: web, 20: db}}\n"
+    message = (
+        "mtu 1458 of db (tag 20) is larger than mtu 1450 of the native network web: "
+        "expected mtu: 1450 on db, or no native network"
+    )
+    assert places(text) == [(7, 29, message)]
+    parse(text.replace("native", "10"), "lab.yaml")
+    parse(text.replace("5000}", "5000}, mtu: 1450"), "lab.yaml")
+
+
 def test_too_many_ports_are_refused() -> None:
     text = BASE.replace(", subnet: 10.0.0.0/24", "") + "  n[1-4000]: {segment: {geneve: 1}}\n"
     found = problems(text + "nodes:\n  a[1-9999]: {trunk: {1-4000: 'n[1-4000]'}}")

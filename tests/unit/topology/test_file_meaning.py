@@ -99,7 +99,9 @@ def test_a_mac_of_digits_is_no_number() -> None:
 
 
 def test_a_trunk_is_several_ports_on_one_interface() -> None:
-    model = lab("nodes: {fw: {trunk: {native: web, 20: {network: db, ip: 'fd00::7'}, 100-102: 'net[1-3]'}}}")
+    body = "nodes: {fw: {trunk: {native: web, 20: {network: db, ip: 'fd00::7'}, 100-102: 'net[1-3]'}}}"
+    head = HEAD.replace("subnets: [", "mtu: 1500, subnets: [")
+    model = parse(f"{head}underlay: {{mtu: 1550}}\n{body}", "lab.yaml")
     assert {name: (port.tag, port.network) for name, port in model.ports.items()} == {
         "fw:eth0": (None, "web"),
         "fw:eth0.20": (20, "db"),
