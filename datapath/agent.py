@@ -133,8 +133,7 @@ class Agent:
         while True:
             await asyncio.sleep(control.NEIGHBOUR_LIFETIME / 2)
             for chassis in list(self._chassis.values()):
-                chassis.told = None
-                await self._settle_underlay(chassis)
+                await self._settle_underlay(chassis, renew=True)
 
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
@@ -339,7 +338,7 @@ class Agent:
         )
         await self._settle_underlay(chassis)
 
-    async def _settle_underlay(self, chassis: _Chassis) -> None:
+    async def _settle_underlay(self, chassis: _Chassis, *, renew: bool = False) -> None:
         """With the userspace datapath: the vtep's address on the switch's own device, its route and its neighbours."""
         spec = chassis.spec
         if spec is None or kind.choose().type != "netdev":
@@ -347,7 +346,7 @@ class Agent:
         if home := self._host.namespaces.get(spec.namespace):
             home.hear()  # of the device, which the switch has just made
         self._address_vtep(chassis)
-        if chassis.told == spec.underlay:
+        if chassis.told == spec.underlay and not renew:
             return
         tell = partial(control.set_underlay, chassis.pair.place.control, spec.underlay, chassis.told)
         try:

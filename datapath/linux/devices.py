@@ -5,21 +5,25 @@ Enters: answers and notifications of a Channel. Leaves: Device values. Never: a 
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
-from datapath.addr import IPInterface, Mac
+from datapath.addr import IPAddress, IPInterface, Mac
 from datapath.linux import tc
 from datapath.linux.netlink import (
     IFF_NOARP,
     IFF_UP,
+    NUD_PERMANENT,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELQDISC,
     RTM_DELTFILTER,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_GETNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWTFILTER,
@@ -30,11 +34,13 @@ from datapath.linux.netlink import (
 
 _LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _U32: Final = struct.Struct("=I")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_NDA_DST, _NDA_LLADDR = 1, 2
 
 LINK_LOCAL: Final = b"\xfe\x80"
 """How a packed IPv6 link-local address begins."""
@@ -93,6 +99,17 @@ def parse_address(payload: bytes) -> tuple[int, RawAddress]:
     _, length, _, _, index = _ADDRESS.unpack_from(payload)
     found = dict(attributes(payload, _ADDRESS.size))
     return index, (found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b""), length)
+
+
+def permanent_neighbours(channel: Channel, index: int) -> dict[IPAddress, Mac]:
+    """The IPv4 neighbours of a device that somebody has set, which the kernel never asks for."""
+    found: dict[IPAddress, Mac] = {}
+    for notice in channel.dump(RTM_GETNEIGH, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, 0, 0)):
+        _, device, state, _, _ = _NEIGHBOUR.unpack_from(notice.payload)
+        if device == index and state & NUD_PERMANENT:
+            values = dict(attributes(notice.payload, _NEIGHBOUR.size))
+            found[ip_address(values[_NDA_DST])] = Mac.from_bytes(values.get(_NDA_LLADDR, b""))
+    return found
 
 
 def _text(value: bytes) -> str:

@@ -65,10 +65,13 @@ class Namespace:
     """A namespace that is ours, by its Channel: it stays the same one whatever happens to its name."""
 
     def __init__(self, name: str) -> None:
-        """In the thread that is inside. `neighbours` and `computing` (checksums) hold what was set, by device index."""
+        """In the thread that is inside.
+
+        `neighbours` (permanent ones) and `computing` (checksums) are what is known to be set, by device index.
+        """
         self.name = name
         self.devices = Devices()
-        self.neighbours: dict[tuple[int, IPAddress], Mac] = {}
+        self.neighbours: dict[int, dict[IPAddress, Mac]] = {}
         self.computing: set[int] = set()
         self.lost = False
         self.sent = 0

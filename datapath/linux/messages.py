@@ -21,6 +21,7 @@ from datapath.linux.netlink import (
     NUD_PERMANENT,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
@@ -153,9 +154,19 @@ def delete_address(about: str, index: int, address: IPInterface) -> Message:
 
 def set_neighbour(about: str, index: int, address: IPAddress, mac: Mac) -> Message:
     """A permanent entry: the kernel never asks for it."""
+    message = _neighbour(index, address)
+    message["state"] = NUD_PERMANENT
+    message["attrs"].append(("NDA_LLADDR", str(mac)))
+    return _encode(message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, about)
+
+
+def delete_neighbour(about: str, index: int, address: IPAddress) -> Message:
+    return _encode(_neighbour(index, address), RTM_DELNEIGH, 0, about, (errno.ENOENT,))
+
+
+def _neighbour(index: int, address: IPAddress) -> Any:
     message = ndmsg()
     message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
     message["ifindex"] = index
-    message["state"] = NUD_PERMANENT
-    message["attrs"] = [("NDA_DST", str(address)), ("NDA_LLADDR", str(mac))]
-    return _encode(message, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, about)
+    message["attrs"] = [("NDA_DST", str(address))]
+    return message

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from ipaddress import ip_interface
 
 from datapath.linux import messages, offload
-from datapath.linux.devices import LINK_LOCAL, Device, raw
+from datapath.linux.devices import LINK_LOCAL, Device, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
 from datapath.linux.wiring import Bridge, End, Pair
@@ -140,10 +140,8 @@ class Wires:
         about = end.alias
         if end.addresses is not None:
             yield from _addresses(namespace, device, end)
-        for neighbour, mac in end.neighbours:
-            if namespace.neighbours.get((device.index, neighbour)) != mac:
-                namespace.neighbours[device.index, neighbour] = mac
-                yield messages.set_neighbour(f"{about} neighbour {neighbour}", device.index, neighbour, mac)
+        if end.neighbours is not None:
+            yield from _neighbours(namespace, device, end)
         master = namespace.devices.by_name.get(end.master) if end.master else None
         up = True if end.up and not device.up else None
         arp = end.arp if end.arp != device.arp else None
@@ -183,3 +181,18 @@ def _addresses(namespace: Namespace, device: Device, end: End) -> Iterator[Messa
         if not packed.startswith(LINK_LOCAL):
             address = ip_interface((packed, length))
             yield messages.delete_address(f"{end.alias} address {address}", device.index, address)
+
+
+def _neighbours(namespace: Namespace, device: Device, end: End) -> Iterator[Message]:
+    """Exactly ours are permanent; those that were there before are read once for each device."""
+    known = namespace.neighbours.get(device.index)
+    if known is None:
+        known = namespace.neighbours[device.index] = permanent_neighbours(namespace.channel, device.index)
+    wanted = dict(end.neighbours or ())
+    for neighbour, mac in wanted.items():
+        if known.get(neighbour) != mac:
+            known[neighbour] = mac
+            yield messages.set_neighbour(f"{end.alias} neighbour {neighbour}", device.index, neighbour, mac)
+    for neighbour in known.keys() - wanted.keys():
+        del known[neighbour]
+        yield messages.delete_neighbour(f"{end.alias} neighbour {neighbour}", device.index, neighbour)

@@ -42,7 +42,7 @@ class End:
     addresses: tuple[IPInterface, ...] | None = None
     vlans: tuple[Vlan, ...] = ()
     offload: bool = True
-    neighbours: tuple[tuple[IPv4Address, Mac], ...] = ()
+    neighbours: tuple[tuple[IPv4Address, Mac], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def chassis_pairs(spec: HostSpec, datapath: DatapathType) -> list[Pair]:
         arp=kernel,
         mac=underlay.mac if kernel else None,
         addresses=(underlay.vtep,) if kernel else None,
-        neighbours=underlay.neighbours if kernel else (),
+        neighbours=underlay.neighbours if kernel else None,
     )
     pairs = [Pair(near, _lab_end(spec, LAB_UNDERLAY, LAB_UNDERLAY, underlay.mtu, kernel))]
     for uplink in spec.uplinks:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
@@ -56,11 +57,25 @@ def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None)
     """Tells the userspace tunnels the way to other vteps and their MACs, so that no first packet is lost to ARP.
 
     Neighbours expire when unused for NEIGHBOUR_LIFETIME. Saying the same again renews them and disturbs nothing.
+    One that has left `underlay` goes at once, since it would not expire while it is used: its address may have come to
+    another MAC. A single one cannot be taken out (OVS 3.1), so all are, and told anew. Where what was told `before` is
+    not known, that happens for every neighbour not told, also for those that the switch has found by ARP.
     """
-    call(path, [("version",)])  # after a turn of its loop vswitchd has heard from the kernel of the vtep's address
+    # after a turn of its loop vswitchd has heard from the kernel of the vtep's address
+    _, shown = call(path, [("version",), ("tnl/neigh/show",)])
     commands: list[tuple[str, ...]] = [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME))]
     if before and before.vtep.network != underlay.vtep.network:
         commands.append(("ovs/route/del", str(before.vtep.network)))  # first: it takes the device's vtep with it
     commands.append(("ovs/route/add", str(underlay.vtep.network), UNDERLAY_BRIDGE))
+    known = _shown(shown) if before is None else {ip for ip, _ in before.neighbours}
+    if known - {ip for ip, _ in underlay.neighbours}:
+        commands.append(("tnl/neigh/flush",))
     commands += [("tnl/neigh/set", UNDERLAY_BRIDGE, str(ip), str(mac)) for ip, mac in underlay.neighbours]
     call(path, commands)
+
+
+def _shown(text: str) -> set[IPv4Address]:
+    """The neighbours of a `tnl/neigh/show`: lines of address, MAC and bridge below a ruler."""
+    _, _, lines = text.partition("===\n")
+    addresses = (line.split()[0] for line in lines.splitlines() if line.strip())
+    return {IPv4Address(address) for address in addresses if ":" not in address}

@@ -144,6 +144,11 @@ class Lab:
             command, env=environment, input=given, capture_output=True, text=True, check=True, timeout=20
         ).stdout
 
+    def tunnel_neighbours(self, chassis: str) -> str:
+        return self.tool(
+            chassis, "ovs-appctl", "-t", str(self.run_dir / chassis / "ovs-vswitchd.ctl"), "tnl/neigh/show"
+        )
+
     def program(self, specs: Mapping[str, HostSpec], tunnel: TunnelKind = "vxlan") -> None:
         """Flows by hand: known MACs to their place, broadcast and multicast to everybody."""
         for spec in specs.values():
@@ -335,6 +340,21 @@ async def test_a_killed_switch_is_back_at_once(lab: Lab) -> None:
     print(f"vswitchd back after {took:.2f} s")
     lab.program(specs)
     assert lab.ping("n1", "10.0.0.2")
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_vtep_that_left_is_no_neighbour(lab: Lab, adopted: bool) -> None:
+    """Its address may come back with another MAC, and the switch would believe its old one as long as it uses it."""
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 3, 1))
+    assert all(address in lab.tunnel_neighbours("hv1") for address in ("172.31.0.2", "172.31.0.3"))
+    if adopted:
+        lab.close()
+        agent = lab.agent()
+    await agent.apply(hosts(lab.name, 2, 1))
+    shown = lab.tunnel_neighbours("hv1")
+    assert "172.31.0.2 " in shown
+    assert "172.31.0.3 " not in shown
 
 
 async def test_a_killed_database_costs_nothing(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""A Channel among a flood of notifications that others cause: no answer of ours is lost, what was dropped is read anew.
+"""Netlink for itself: a flood of notifications that others cause, refused dumps, neighbours.
 
 In namespaces without a name, which go with the test.
 """
@@ -10,13 +10,19 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 import pytest
 
+from datapath.addr import Mac
 from datapath.linux import messages, namespaces, netlink
-from datapath.linux.host import Namespace
+from datapath.linux.devices import permanent_neighbours
+from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import RTM_GETLINK, Channel
+from datapath.linux.wires import Wires
+from datapath.linux.wiring import End
 
 pytestmark = pytest.mark.lab
 
@@ -98,3 +104,37 @@ def test_a_refused_dump_is_no_empty_one(visit: Visit[None]) -> None:
         channel.close()
 
     visit(errand)
+
+
+def test_neighbours_that_left_are_removed_also_by_another_agent(visit: Visit[None]) -> None:
+    first, second = (IPv4Address("10.0.0.2"), Mac(2)), (IPv4Address("10.0.0.3"), Mac(3))
+    mine = End("sdnt-neighbours", "b0", "it", 1500, neighbours=(first, second))
+
+    def errand() -> None:
+        home = Namespace(mine.namespace)
+        home.devices.read(home.channel)
+        home.send([messages.add_bridge("it", mine.device)])
+        index = home.devices.by_name[mine.device].index
+        settle(home, mine)
+        assert permanent_neighbours(home.channel, index) == dict((first, second))
+        home.neighbours.clear()  # as another agent, which has set none
+        settle(home, replace(mine, neighbours=(second,)))
+        assert permanent_neighbours(home.channel, index) == dict((second,))
+        sent = home.sent
+        settle(home, replace(mine, neighbours=(second,)))
+        assert home.sent == sent
+        settle(home, replace(mine, neighbours=None))
+        assert home.sent == sent, "not our business"
+        settle(home, replace(mine, neighbours=()))
+        assert not permanent_neighbours(home.channel, index)
+        home.close()
+
+    visit(errand)
+
+
+def settle(home: Namespace, end: End) -> None:
+    host = Host("sdnt", lambda _: None, lambda _: None)
+    host.namespaces[home.name] = home
+    wires = Wires(host)
+    wires.settle([end])
+    assert not wires.refusals[home.name]
