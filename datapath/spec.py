@@ -136,6 +136,8 @@ class HostSpec:
     tunnels: tuple[Tunnel, ...]
     uplinks: tuple[Uplink, ...]
     nodes: tuple[Node, ...]
+    flow_limits: tuple[tuple[int, int], ...] = ()
+    """Id of a table and the most flows it may have: one more, and the one that expires first goes. By id."""
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:

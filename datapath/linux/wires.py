@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
 
+from datapath.addr import IPAddress, Mac
 from datapath.linux import messages, offload
 from datapath.linux.devices import LINK_LOCAL, Device, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
@@ -188,7 +189,7 @@ def _neighbours(namespace: Namespace, device: Device, end: End) -> Iterator[Mess
     known = namespace.neighbours.get(device.index)
     if known is None:
         known = namespace.neighbours[device.index] = permanent_neighbours(namespace.channel, device.index)
-    wanted = dict(end.neighbours or ())
+    wanted: dict[IPAddress, Mac] = dict(end.neighbours or ())
     for neighbour, mac in wanted.items():
         if known.get(neighbour) != mac:
             known[neighbour] = mac

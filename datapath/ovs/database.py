@@ -38,11 +38,17 @@ TABLES: Final[ovsdb.Tables] = {
     "Open_vSwitch": ("bridges", "cur_cfg", "next_cfg", "other_config", "external_ids"),
     "Bridge": (
         "name", "ports", "controller", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids",
+        "flow_tables",
     ),
     "Port": ("name", "interfaces", "external_ids"),
     "Interface": ("name", "type", "options", "ofport", "ofport_request", "external_ids", "error"),
+    "Flow_Table": ("flow_limit", "overflow_policy", "external_ids"),
     "Controller": ("target", "max_backoff", "inactivity_probe"),
 }  # fmt: skip
+
+
+EVICT: Final = "evict"
+"""Flow_Table.overflow_policy: instead of refusing a flow, the one that expires first goes."""
 
 
 def needed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +88,8 @@ class _Replica(ovsdb.Idl):
         table = row._table.name
         if table in self.rows:
             self._keep(table, event, row)
+        elif table == "Flow_Table":
+            self.version += 1
 
     def run(self) -> bool:
         """Tells of a configuration taken up only after all rows that came with it are kept."""
@@ -138,7 +146,16 @@ def _port_row(row: Any) -> PortRow:
     return PortRow("", row.type, _single(row.ofport_request), options, tuple(sorted(row.external_ids.items())))
 
 
-def _bridge_row(row: Any) -> BridgeRow:
+def _flow_limits(row: Any, lab: str) -> tuple[tuple[int, int], ...]:
+    """Ours, by table. One that refuses what is more instead of evicting is -1: not as it shall be."""
+    return tuple(
+        (table, _single(limited.flow_limit) if limited.overflow_policy == [EVICT] else -1)
+        for table, limited in sorted(row.flow_tables.items())
+        if limited.external_ids.get(MARK) == lab
+    )
+
+
+def _bridge_row(row: Any, lab: str) -> BridgeRow:
     controllers = row.controller
     return BridgeRow(
         row.datapath_type,
@@ -147,6 +164,7 @@ def _bridge_row(row: Any) -> BridgeRow:
         tuple(sorted(row.other_config.items())),
         controllers[0].target if controllers else "",
         tuple(sorted(row.external_ids.items())),
+        _flow_limits(row, lab),
     )
 
 
@@ -194,7 +212,9 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
         return bool(row.external_ids.get(MARK) == self.api.idl.lab)
 
     def _change_bridges(self, txn: Any, replica: _Replica, root: Any) -> None:
-        observed = {name: _bridge_row(row) for name, row in replica.rows["Bridge"].items() if self._ours(row)}
+        observed = {
+            name: _bridge_row(row, replica.lab) for name, row in replica.rows["Bridge"].items() if self._ours(row)
+        }
         desired = {name: row for name, row in self.bridges.items() if name not in self.result}
         for step in diff(desired, observed):
             self._changed = True
@@ -205,7 +225,9 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
                 self._rows[step.key] = txn.insert(replica.tables["Bridge"])
                 self._rows[step.key].name = step.key
                 root.addvalue("bridges", self._rows[step.key])
-            _fill_bridge(txn, replica, self._rows[step.key], step.desired)
+            _fill_bridge(self._rows[step.key], step.desired)
+            _control(txn, replica, self._rows[step.key], step.desired, observed.get(step.key))
+            _limit_flows(txn, replica, self._rows[step.key], step.desired, observed.get(step.key))
 
     def _change_ports(self, txn: Any, replica: _Replica) -> None:
         desired = {name: row._replace(bridge="") for name, row in self.ports.items() if name not in self.result}
@@ -238,12 +260,18 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
                 bridge.delvalue("ports", port)
 
 
-def _fill_bridge(txn: Any, replica: _Replica, row: Any, desired: BridgeRow) -> None:
+def _fill_bridge(row: Any, desired: BridgeRow) -> None:
     row.datapath_type = desired.datapath_type
     row.fail_mode = desired.fail_mode
     row.protocols = sorted(desired.protocols)
     row.other_config = dict(desired.other_config)
     row.external_ids = dict(desired.external_ids)
+
+
+def _control(txn: Any, replica: _Replica, row: Any, desired: BridgeRow, observed: BridgeRow | None) -> None:
+    """The same controller keeps its row: with another one the switch would connect anew."""
+    if observed is not None and observed.controller == desired.controller:
+        return
     if not desired.controller:
         row.controller = []
         return
@@ -252,6 +280,20 @@ def _fill_bridge(txn: Any, replica: _Replica, row: Any, desired: BridgeRow) -> N
     controller.max_backoff = CONTROLLER_BACKOFF_MS
     controller.inactivity_probe = INACTIVITY_PROBE_MS
     row.controller = [controller]
+
+
+def _limit_flows(txn: Any, replica: _Replica, row: Any, desired: BridgeRow, observed: BridgeRow | None) -> None:
+    """What others have set for other tables of the bridge stays."""
+    if desired.flow_limits == (observed.flow_limits if observed else ()):
+        return
+    present = row.flow_tables if observed else {}
+    limits = {table: kept for table, kept in present.items() if kept.external_ids.get(MARK) != replica.lab}
+    for table, limit in desired.flow_limits:
+        limits[table] = txn.insert(replica.tables["Flow_Table"])
+        limits[table].flow_limit = limit
+        limits[table].overflow_policy = EVICT
+        limits[table].external_ids = {MARK: replica.lab}
+    row.flow_tables = limits
 
 
 def _new_port(txn: Any, replica: _Replica, name: str, desired: PortRow) -> Any:

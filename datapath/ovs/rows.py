@@ -49,7 +49,7 @@ INACTIVITY_PROBE_MS: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class BridgeRow:
-    """A bridge; `controller` is the target, '' for none."""
+    """A bridge; `controller` is the target, '' for none; `flow_limits` are those of a HostSpec."""
 
     datapath_type: str
     fail_mode: str
@@ -57,6 +57,7 @@ class BridgeRow:
     other_config: Pairs
     controller: str
     external_ids: Pairs
+    flow_limits: tuple[tuple[int, int], ...] = ()
 
 
 class PortRow(NamedTuple):
@@ -80,7 +81,8 @@ def bridges(spec: HostSpec, datapath: DatapathType, directory: Path) -> dict[str
     kind = "netdev" if datapath == "netdev" else "system"
     options = (("datapath-id", f"{spec.datapath_id:016x}"), ("disable-in-band", "true"))
     versions = frozenset({"OpenFlow13", "OpenFlow14"})
-    found = {INTEGRATION_BRIDGE: BridgeRow(kind, "secure", versions, options, controller_target(directory), mark)}
+    target = controller_target(directory)
+    found = {INTEGRATION_BRIDGE: BridgeRow(kind, "secure", versions, options, target, mark, spec.flow_limits)}
     if datapath == "netdev":
         hwaddr = (("hwaddr", str(spec.underlay.mac)),)
         found[UNDERLAY_BRIDGE] = BridgeRow(kind, "standalone", frozenset(), hwaddr, "", mark)

@@ -20,6 +20,8 @@ from datapath.spec import (
     namespace,
 )
 from sdn.model import Chassis, Model, Port
+from sdn.pipeline.classify import LEARNED_LIMIT
+from sdn.pipeline.layout import Table
 
 
 def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
@@ -59,6 +61,7 @@ class Specs:
                 tunnels=tunnels,
                 uplinks=_uplinks(model, chassis),
                 nodes=tuple(nodes[chassis.name]),
+                flow_limits=((Table.LEARNED.value, LEARNED_LIMIT),),
             )
             for chassis in ours
         }

@@ -29,6 +29,8 @@ from sdn.pipeline.view import View
 
 UNTAGGED = 0
 LEARNED_IDLE_TIMEOUT = 300  # seconds, as IEEE 802.1D recommends for filtering databases
+LEARNED_LIMIT = 4096
+"""MACs beyond the uplinks that a chassis knows. Who forges more only makes it forget those longest unheard of."""
 
 
 def chassis_flows(view: View) -> Iterator[Flow]:

@@ -342,6 +342,43 @@ async def test_a_killed_switch_is_back_at_once(lab: Lab) -> None:
     assert lab.ping("n1", "10.0.0.2")
 
 
+async def test_a_table_holds_as_many_flows_as_it_may(lab: Lab) -> None:
+    specs = hosts(lab.name, 1, 1)
+    limited = {"hv1": replace(specs["hv1"], flow_limits=((44, 3),))}
+    agent = lab.agent()
+
+    def vsctl(*command: str) -> str:
+        return lab.tool("hv1", "ovs-vsctl", "--db", f"unix:{lab.run_dir}/hv1/db.sock", *command)
+
+    def learned() -> list[str]:
+        bridge = f"unix:{lab.run_dir}/hv1/br-int.mgmt"
+        return lab.tool("hv1", "ovs-ofctl", "-OOpenFlow13", "dump-flows", bridge, "table=44").splitlines()[1:]
+
+    async def settled() -> bool:
+        work = agent.work
+        await agent.apply(limited)
+        return agent.work == work
+
+    await agent.apply(limited)
+    assert await settled()
+    controller = vsctl("--columns=_uuid", "list", "Controller")
+    bridge = f"unix:{lab.run_dir}/hv1/br-int.mgmt"
+    flows = "".join(f"table=44,idle_timeout={60 + i},dl_src=02:00:00:00:01:0{i},actions=drop\n" for i in range(8))
+    lab.tool("hv1", "ovs-ofctl", "-OOpenFlow13", "add-flows", bridge, "-", given=flows)
+    assert len(learned()) == 3
+    table = vsctl("--bare", "--columns=_uuid", "list", "Flow_Table").strip()
+    vsctl("set", "Flow_Table", table, "flow_limit=5")  # somebody's whim
+    await until(lambda: agent._chassis["hv1"].pair.version != agent._chassis["hv1"].settled[1])  # type: ignore[index]
+    assert not await settled()
+    assert "flow_limit          : 3" in vsctl("list", "Flow_Table")
+    assert await settled()
+    vsctl("set", "Bridge", "br-int", "flow_tables:50=@it", "--", "--id=@it", "create", "Flow_Table", "name=theirs")
+    await agent.apply(specs)
+    assert "theirs" in vsctl("list", "Flow_Table")
+    assert "sdn=" not in vsctl("list", "Flow_Table")
+    assert controller == vsctl("--columns=_uuid", "list", "Controller"), "the switch keeps its connection"
+
+
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_a_vtep_that_left_is_no_neighbour(lab: Lab, adopted: bool) -> None:
     """Its address may come back with another MAC, and the switch would believe its old one as long as it uses it."""

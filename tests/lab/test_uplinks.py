@@ -17,6 +17,7 @@ from datapath.addr import Mac
 from datapath.probe import Kind, Probe
 from datapath.spec import device_name
 from sdn.model import Port
+from sdn.pipeline.classify import LEARNED_LIMIT
 from sdn.pipeline.fields import OUTPORT, UPLINK
 from sdn.pipeline.layout import Table
 from tests.lab.capture import Capture
@@ -250,3 +251,36 @@ def test_learned_survives_controller_and_apply(uplinks: Lab, host: Machine) -> N
         watch.host.wait(received(after))
         assert [other.matching(carries(after)) for other in watch.nodes[1:]] == [[], []]
     uplinks.ping("floor4", "floor2")
+
+
+def test_forged_senders_beyond_an_uplink_are_forgotten(lab: Labs) -> None:
+    """Whoever is out there has as many MACs as it likes. It costs a bounded number of flows, nobody else a thing."""
+    made = lab(UPLINKS)
+    with (
+        machine(made, made.physnet_bridge("office"), "02:aa:ff:00:00:02") as outside,
+        made.capture("floor1") as node,
+        outside.capture() as wire,
+    ):
+        for start in range(0, FORGED, 100):  # what has arrived is waited for: the switch's own queue is short
+            outside.send(*(forged(number) for number in range(start, start + 100)))
+            node.wait(received(b"forged %06d" % (start + 99)))
+            node.forget()
+        entries = [
+            entry for entry in made.flows("hv1") if entry.flow.table == Table.LEARNED and entry.flow.idle_timeout
+        ]
+        assert LEARNED_LIMIT - 100 < len(entries) <= LEARNED_LIMIT
+        mark, mac = token(), stranger(77)
+        outside.send(shout("floor", mac, mark))
+        node.wait(received(mark))
+        assert learned(made, "hv1", mac) == [UPLINK]
+        answer = token()
+        made.send("floor3", to(made.port("floor3"), mac, answer))
+        wire.wait(received(answer))
+
+
+FORGED = 6000
+
+
+def forged(number: int) -> bytes:
+    """A broadcast of an EtherType that nobody understands (IEEE 802 local experimental 1)."""
+    return b"\xff" * 6 + b"\x02\xee" + number.to_bytes(4, "big") + b"\x88\xb5" + b"forged %06d" % number + bytes(40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface, ip_interface
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def test_the_integration_bridge_keeps_its_flows_without_a_controller() -> None:
     assert bridge.controller == "unix:/run/sdn/lab/hv1/br-int.controller"
     assert dict(bridge.other_config) == {"datapath-id": "0000000000001001", "disable-in-band": "true"}
     assert dict(bridge.external_ids) == {"sdn": "lab"}
+
+
+def test_flows_are_limited_where_they_are_learned_only() -> None:
+    rows_of = rows.bridges(replace(HV1, flow_limits=((44, 10),)), "netdev", DIRECTORY)
+    assert rows_of["br-int"].flow_limits == ((44, 10),)
+    assert rows_of["br-underlay"].flow_limits == ()
 
 
 def test_only_a_userspace_switch_needs_a_bridge_for_the_underlay() -> None:
