@@ -21,7 +21,7 @@ from datapath.errors import CheckError, FileError, SdnError
 from sdn.lab.processes import Process
 from sdn.lab.rundir import RunDir, labs
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, HostFacts
+from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
 
 if TYPE_CHECKING:
     from sdn.lab.plan import Plan, PlanStep
@@ -88,7 +88,16 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
             found.append(f"{name}: flows of revision {model.revision} are not confirmed (it has {flows.revision})")
         elif host.revision < model.revision:
             found.append(f"{name}: revision {model.revision} is not built yet (it has {host.revision})")
+        else:
+            found += _port_troubles(model, facts, name)
     return found
+
+
+def _port_troubles(model: Model, facts: Facts, chassis: str) -> Iterator[str]:
+    for port in model.ports.values():
+        seen = facts.ports.get(port.name, PortFacts())
+        if port.chassis == chassis and not (seen.up and seen.ofport):
+            yield f"{chassis}: {port.name} " + ("has no port on the switch" if seen.up else "is not up")
 
 
 def managed(model: Model) -> list[str]:
@@ -151,9 +160,22 @@ def _opened(run: RunDir, store: Store | None) -> Iterator[Store]:
 def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
     """Bring the lab to `model`, whatever is there of it: nothing, a part that a crash left, or all.
 
+    Every switch and host looks at what it really has, and repairs it, also where the model is the same as before.
     `store` is that of the lab, where the caller has it open already.
     Raises MachineError, ConflictError, CheckError (with what is missing when `timeout` seconds are over).
     """
+    return _bring(model, timeout, progress, store, anew=True)
+
+
+def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
+    """Change a running lab to `model`; what does not differ is not looked at. Raises as `up`, and FileError where
+    the lab does not run."""
+    if not RunDir(model.lab).running:
+        raise FileError(f"lab {model.lab} is not running", remedy="bring it up with: sdn up FILE")
+    return _bring(model, timeout, progress, store, anew=False)
+
+
+def _bring(model: Model, timeout: float, progress: Progress, store: Store | None, *, anew: bool) -> Result:
     started = time.monotonic()
     run = RunDir(model.lab)
     with run.exclusive():
@@ -171,24 +193,11 @@ def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store
                     raise SdnError(str(error), remedy=f"look into {run.logs}") from error
             progress("start", 1, 1)
         with _opened(run, store) as opened:
-            revision, changed = _write_and_wait(opened, model, started + timeout, progress, anew=fresh)
-    return Result(revision, changed, time.monotonic() - started)
-
-
-def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
-    """As `up`, for a lab that runs. Raises FileError where it does not."""
-    if not RunDir(model.lab).running:
-        raise FileError(f"lab {model.lab} is not running", remedy="bring it up with: sdn up FILE")
-    return up(model, timeout=timeout, progress=progress, store=store)
-
-
-def _write_and_wait(store: Store, model: Model, deadline: float, progress: Progress, *, anew: bool) -> tuple[int, bool]:
-    """`anew` where the lab was not running: facts in its store are from before, and confirm nothing."""
-    before = store.model()
-    revision = store.write(model, anew=anew)
-    wanted = model.with_revision(revision)
-    asyncio.run(_wait(store, wanted, deadline, progress))
-    return revision, before is None or before.revision != revision
+            before = opened.model()
+            revision = opened.write(model, anew=anew or fresh)
+            asyncio.run(_wait(opened, model.with_revision(revision), started + timeout, progress))
+    same = before is not None and before.with_revision(model.revision) == model
+    return Result(revision, fresh or not same, time.monotonic() - started)
 
 
 async def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:
@@ -201,7 +210,7 @@ async def _wait(store: Store, model: Model, deadline: float, progress: Progress)
                 facts = (await updates.get()).facts
         except TimeoutError:
             raise _not_whole(model, facts) from None
-    if any(facts.hosts[name].errors for name in managed(model)):
+    if any(facts.hosts[name].errors or facts.flows[name].error for name in managed(model)):
         raise _not_whole(model, facts)
 
 
@@ -257,14 +266,17 @@ def status(lab: str) -> Status:
 
     run = RunDir(lab)
     supervisor = run.supervisor
-    own = Process("supervisor", supervisor or 0, supervisor is not None, _started(run), 0)
+    own = Process("supervisor", supervisor, supervisor is not None, _started(supervisor), 0)
     model, facts = snapshot(lab)
     return Status(lab, (own, *processes.read(run.processes)), model, facts)
 
 
-def _started(run: RunDir) -> float:
-    lock = run.path / "supervisor.lock"
-    return lock.stat().st_mtime if lock.exists() else 0.0
+def _started(pid: int | None) -> float:
+    """When a process came up, in seconds since the epoch; 0 where it does not run."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def down(lab: str, *, progress: Progress = quiet) -> bool:
@@ -293,9 +305,9 @@ def _stop_supervisor(run: RunDir) -> bool:
     if pid is not None:
         descriptor = os.pidfd_open(pid)
         try:
-            os.kill(pid, signal.SIGTERM)
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
             if not _ended_within(descriptor, 2 * GRACE):
-                os.kill(pid, signal.SIGKILL)
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 _ended_within(descriptor, GRACE)
         finally:
             os.close(descriptor)

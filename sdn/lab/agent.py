@@ -147,7 +147,8 @@ class LabAgent:
     def _is_up(self, name: str) -> bool:
         """By what we have seen last, which the store may not know yet."""
         port = self._model.ports.get(name) if self._model else None
-        return port is not None and self._interfaces.get((port.node, port.interface), PortFacts()).up
+        seen = self._interfaces.get((port.node, port.interface)) if port else None
+        return seen is not None and seen.up and seen.ofport is not None
 
     def _tell_host(self, chassis: str, facts: HostFacts) -> None:
         if self._hosts.get(chassis) != facts:

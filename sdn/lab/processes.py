@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of the lab. `started` is in seconds since the epoch, `restarts` counts since the lab came up."""
+    """A process of the lab; `pid` is None for one that does not run.
+
+    `started` is in seconds since the epoch, `restarts` counts since the supervisor came up.
+    """
 
     name: str
-    pid: int
+    pid: int | None
     alive: bool
     started: float
     restarts: int
@@ -33,7 +34,12 @@ def read(file: Path) -> tuple[Process, ...]:
         rows = json.loads(file.read_text())
     except FileNotFoundError:
         return ()
-    return tuple(Process(**{**row, "alive": exists(row["pid"])}) for row in rows)
+    return tuple(_as_it_is_now(Process(**row)) for row in rows)
+
+
+def _as_it_is_now(told: Process) -> Process:
+    alive = told.pid is not None and exists(told.pid)
+    return replace(told, alive=alive, pid=told.pid if alive else None)
 
 
 def exists(pid: int) -> bool:
@@ -43,9 +49,3 @@ def exists(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in ("Z", "X")
-
-
-def end(pid: int, signal_number: int) -> None:
-    """Send a signal; that the process has just ended by itself is what was wanted."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal_number)

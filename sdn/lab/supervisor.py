@@ -19,9 +19,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from datapath.errors import SdnError
 from sdn.lab import processes
 from sdn.lab.processes import Process
 from sdn.lab.rundir import RunDir
@@ -102,16 +103,47 @@ def _run_and_exit(main: Callable[[], None]) -> None:
 
 @dataclass
 class Child:
-    """A process that has to run. `spawn` starts it, or finds it running, and returns its pid."""
+    """A process that has to run. `spawn` starts it, or finds it running, and returns its pid.
+
+    It is waited for and signalled by `descriptor`, a pidfd: its number may be somebody else's once it is dead.
+    """
 
     name: str
     spawn: Callable[[], int]
     pid: int = 0
+    descriptor: int | None = None
     started: float = 0.0
     restarts: int = -1
     backoff: float = FIRST_BACKOFF
-    ours: bool = field(default=True)
-    """Ends with the supervisor, as its child."""
+
+    def start(self) -> None:
+        """Raises SdnError or OSError where it cannot be started."""
+        self.pid = self.spawn()
+        self.descriptor = os.pidfd_open(self.pid)
+        self.started = time.time()
+        self.restarts += 1
+
+    def signal(self, number: int) -> None:
+        """Does nothing where it has ended."""
+        if self.descriptor is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.descriptor, number)
+
+    async def ended(self) -> None:
+        """Return when it has; a child's exit status is taken, so that it does not stay a zombie."""
+        if self.descriptor is None:
+            return
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.descriptor, done.set)
+        try:
+            await done.wait()
+        finally:
+            loop.remove_reader(self.descriptor)
+        with suppress(ChildProcessError):  # the store's server is not our child
+            os.waitpid(self.pid, os.WNOHANG)
+        os.close(self.descriptor)
+        self.descriptor = None
 
 
 class Supervisor:
@@ -122,7 +154,7 @@ class Supervisor:
         self._ready = ready
         self._stopping = asyncio.Event()
         self._children = [
-            Child("store", self._start_store, ours=False),
+            Child("store", self._start_store),
             Child("controller", lambda: self._fork("controller")),
             Child("agent", lambda: self._fork("agent")),
         ]
@@ -137,26 +169,23 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         for child in self._children:
-            self._spawn(child)
+            child.start()
+        self._tell()
         with suppress(BrokenPipeError):  # the command that waited was killed; the next one finds us running
             os.write(self._ready, b"\n")
         os.close(self._ready)
-        watchers = [asyncio.create_task(self._look_after(child)) for child in self._children]
-        await self._stopping.wait()
-        for watcher in watchers:
-            watcher.cancel()
-        await self._end_children()
-
-    def _spawn(self, child: Child) -> None:
-        child.pid = child.spawn()
-        child.started = time.time()
-        child.restarts += 1
-        self._tell()
+        try:
+            async with asyncio.TaskGroup() as group:  # what nobody foresaw in one of them ends the supervisor, aloud
+                watchers = [group.create_task(self._look_after(child)) for child in self._children]
+                await self._stopping.wait()
+                for watcher in watchers:
+                    watcher.cancel()
+        finally:
+            await self._end_children()
 
     async def _look_after(self, child: Child) -> None:
         while True:
-            await ended(child.pid)
-            reap(child.pid)
+            await child.ended()
             lived = time.time() - child.started
             child.backoff = FIRST_BACKOFF if lived > STEADY else min(child.backoff * 2, LONGEST_BACKOFF)
             wait = 0.0 if lived > STEADY or child.restarts == 0 else child.backoff
@@ -165,24 +194,38 @@ class Supervisor:
             )
             self._tell()
             await asyncio.sleep(wait)
-            self._spawn(child)
+            await self._start_again(child)
+            self._tell()
+
+    async def _start_again(self, child: Child) -> None:
+        """However often it takes: a full disk, a file that is being repaired."""
+        while True:
+            try:
+                child.start()
+            except (SdnError, OSError) as error:
+                child.backoff = min(child.backoff * 2, LONGEST_BACKOFF)
+                LOG.error("%s cannot be started, again in %.1f s: %s", child.name, child.backoff, error)
+                await asyncio.sleep(child.backoff)
+            else:
+                return
 
     async def _end_children(self) -> None:
         for child in self._children:
-            processes.end(child.pid, signal.SIGTERM)
-        waiting = [asyncio.create_task(ended(child.pid)) for child in self._children]
-        await asyncio.wait(waiting, timeout=GRACE)
+            child.signal(signal.SIGTERM)
+        await asyncio.wait([asyncio.create_task(child.ended()) for child in self._children], timeout=GRACE)
         for child in self._children:
-            processes.end(child.pid, signal.SIGKILL)
+            child.signal(signal.SIGKILL)
 
     def _tell(self) -> None:
-        processes.write(
-            self._run.processes,
-            [
-                Process(child.name, child.pid, processes.exists(child.pid), child.started, max(child.restarts, 0))
-                for child in self._children
-            ],
-        )
+        """What cannot be told is no reason to stop supervising."""
+        known = [
+            Process(child.name, child.pid, child.descriptor is not None, child.started, child.restarts)
+            for child in self._children
+        ]
+        try:
+            processes.write(self._run.processes, known)
+        except OSError as error:
+            LOG.error("%s cannot be written: %s", self._run.processes, error)
 
     def _start_store(self) -> int:
         from sdn.store.serve import start_server
@@ -221,32 +264,3 @@ def _main(name: str) -> Main:
     from sdn.lab.agent import main as agent_main
 
     return agent_main
-
-
-async def ended(pid: int) -> None:
-    """Return when the process has ended; it need not be a child of ours."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _finish, done)
-    try:
-        await done
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _finish(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
-
-
-def reap(pid: int) -> None:
-    """Take a child's exit status, so that it does not stay a zombie; not every process here is a child."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        LOG.debug("pid %d was not our child", pid)

@@ -126,7 +126,8 @@ class TestStatus:
         show(model, facts(model, "db1"), as_json=True)
         state = json.loads(capsys.readouterr().out)
         assert {port["name"] for port in state["ports"] if not port["up"]} == {"db1.eth0"}
-        assert state["whole"]
+        assert not state["whole"]
+        assert state["troubles"] == ["hv2: db1.eth0 is not up"]
 
     def test_before_the_first_file(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         assert show(None, Facts()) == 1
