@@ -40,16 +40,26 @@ def tests(draft: Draft, nodes: Iterable[str]) -> dict[str, Test]:
 
 def _test(draft: Draft, name: str, spec: schema.Test, nodes: Mapping[str, None]) -> Test:
     probe, port = _probe(spec)
+    sources = _selected(draft, ("tests", name, "from"), spec.from_, nodes)
+    targets = _selected(draft, ("tests", name, "to"), spec.to, nodes)
+    if len(sources) == 1 and sources == targets and not _may_grow(draft):
+        message = f"'from' and 'to' are both only '{sources[0]}'; expected two nodes at least, none is asked for itself"
+        draft.problems.add(("tests", name), message)
     return Test(
         name=name,
-        sources=_selected(draft, ("tests", name, "from"), spec.from_, nodes),
-        targets=_selected(draft, ("tests", name, "to"), spec.to, nodes),
+        sources=sources,
+        targets=targets,
         probe=probe,
         port=port,
         expect=_EXPECT[spec.ping or spec.expect or "ok"],
         within=spec.within,
         source=draft.problems.document.source(("tests", name)),
     )
+
+
+def _may_grow(draft: Draft) -> bool:
+    """Whether nodes are missing that the file means."""
+    return bool(draft.problems.found)
 
 
 def _probe(spec: schema.Test) -> tuple[Literal["ping", "tcp", "udp"], int]:

@@ -262,7 +262,7 @@ class Test(Part):
     tcp: Annotated[int, TCP_UDP] | None = Field(None, description="Destination port of a TCP connection.")
     udp: Annotated[int, TCP_UDP] | None = Field(None, description="Destination port of a UDP exchange.")
     expect: Literal["allowed", "denied", "ok", "fail"] | None = Field(
-        None, description="Whether tcp or udp must get through."
+        None, description="Whether tcp or udp must get through; allowed where it is not given."
     )
     within: Within = Field(10.0, description="Seconds until which it is tried again.")
 
@@ -271,9 +271,10 @@ class Test(Part):
         given = [probe for probe in ("ping", "tcp", "udp") if getattr(self, probe) is not None]
         if len(given) != 1:
             raise ValueError(f"this test has {' and '.join(given) or 'no probe'}; expected one of 'ping', 'tcp', 'udp'")
-        if (self.ping is None) != (self.expect is not None):
+        if self.ping is not None and self.expect is not None:
             raise ValueError(
-                "'expect' goes with tcp and udp: expected 'ping: ok', or 'tcp: 80' and 'expect: allowed' or 'denied'"
+                "'expect' stands beside 'ping', which says it already; "
+                "expected 'ping: ok' or 'ping: fail' alone ('expect' goes with tcp and udp)"
             )
         return self
 

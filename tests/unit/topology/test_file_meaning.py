@@ -200,3 +200,9 @@ def test_a_section_may_be_commented_out() -> None:
     model = parse("name: x\nchassis: {h: }\nnetworks:\nnodes:\n  # a: {}\ntests:\n", "x")
     assert not model.nodes
     assert not model.networks
+
+
+def test_tcp_is_allowed_where_nothing_is_expected() -> None:
+    nodes = "nodes: {a: {network: web}, b: {network: web}}\n"
+    tests = "tests: {yes: {from: a, to: b, tcp: 80}, no: {from: a, to: b, udp: 53, expect: denied}}"
+    assert [test.expect for test in lab(nodes + tests).tests.values()] == ["ok", "fail"]
