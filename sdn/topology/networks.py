@@ -118,7 +118,7 @@ def _mtu(draft: Draft, member: Member[schema.Network], network: Network, physnet
     given = member.spec.mtu is not None
     path = ("networks", member.key, "mtu" if given else "segment")
     why = _arithmetic(draft, network.segment, limit)
-    if mtu > limit:
+    if mtu > limit and not draft.broken.lacks("physnets", network.segment.physnet, "mtu"):
         draft.problems.add(path, f"mtu {mtu} is too large for {network.segment.kind}: {why} at most")
     has_ipv6 = any(subnet.version == 6 for subnet in network.subnets)
     if has_ipv6 and mtu < IPV6_MINIMUM_MTU:

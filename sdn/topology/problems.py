@@ -5,10 +5,11 @@ Enters: paths into a Document, pydantic's errors. Leaves: Problems in the order 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from datapath.errors import FileError, Problem
 from sdn.model import Source
@@ -85,11 +86,10 @@ class Problems:
     def unknown(self, path: Path, what: str, word: str, known: Iterable[str]) -> None:
         self.add_once(path, f"unknown {what} '{word}'{suggestion(word, known)}")
 
-    def add_invalid(self, error: ValidationError) -> None:
-        """Everything that the schema does not allow."""
-        details = error.errors(include_url=False)
+    def add_invalid(self, details: Sequence[ErrorDetails]) -> None:
+        """What the schema does not allow."""
         unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
-        meant = {(*loc[:-1], closest(str(loc[-1]), _keys(_part(loc[:-1])))) for loc in unknown}
+        meant = {(*loc[:-1], closest(str(loc[-1]), keys_at(loc[:-1]))) for loc in unknown}
         for detail in details:
             loc, kind = detail["loc"], detail["type"]
             if kind == "missing" and loc in meant:
@@ -115,7 +115,7 @@ def _worded(kind: str, loc: tuple[str | int, ...], value: Any, context: Mapping[
 
 
 def _unknown_key(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
-    return f"unknown key '{loc[-1]}'{suggestion(str(loc[-1]), _keys(_part(loc[:-1])))}"
+    return f"unknown key '{loc[-1]}'{suggestion(str(loc[-1]), keys_at(loc[:-1]))}"
 
 
 def _missing(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
@@ -170,5 +170,6 @@ def _part(loc: tuple[str | int, ...]) -> type[BaseModel]:
     return _PARTS[keys[-1]] if keys else section
 
 
-def _keys(part: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in part.model_fields.items()]
+def keys_at(loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that the mapping at `loc` may have."""
+    return [field.alias or name for name, field in _part(loc).model_fields.items()]

@@ -104,7 +104,12 @@ ON_LINE_5 = [
     # tests
     ("tests: {t: {from: a, to: b}}", 9, "this test has no probe"),
     ("tests: {t: {from: a, to: b, ping: ok, tcp: 80}}", 9, "ping and tcp"),
-    ("tests: {t: {from: a, to: b, tcp: 80}}", 9, "'expect' goes with tcp and udp"),
+    ("tests: {t: {from: a, to: b, ping: ok, expect: ok}}", 9, "'expect' stands beside 'ping', which says it already"),
+    (
+        "tests: {t: {from: a, to: [a, a*], ping: ok}}",
+        9,
+        "'from' and 'to' are both only 'a'; expected two nodes at least",
+    ),
     ("tests: {t: {from: a, to: b, tcp: 80000, expect: ok}}", 34, "port 80000 is out of range; expected 1 to 65535"),
     ("tests: {t: {from: a, to: b, ping: okay}}", 35, "expected ok or fail; did you mean 'ok'?"),
     ("tests: {t: {from: a, to: b, ping: ok, within: soon}}", 47, "expected seconds"),
@@ -118,7 +123,8 @@ def test_one_mistake(line: str, column: int | None, message: str) -> None:
     if column is None:  # reported at the network
         only(BASE + line, 4, 3, message)
     else:
-        only(BASE + line, 5, column, message)
+        nodes = "\nnodes: {a: {network: web}, b: {network: web}}" if line.startswith("tests") else ""
+        only(BASE + line + nodes, 5, column, message)
 
 
 IN_NETWORKS = [
@@ -231,6 +237,51 @@ foo: 1
     found = problems(text)
     assert [problem.line for problem in found] == [1, 4, 5, 8, 8, 9]
     assert str(found[0]).startswith("lab.yaml:1:7: ")
+
+
+def test_a_wrong_field_hides_nothing_else() -> None:
+    text = """\
+name: lab
+chassis: {hv1: {datapath: osv}, hv2: {}}
+networks:
+  web: {segment: {vxlan: 10}, subnet: 10.0.0.0/24, unknown_unicast: flod}
+  db: {segment: {vxlan: 11}, subnet: 10.1.0.0/99}
+nodes:
+  n8: {network: web, allowed_addresses: [foo], chassis: hv9, ip: 10.9.0.1}
+  n[7-8]: {network: web}
+  n1: {network: web, spoof_guard: maybe, ip: 10.0.0.5, chassis: hv1, place: pack}
+  n2: {network: web, ip: 10.0.0.5, macc: 1}
+  n3: {network: db, ip: 10.1.0.7}
+  n4: {ports: [{network: [web]}], chassis: hv9}
+  n4: {network: web}
+tests:
+  t: {from: n1, to: n99, ping: okay}
+"""
+    assert [(line, message.partition(";")[0]) for line, _, message in places(text)] == [
+        (2, "'osv' is not understood here"),
+        (4, "'flod' is not understood here"),
+        (5, "'10.1.0.0/99' is not an address or subnet"),
+        (7, "'foo' is not an address or subnet"),
+        (7, "unknown chassis 'hv9'"),
+        (7, "10.9.0.1 is not in network 'web'"),
+        (8, "'n8' is defined twice, first in line 7"),
+        (9, "'chassis' and 'place' are both given"),
+        (9, "'maybe' is not understood here"),
+        (10, "10.0.0.5 is the address of 'n1:eth0' too"),
+        (10, "unknown key 'macc'"),
+        (12, "a list is not understood here"),
+        (13, "'n4' is here twice, first in line 12"),
+        (15, "unknown node 'n99'"),
+        (15, "'okay' is not understood here"),
+    ]
+
+
+def test_the_name_of_a_node_that_cannot_be_used_is_taken() -> None:
+    found = places(BASE + "nodes:\n  n8: {}\n  n[7-8]: {network: web}\ntests: {t: {from: n8, to: n7, ping: ok}}")
+    assert [(line, message.partition(";")[0]) for line, _, message in found] == [
+        (6, "this node has no network"),
+        (7, "'n8' is defined twice, first in line 6"),
+    ]
 
 
 def test_a_broken_entry_is_not_called_unknown_as_well() -> None:
