@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
 
 from datapath.errors import TransientError
-
-_WHOLE_FILE = Struct("hhqqi")  # struct flock of 64-bit Linux: type, whence, start, length, pid
+from sdn.locks import holder
 
 
 def base() -> Path:
@@ -67,13 +65,7 @@ class RunDir:
     @property
     def supervisor(self) -> int | None:
         """The pid of the lab's supervisor; None where none runs."""
-        try:
-            with open(self.path / "supervisor.lock", "rb") as file:
-                answer = fcntl.fcntl(file, fcntl.F_GETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        except FileNotFoundError:
-            return None
-        kind, _, _, _, pid = _WHOLE_FILE.unpack(answer)
-        return None if kind == fcntl.F_UNLCK else pid
+        return holder(self.path / "supervisor.lock")
 
     @property
     def running(self) -> bool:

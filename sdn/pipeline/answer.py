@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from datapath.openflow.flow import Flow, Move, SetField, match
+from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION
 from sdn.model import Network, Port
 from sdn.pipeline.fields import INPORT, NETWORK
 from sdn.pipeline.layout import Table
-from sdn.pipeline.spoof_guard import ARP, ICMPV6, IPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from sdn.pipeline.view import View
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 ND_TARGET_LINK_LAYER_ADDRESS = 2  # RFC 4861 section 4.6.1
 ND_SOLICITED_OVERRIDE = 0x60000000  # RFC 4861 section 4.4: flags S and O of an advertisement
-_ALL = (1 << 128) - 1
 
 
 def chassis_flows(view: View) -> Iterator[Flow]:
@@ -27,7 +26,7 @@ def chassis_flows(view: View) -> Iterator[Flow]:
     yield Flow(
         Table.ANSWER,
         55,
-        match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=(0, _ALL)),
+        match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=SOLICITATION, ipv6_src=0),
         goto=Table.ROUTE,
     )
     yield Flow(Table.ANSWER, 0, match(), goto=Table.ROUTE)
@@ -53,9 +52,7 @@ def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]
         asked = (
             match(reg1=port.id, eth_type=ARP, arp_op=ARP_REQUEST, arp_tpa=int(ip))
             if isinstance(ip, IPv4Address)
-            else match(
-                reg1=port.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_SOLICITATION, nd_target=int(ip)
-            )
+            else match(reg1=port.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=SOLICITATION, nd_target=int(ip))
         )
         yield Flow(Table.ANSWER, 60, asked, goto=goto)
 
@@ -90,13 +87,13 @@ def _nd_answer(port: Port, network: Network, ip: IPv6Address) -> Flow:
     return Flow(
         Table.ANSWER,
         50,
-        match(reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_SOLICITATION, nd_target=int(ip)),
+        match(reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=SOLICITATION, nd_target=int(ip)),
         (
             Move("eth_src", "eth_dst", 48),
             SetField("eth_src", port.mac),
             Move("ipv6_src", "ipv6_dst", 128),
             SetField("ipv6_src", int(ip)),
-            SetField("icmpv6_type", NEIGHBOUR_ADVERTISEMENT),
+            SetField("icmpv6_type", ADVERTISEMENT),
             SetField("nd_options_type", ND_TARGET_LINK_LAYER_ADDRESS),
             SetField("nd_reserved", ND_SOLICITED_OVERRIDE),
         ),

@@ -51,7 +51,6 @@ class Kind(IntEnum):
 
 COOKIE_MARK: Final = 0x5D0E
 """The top 16 bits of every cookie of ours."""
-COOKIE_MARK_MASK: Final = 0xFFFF << 48
 
 
 class Cookie(NamedTuple):

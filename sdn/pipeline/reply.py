@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from datapath.openflow.flow import Flow, Load, Move, match
+from datapath.openflow.packet import ADVERTISEMENT, ICMPV6, IPV6
 from sdn.pipeline.fields import INPORT, OUTPORT
 from sdn.pipeline.layout import Table
-from sdn.pipeline.spoof_guard import ICMPV6, IPV6, NEIGHBOUR_ADVERTISEMENT
 from sdn.pipeline.view import View
 
 # OpenFlow 1.4 section 4.5: a packet is not sent out of the port it came in by, unless in_port says another one
@@ -23,7 +23,7 @@ def chassis_flows(view: View) -> Iterator[Flow]:
     yield Flow(
         Table.REPLY,
         50,
-        match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=NEIGHBOUR_ADVERTISEMENT),
+        match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=ADVERTISEMENT),
         (Move("eth_src", "nd_tll", 48), *_TURN_ROUND),
         goto=Table.OUTPUT,
     )

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 from datapath.addr import IPNetwork, Mac
 from datapath.openflow.flow import Flow, match
+from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV4, IPV6, SOLICITATION, UDP
 from sdn.model import Network, Port
 from sdn.pipeline.fields import INPORT, TAG_ETHERTYPES
 from sdn.pipeline.layout import Table
 from sdn.pipeline.view import View
 
-IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
-UDP, ICMPV6 = 17, 58
-ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = 134, 135, 136, 137
+ROUTER_ADVERTISEMENT, REDIRECT = 134, 137
 MLDV2_REPORT = 143
 ABSENT = 0
 """What Open vSwitch shows as the link-layer address of an ND option that is not there."""
@@ -48,9 +47,9 @@ def chassis_flows(view: View) -> Iterator[Flow]:
     One with an option twice is malformed: Open vSwitch shows its target as `::` and its options as absent, while a
     receiver may take either option for true.
     """
-    for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
-        yield Flow(Table.SPOOF_GUARD, 80, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind, nd_target=(0, _ALL)))
-    for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
+    for kind in (SOLICITATION, ADVERTISEMENT):
+        yield Flow(Table.SPOOF_GUARD, 80, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind, nd_target=0))
+    for kind in (ROUTER_ADVERTISEMENT, SOLICITATION, ADVERTISEMENT, REDIRECT):
         yield Flow(Table.SPOOF_GUARD, 60, match(eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=kind))
     for tag in TAG_ETHERTYPES:
         yield Flow(Table.SPOOF_GUARD, 200, match(eth_type=tag))
@@ -93,15 +92,10 @@ def _ipv6(port: Port, sender: Sender) -> Iterator[Flow]:
     nd = {"eth_src": mac, "eth_type": IPV6, "ip_proto": ICMPV6}
     # RFC 4861 sections 4.3 and 4.4: a unicast message may come without the option; Linux answers unicast questions so
     for option in (mac, ABSENT):
-        yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=source, nd_sll=option)
-        yield _passes(
-            port, 70, **nd, icmpv6_type=NEIGHBOUR_ADVERTISEMENT, ipv6_src=source, nd_target=source, nd_tll=option
-        )
+        yield _passes(port, 70, **nd, icmpv6_type=SOLICITATION, ipv6_src=source, nd_sll=option)
+        yield _passes(port, 70, **nd, icmpv6_type=ADVERTISEMENT, ipv6_src=source, nd_target=source, nd_tll=option)
     # RFC 4862 section 5.4.2: duplicate address detection asks from the unspecified address
-    yield _passes(port, 70, **nd, icmpv6_type=NEIGHBOUR_SOLICITATION, ipv6_src=(0, _ALL), nd_target=source)
-
-
-_ALL = (1 << 128) - 1
+    yield _passes(port, 70, **nd, icmpv6_type=SOLICITATION, ipv6_src=0, nd_target=source)
 
 
 def _before_an_address(port: Port, allowed: list[Sender]) -> Iterator[Flow]:

@@ -8,16 +8,15 @@ who it is, even to a supervisor that was killed and started again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
-import struct
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from datapath.errors import MachineError, SdnError, TransientError
+from sdn.locks import holder
 from sdn.store.client import SCHEMA
 
 DATABASE_FILE: Final = "store.db"
@@ -25,9 +24,6 @@ SOCKET: Final = "store.sock"
 PIDFILE: Final = "store.pid"
 LOG_FILE: Final = "logs/store.log"
 CONTROL: Final = "store.ctl"
-
-_FLOCK: Final = struct.Struct("hhqqi4x")
-"""struct flock of a 64-bit Linux: type, whence, start, length, pid."""
 
 
 class Server:
@@ -96,12 +92,10 @@ def start_server(run_dir: Path) -> Server:
 
 def running_server(run_dir: Path) -> Server | None:
     """Whoever holds the lock on the pidfile."""
+    pid = holder(run_dir / PIDFILE)
     try:
-        with (run_dir / PIDFILE).open("rb") as file:
-            question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind, *_, pid = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, question))
-        return None if kind == fcntl.F_UNLCK else Server(pid, run_dir / SOCKET)
-    except (FileNotFoundError, ProcessLookupError):
+        return None if pid is None else Server(pid, run_dir / SOCKET)
+    except ProcessLookupError:  # it ended just now
         return None
 
 
