@@ -11,7 +11,6 @@ must exist before their rows do; a vtep on the device of a userspace switch gets
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from typing import Final
 from datapath.addr import IPInterface, Mac
 from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
-from datapath.linux import wiring
+from datapath.linux import limits, wiring
 from datapath.linux.host import Host, Namespace, Wanted
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
@@ -91,7 +90,7 @@ class Agent:
         self._owners: dict[str, tuple[_Chassis, Node]] = {}
         self._turn = asyncio.Lock()
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
-        _allow_many_descriptors()
+        limits.allow_many_files()
 
     @property
     def work(self) -> tuple[int, int]:
@@ -421,13 +420,6 @@ def _foundations(lab: str, specs: Mapping[str, HostSpec]) -> list[Wanted]:
 def _homes(specs: Mapping[str, HostSpec]) -> list[Wanted]:
     """The namespaces of nodes."""
     return [Wanted(node.namespace, node.name, "node") for spec in specs.values() for node in spec.nodes]
-
-
-def _allow_many_descriptors() -> None:
-    """Two netlink sockets per namespace: a thousand nodes need more than the customary 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _owners_of_addresses(node: Node) -> set[tuple[Mac, IPInterface]]:

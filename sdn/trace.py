@@ -19,7 +19,7 @@ from datapath.errors import FileError
 from datapath.openflow.flow import Flow
 from datapath.openflow.interpreter import Sent, Step, Tables, Walk
 from datapath.openflow.oxm import VLAN_PRESENT
-from datapath.openflow.packet import ARP, IPV4, IPV6, Packet
+from datapath.openflow.packet import ARP, IPV4, IPV6, SOLICITATION, Packet
 from datapath.openflow.text import Names, format_flow
 from datapath.spec import TUNNEL_OFPORT
 from sdn.model import Chassis, Model, Port
@@ -185,7 +185,7 @@ def _question(source: Port, ours: IPAddress, theirs: IPAddress) -> Packet:
         "ipv6_src": int(ours),
         "ipv6_dst": 0xFF02_0000_0000_0000_0000_0001_FF00_0000 | int(theirs) & 0xFFFFFF,
         "nw_ttl": 255,
-        "icmpv6_type": 135,
+        "icmpv6_type": SOLICITATION,
         "nd_target": int(theirs),
         "nd_sll": int(source.mac),
         "nd_options_type": 1,
@@ -193,7 +193,7 @@ def _question(source: Port, ours: IPAddress, theirs: IPAddress) -> Packet:
 
 
 def _is_question(packet: Packet) -> bool:
-    return packet["eth_type"] == ARP or packet.get("icmpv6_type") == 135
+    return packet["eth_type"] == ARP or packet.get("icmpv6_type") == SOLICITATION
 
 
 class Fabric:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from datapath.errors import MachineError
 
 _LOAD_WORD, _AND, _MOVE, _MOVE_REGISTER = 0x61, 0x57, 0xB7, 0xBF
-_JUMP, _IF_EQUAL, _UNLESS_EQUAL, _CALL, _EXIT = 0x05, 0x15, 0x55, 0x85, 0x95
+_IF_EQUAL, _UNLESS_EQUAL, _CALL, _EXIT = 0x15, 0x55, 0x85, 0x95
 _INSTRUCTION: Final = struct.Struct("=BBhi")
 
 _SYSCALL: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
@@ -63,10 +63,6 @@ def load_word(register: int, source: int, offset: int) -> Instruction:
 
 def mask(register: int, value: int) -> Instruction:
     return Instruction(_AND, register, value=value)
-
-
-def jump(to: str) -> Instruction:
-    return Instruction(_JUMP, to=to)
 
 
 def if_equal(register: int, value: int, to: str) -> Instruction:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath.errors import MachineError
-from datapath.probe.sockets import setns
+from datapath.linux.namespaces import setns
 
 _CLONE_NEWNS: Final = 0x00020000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 1 << 19

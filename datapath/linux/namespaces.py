@@ -47,8 +47,18 @@ def _mount(source: str, target: str, flags: int) -> None:
     _check(result, f"mount {target}")
 
 
+def setns(descriptor: int) -> None:
+    """Moves the calling thread, for good, into the network namespace of a descriptor. Raises OSError."""
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, f"setns: {os.strerror(code)}")
+
+
 def _enter(descriptor: int) -> None:
-    _check(_libc.setns(descriptor, _CLONE_NEWNET), "setns")
+    try:
+        setns(descriptor)
+    except PermissionError as error:
+        raise MachineError("CAP_SYS_ADMIN", str(error.strerror), remedy="run it as root") from error
 
 
 @contextmanager

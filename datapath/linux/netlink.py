@@ -70,8 +70,8 @@ BATCH: Final = 48
 RECEIVE_BUFFER: Final = 4 << 20
 RECEIVE_SIZE: Final = 1 << 16
 
-_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_ATTRIBUTE: Final = struct.Struct("=HH")
+HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: length, type
 
 
 class Message(NamedTuple):
@@ -106,7 +106,7 @@ def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
     """Type (without its flag bits) and value of each attribute from `offset` on."""
     end = len(payload)
     while offset + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        length, kind = ATTRIBUTE.unpack_from(payload, offset)
         if length < 4:
             return
         yield kind & 0x3FFF, payload[offset + 4 : offset + length]
@@ -168,8 +168,8 @@ class Channel:
 
     def _numbered(self, batch: Sequence[Message], first: int) -> Iterator[bytes]:
         for sequence, message in enumerate(batch, first):
-            length, kind, flags, _, _ = _HEADER.unpack_from(message.data)
-            yield _HEADER.pack(length, kind, flags | NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
+            length, kind, flags, _, _ = HEADER.unpack_from(message.data)
+            yield HEADER.pack(length, kind, flags | NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
             yield message.data[16:]
             yield b"\0" * (-length % 4)
 
@@ -179,7 +179,7 @@ class Channel:
         Raises OSError with what the kernel refused it for, TransientError if a part of it was lost.
         """
         self._sequence += 1
-        header = _HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
+        header = HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
         self._requests.sendto(header + body, (0, 0))
         found: list[Notice] = []
         while True:
@@ -229,7 +229,7 @@ def _open() -> socket.socket:
 def _parts(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     offset = 0
     while offset + 16 <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
         yield kind, flags, sequence, data[offset + 16 : offset + length]
         offset += (length + 3) & ~3
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.linux.netlink import (
+    ATTRIBUTE,
+    HEADER,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -45,9 +47,7 @@ _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_BPF_FD, _TCA_BPF_NAME, _TCA_BPF_FLAGS = 6, 7, 8
 _DIRECT_ACTION: Final = 1  # TCA_BPF_FLAG_ACT_DIRECT: the program's result is the action
 
-_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _TC: Final = struct.Struct("=BxxxiIII")  # struct tcmsg: family, index, handle, parent, priority and protocol
-_ATTRIBUTE: Final = struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Filter:
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def _message(about: str, kind: int, flags: int, tc: Sequence[int], body: bytes, tolerated: int = 0) -> Message:
     data = _TC.pack(socket.AF_UNSPEC, *tc) + body
-    return Message(about, _HEADER.pack(_HEADER.size + len(data), kind, flags, 0, 0) + data, (tolerated,))
+    return Message(about, HEADER.pack(HEADER.size + len(data), kind, flags, 0, 0) + data, (tolerated,))
 
 
 def add_clsact(about: str, index: int) -> Message:

@@ -147,13 +147,7 @@ class Trunks:
         pairs = [tagging_pair(end, vlan) for vlan in vlans]
         self._wires.connect(pairs)
         taggers = self._taggers(namespace, end, vlans)
-        hooks = [
-            Hook(device.index, f"{end.alias}.{tag}", pushing(tag, parent.index)) for tag, device in taggers.items()
-        ]
-        if taggers:
-            table = {tag: device.index for tag, device in taggers.items()}
-            hooks.append(Hook(parent.index, end.alias, popping(table)))
-        refused = self._attach(namespace, hooks)
+        refused = self._attach(namespace, _hooks(end, parent, taggers))
         if refused:
             self._remove(namespace, pairs)
         if refused or not taggers:

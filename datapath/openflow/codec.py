@@ -23,7 +23,6 @@ __all__ = [
     "ADD",
     "ATOMIC",
     "DELETE_STRICT",
-    "MODIFY_STRICT",
     "ORDERED",
     "V13",
     "V14",
@@ -37,7 +36,6 @@ __all__ = [
 ]
 
 ADD: Final = 0
-MODIFY_STRICT: Final = 2
 DELETE_STRICT: Final = 4
 ATOMIC: Final = 1
 ORDERED: Final = 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from datapath.openflow import oxm
 from datapath.openflow.oxm import FIELDS
 
 
@@ -206,4 +205,3 @@ class FlowKey(NamedTuple):
 
 
 DROP: Final[tuple[Action, ...]] = ()
-OUTPUT_IN_PORT: Final = Output(oxm.IN_PORT)

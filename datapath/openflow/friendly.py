@@ -32,6 +32,7 @@ from datapath.openflow.flow import (
     Unknown,
 )
 from datapath.openflow.oxm import ANY, CONTROLLER, FIELDS, IN_PORT, LOCAL, VLAN_PRESENT
+from datapath.openflow.packet import ARP, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP
 
 
 def _no_value(_field: str, _value: int) -> str | None:
@@ -66,14 +67,14 @@ class Names:
 
 PORT_NAMES: Final = {IN_PORT: "IN_PORT", CONTROLLER: "CONTROLLER", LOCAL: "LOCAL", ANY: "ANY"}
 HASHES: Final = {0: "eth_src", 1: "symmetric_l4"}
-_ETHERTYPES: Final = {0x0800: "ip", 0x0806: "arp", 0x86DD: "ipv6"}
+_ETHERTYPES: Final = {IPV4: "ip", ARP: "arp", IPV6: "ipv6"}
 _PROTOCOLS: Final = {
-    (0x0800, 1): "icmp",
-    (0x0800, 6): "tcp",
-    (0x0800, 17): "udp",
-    (0x86DD, 58): "icmp6",
-    (0x86DD, 6): "tcp6",
-    (0x86DD, 17): "udp6",
+    (IPV4, ICMP): "icmp",
+    (IPV4, TCP): "tcp",
+    (IPV4, UDP): "udp",
+    (IPV6, ICMPV6): "icmp6",
+    (IPV6, TCP): "tcp6",
+    (IPV6, UDP): "udp6",
 }
 
 

@@ -114,5 +114,3 @@ _TABLE: list[tuple[str, int, int, int, int, str, str]] = [
 
 FIELDS: Final[dict[str, Field]] = {row[0]: Field(order, *row) for order, row in enumerate(_TABLE)}
 """Every field by name, in the order in which a canonical match lists them (prerequisites come first)."""
-
-BY_HEADER: Final[dict[int, Field]] = {field.header: field for field in FIELDS.values()}

@@ -15,7 +15,6 @@ sender lacks its own address proves nothing: it fails, whatever was expected.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -71,21 +70,15 @@ def run(probes: Sequence[Probe], progress: OnProgress | None = None) -> list[Out
 
     Needs root for namespaces and ping. Raises MachineError where a namespace is not there or may not be entered.
     """
+    from datapath.linux.limits import allow_many_files
     from datapath.probe import neighbours  # what imports this module's nouns is imported when they exist
     from datapath.probe.engine import Engine
     from datapath.probe.transport import Sockets
 
     neighbours.make_room(2 * len({(probe.namespace, probe.target) for probe in probes}))
-    _allow_files()
+    allow_many_files()  # each node takes two, a socket and a namespace
     transport = Sockets(probes)
     try:
         return Engine(probes, transport, progress).run()
     finally:
         transport.close()
-
-
-def _allow_files() -> None:
-    """As many open files as the system lets us have: each node takes two, a socket and a namespace."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -5,7 +5,6 @@ A socket belongs to the namespace it was opened in, whoever uses it afterwards: 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
@@ -13,17 +12,15 @@ import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, TypeVar
 
 from datapath.addr import IPAddress
 from datapath.errors import MachineError
+from datapath.linux.namespaces import DIRECTORY, setns
 from datapath.probe import packets
 
 T = TypeVar("T")
 
-NAMESPACES: Final = Path("/run/netns")
-_CLONE_NEWNET: Final = 0x40000000
 _SOL_RAW: Final = 255  # linux/socket.h
 _ICMP_FILTER: Final = 1  # linux/icmp.h
 _ICMP6_FILTER: Final = 1  # linux/icmpv6.h
@@ -31,15 +28,6 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h
 _RECEIVE_BUFFER: Final = 1 << 20
 """Bytes; room for some 1,300 answers where the usual 208 KiB hold 270."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def setns(fd: int) -> None:
-    """Move the calling thread into the network namespace behind `fd`. Raises OSError."""
-    if _libc.setns(fd, _CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 class Namespaces:
@@ -73,7 +61,7 @@ class Namespaces:
     def _enter(self, namespace: str) -> None:
         try:
             if namespace not in self._fds:
-                self._fds[namespace] = os.open(NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+                self._fds[namespace] = os.open(DIRECTORY / namespace, os.O_RDONLY | os.O_CLOEXEC)
             setns(self._fds[namespace])
         except FileNotFoundError:
             raise MachineError("namespace", f"there is no network namespace {namespace}") from None

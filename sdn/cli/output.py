@@ -52,10 +52,6 @@ def say(text: str = "") -> None:
     print(text)
 
 
-def title(text: str) -> None:
-    print(paint(text, STRONG))
-
-
 def note(text: str) -> None:
     """To stderr: about the work, not its result."""
     print(text, file=sys.stderr, flush=True)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from datapath.errors import FileError
-from datapath.linux import inside
+from datapath.linux import inside, namespaces
 from datapath.openflow.text import Names, format_actions, format_flow, format_match
-from datapath.probe import sockets
 from datapath.spec import INTEGRATION_BRIDGE, namespace
 from sdn import names
 from sdn.cli import output, target
@@ -226,15 +225,23 @@ def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
     target.node(model, node)
     hosts = _write_hosts(model, node)
     try:
-        inside.become(sockets.NAMESPACES / namespace(model.lab, node), hosts)
+        inside.become(namespaces.DIRECTORY / namespace(model.lab, node), hosts)
     except FileNotFoundError:
         raise FileError(f"node {node} is not on this machine", remedy=f"see: sdn status {model.lab}") from None
     try:
         os.execvp(command[0], list(command))  # noqa: S606
     except FileNotFoundError:
-        raise FileError(f"there is no command {command[0]}", remedy="nodes share this machine's files") from None
+        raise _NotRunError(127, f"there is no command {command[0]}", "nodes share this machine's files") from None
     except PermissionError:
-        raise FileError(f"{command[0]} may not be executed") from None
+        raise _NotRunError(126, f"{command[0]} may not be executed") from None
+
+
+class _NotRunError(FileError):
+    """With the exit code that shells have for it (POSIX, 2.8.2)."""
+
+    def __init__(self, exit_code: int, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.exit_code = exit_code
 
 
 def _write_hosts(model: Model, node: str) -> Path:

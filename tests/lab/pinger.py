@@ -123,9 +123,10 @@ def pinging(lab: Lab, *pairs: tuple[str, str]) -> Iterator[list[Pinger]]:
 
 def main(namespace: str, source: str, target: str) -> None:
     """Until standard input closes. Writes `number sent received` for each answer, at the end how many were sent."""
-    from datapath.probe.sockets import NAMESPACES, icmp, setns
+    from datapath.linux.namespaces import DIRECTORY, setns
+    from datapath.probe.sockets import icmp
 
-    with (NAMESPACES / namespace).open("rb") as file:
+    with (DIRECTORY / namespace).open("rb") as file:
         setns(file.fileno())
     with icmp(ip_address(source)) as raw:
         raw.connect((target, 0))

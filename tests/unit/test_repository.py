@@ -136,3 +136,9 @@ def test_the_package_list_names_a_package_for_every_system() -> None:
     rows = [line.split() for line in (ROOT / "packages.txt").read_text().splitlines() if line and line[0] not in "#["]
     assert rows
     assert all(len(row) == 6 for row in rows)
+
+
+@pytest.mark.parametrize("what", ['"/run/netns"', "0x40000000", "_libc.setns(", ".setrlimit(", '"=IHHII")', "0x86DD: "])
+def test_what_the_kernel_is_told_has_one_home_in_datapath(what: str) -> None:
+    homes = [path.relative_to(ROOT) for path in (ROOT / "datapath").rglob("*.py") if what in path.read_text()]
+    assert len(homes) <= 1, homes

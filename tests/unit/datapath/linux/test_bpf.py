@@ -34,15 +34,15 @@ def test_jumps_count_from_the_next_instruction() -> None:
         bpf.if_equal(2, 20, "end"),  # over one
         bpf.unless_equal(2, 0, "start"),  # back over itself and the one before
         bpf.label("end"),
-        bpf.jump("end"),  # to itself
+        bpf.if_equal(0, 0, "end"),  # to itself
     ]
-    expected = "15 02 0100 14000000  55 02 feff 00000000  05 00 ffff 00000000"
+    expected = "15 02 0100 14000000  55 02 feff 00000000  15 00 ffff 00000000"
     assert bpf.assemble(listing) == bytes.fromhex(expected)
 
 
 def test_a_jump_to_nowhere_is_a_mistake_of_ours() -> None:
     with pytest.raises(KeyError):
-        bpf.assemble([bpf.jump("nowhere")])
+        bpf.assemble([bpf.if_equal(0, 0, "nowhere")])
 
 
 def test_programs_are_told_apart_by_what_they_do() -> None:
