@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from datapath.errors import FileError
+from datapath.linux.namespaces import DIRECTORY
 from sdn import lab
 from sdn.cli import output, target
 from sdn.cli.output import Cell, count
@@ -63,7 +66,9 @@ def _summary(model: Model, result: Result) -> None:
     output.say(output.paint(done, output.GOOD) + f" (revision {result.revision})")
     if model.nodes:
         node = next(iter(model.nodes))
-        output.say(output.paint(f"next: sdn test · sdn status · sdn exec {node} -- ip addr", output.SOFT))
+        which = f" --lab {model.lab}" if len(lab.labs()) > 1 else ""
+        hints = (f"sdn test{which}", f"sdn status{which}", f"sdn exec{which} {node} -- ip addr")
+        output.say(output.paint(f"next: {' · '.join(hints)}", output.SOFT))
 
 
 def _some(names: list[str], most: int = 6) -> str:
@@ -99,7 +104,7 @@ def _step(step: PlanStep) -> output.Row:
 
 
 def down(wanted: str | None, every: bool) -> None:
-    names = lab.labs() if every else [target.lab_of(wanted)]
+    names = lab.labs() if every else [_to_remove(wanted)]
     if not names:
         output.say("no lab is here: nothing to do")
     for name in names:
@@ -108,3 +113,19 @@ def down(wanted: str | None, every: bool) -> None:
             removed = lab.down(name, progress=report)
         took = f"{time.monotonic() - started:.2f} s"
         output.say(f"{name} is down ({took})" if removed else f"{name} is not here: nothing to do")
+
+
+def _to_remove(wanted: str | None) -> str:
+    """The lab meant. A name that no file gives and of which nothing is here is a typing mistake. Raises FileError."""
+    name = target.lab_of(wanted)
+    if wanted is None or target.is_file(wanted) or lab.run_dir(name).exists() or _has_namespaces(name):
+        return name
+    here = lab.labs()
+    close = get_close_matches(name, here, 1)
+    there = f"there are: {', '.join(here)}" if here else "no lab is here"
+    raise FileError(f"there is no lab {name}", remedy=f"did you mean {close[0]}?" if close else there)
+
+
+def _has_namespaces(name: str) -> bool:
+    """As a lab leaves them whose run directory was deleted."""
+    return (DIRECTORY / f"sdn-{name}").exists() or any(DIRECTORY.glob(f"sdn-{name}-*"))

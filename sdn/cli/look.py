@@ -157,12 +157,24 @@ def _processes(state: Status) -> Iterator[output.Row]:
         yield Cell(process.name, STRONG), process.pid or "", alive, age, restarts
 
 
+_SUFFIXES: Final = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".md": "mermaid"}
+
+
+def _form_of(file: Path) -> str:
+    if file.suffix not in _SUFFIXES:
+        ends = f"it ends in {file.suffix}" if file.suffix else "its name has no suffix"
+        raise FileError(
+            f"cannot tell what picture {file} is to be: {ends}",
+            remedy="expected .svg, .dot or .mmd (or say which with --format; rsvg-convert makes a PNG of an SVG)",
+        )
+    return _SUFFIXES[file.suffix]
+
+
 def graph(wanted: str | None, form: str | None, file: Path | None) -> None:
     from sdn import graph as pictures
     from sdn import topology
 
-    suffixes = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".md": "mermaid"}
-    chosen = form or (suffixes.get(file.suffix, "svg") if file else "svg")
+    chosen = form or (_form_of(file) if file else "svg")
     if wanted is not None and target.is_file(wanted):
         drawing = pictures.FORMATS[chosen](topology.read(Path(wanted)))
     else:

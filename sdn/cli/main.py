@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from datapath.errors import FileError, SdnError
+from datapath.errors import FileError, MachineError, SdnError
 from sdn.cli import complete
 
 app = typer.Typer(
@@ -32,6 +33,8 @@ app = typer.Typer(
 
 _COLLECT_AFTER = 10_000
 """Objects, instead of Python's 700: what a command makes, a thousand ports perhaps, it mostly keeps until it ends."""
+
+_NAMESPACES = (Path("/run/netns"), Path("/var/run/netns"))
 
 
 class Form(StrEnum):
@@ -127,7 +130,9 @@ def apply(file: File, timeout: Timeout = 60.0, output: Output = Form.TABLE) -> N
 @app.command(rich_help_panel=_BUILD)
 @app.command("destroy", hidden=True)
 def down(
-    target: Target = None, every: Annotated[bool, typer.Option("--all", help="Every lab on this machine.")] = False
+    target: Target = None,
+    every: Annotated[bool, typer.Option("--all", help="Every lab on this machine.")] = False,
+    lab: Lab = None,
 ) -> None:
     """Remove everything of a lab from this machine, and nothing else.
 
@@ -135,7 +140,7 @@ def down(
     """
     from sdn.cli import life
 
-    life.down(target, every)
+    life.down(_lab(target, lab), every)
 
 
 @app.command(rich_help_panel=_LOOK)
@@ -143,6 +148,7 @@ def down(
 def status(
     target: Target = None,
     every: Annotated[bool, typer.Option("--all", help="List the ports of a large lab too.")] = False,
+    lab: Lab = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Show chassis, networks, ports and processes. Ends with 1 where the lab is not whole.
@@ -151,7 +157,7 @@ def status(
     """
     from sdn.cli import look
 
-    raise typer.Exit(look.status(target, every, output is Form.JSON))
+    raise typer.Exit(look.status(_lab(target, lab), every, output is Form.JSON))
 
 
 @app.command(rich_help_panel=_CHECK)
@@ -180,6 +186,7 @@ def run_tests(
     matrix: Annotated[
         bool, typer.Option("--matrix", "-m", help="Show what reaches what, every node to every other.")
     ] = False,
+    lab: Lab = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Run the file's tests with real packets. For each failure it says which hop, table and flow dropped the packet.
@@ -188,7 +195,7 @@ def run_tests(
     """
     from sdn.cli import check
 
-    raise typer.Exit(check.run_tests(target, check.Options(only, junit, output is Form.JSON, matrix)))
+    raise typer.Exit(check.run_tests(_lab(target, lab), check.Options(only, junit, output is Form.JSON, matrix)))
 
 
 @app.command(
@@ -262,6 +269,7 @@ def graph(
     target: Target = None,
     form: Annotated[Picture | None, typer.Option("--format", "-f", help="By the file's suffix; else SVG.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-O", metavar="PATH", help="Write it there.")] = None,
+    lab: Lab = None,
 ) -> None:
     """Draw a lab: of a file as it is meant, of a running lab with what is up.
 
@@ -269,7 +277,7 @@ def graph(
     """
     from sdn.cli import look
 
-    look.graph(target, form.value if form else None, file)
+    look.graph(_lab(target, lab), form.value if form else None, file)
 
 
 @app.command(rich_help_panel=_LOOK)
@@ -289,6 +297,13 @@ def logs(
     from sdn.cli.logs import logs as show
 
     show(lab, which, lines, follow)
+
+
+def _lab(target: str | None, lab: str | None) -> str | None:
+    """The lab that was named, in its place or by --lab. Raises FileError where both are and differ."""
+    if target is not None and lab is not None and target != lab:
+        raise FileError(f"two labs are named: {target} and {lab}", remedy="name one")
+    return lab if target is None else target
 
 
 @app.command(rich_help_panel=_LOOK)
@@ -321,6 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `sdn flows | head`: nobody wants the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except PermissionError as error:
+        return _fail(_forbidden(error))
     except Exception as error:
         if os.environ.get("SDN_DEBUG"):
             raise
@@ -328,6 +345,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             SdnError(f"{type(error).__name__}: {error}", remedy="this is a fault in sdn; SDN_DEBUG=1 shows where")
         )
     return 0
+
+
+def _forbidden(error: PermissionError) -> SdnError:
+    """Labs are root's: their files, namespaces and sockets. Another file is the user's own business."""
+    from sdn.lab.rundir import base
+
+    file = None if error.filename is None else Path(os.fsdecode(error.filename))
+    of_labs = file is None or any(place in (file, *file.parents) for place in (base(), *_NAMESPACES))
+    if not of_labs:
+        return FileError(f"{file}: {(error.strerror or str(error)).lower()}")
+    words = shlex.join(sys.argv[1:])
+    return MachineError("root", f"this needs root{f': may not use {file}' if file else ''}", remedy=f"sudo sdn {words}")
 
 
 def _fail(error: SdnError) -> int:

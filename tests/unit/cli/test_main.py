@@ -204,3 +204,58 @@ class TestCompletion:
         assert complete.labs_and_files("") == ["overlay", "run/", "small.yaml"]
         assert complete.labs_and_files("sm") == ["small.yaml"]
         assert complete.files("nowhere/") == []
+
+
+class TestWhatIsMeant:
+    def test_a_lab_that_is_nowhere_is_a_typing_mistake(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], good: Path
+    ) -> None:
+        (tmp_path / "run" / "overlay").mkdir(parents=True)
+        assert main(["down", "overlai"]) == 2
+        assert "there is no lab overlai\n  remedy: did you mean overlay?" in capsys.readouterr().err
+        assert main(["down", "--lab", "other"]) == 2
+        assert "there are: overlay" in capsys.readouterr().err
+        assert main(["down", str(good)]) == 0, "its file says that there is such a lab"
+        assert "nothing to do" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("command", ["status", "test", "graph", "down"])
+    def test_a_lab_is_named_in_its_place_or_by_option(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([command, "--lab", "h16x"]) == 2
+        assert "h16x" in capsys.readouterr().err
+        assert main([command, "h16x", "--lab", "h16y"]) == 2
+        assert "two labs are named: h16x and h16y" in capsys.readouterr().err
+
+    def test_a_picture_of_a_kind_that_is_not_drawn(
+        self, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["graph", str(good), "-O", str(tmp_path / "x.png")]) == 2
+        assert "expected .svg, .dot or .mmd" in capsys.readouterr().err
+        assert not (tmp_path / "x.png").exists()
+        assert main(["graph", str(good), "-O", str(tmp_path / "x.png"), "-f", "svg"]) == 0
+
+
+class TestNotRoot:
+    @pytest.mark.parametrize("command", ["status small", "down small", "logs --lab small", "exec web1 -- true"])
+    def test_it_says_so(
+        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def refuse(*_: object) -> bool:
+            raise PermissionError(13, "Permission denied", os.environ["SDN_RUN_DIR"] + "/small")
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        monkeypatch.setattr(Path, "exists", refuse)
+        monkeypatch.setattr(Path, "is_dir", refuse)
+        monkeypatch.setattr(Path, "glob", refuse)
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        monkeypatch.setattr(sys, "argv", ["sdn", *command.split()])
+        assert main() == 3
+        assert f"needs root: may not use {os.environ['SDN_RUN_DIR']}/small" in (said := capsys.readouterr().err)
+        assert f"remedy: sudo sdn {command}" in said
+
+    def test_a_file_of_ones_own(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied", "/somewhere/else")
+
+        monkeypatch.setattr(life, "down", refuse)
+        assert main(["down"]) == 2
+        assert "/somewhere/else: permission denied" in capsys.readouterr().err
