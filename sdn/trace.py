@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
-from datapath.addr import IPAddress, Mac
+from datapath.addr import IPAddress, IPNetwork, Mac
 from datapath.errors import FileError
 from datapath.openflow.flow import Flow
 from datapath.openflow.interpreter import Sent, Step, Tables, Walk
@@ -92,7 +92,11 @@ def endpoints(model: Model, source: str, target: str) -> tuple[Port, Port | IPAd
                 f"there is no node or port '{target}', and it is no address", remedy=_known(model)
             ) from None
         owner = _owner(model, sources, address)
-        return (owner[0], owner[1]) if owner else (sources[0], address)
+        if owner:
+            return owner
+        _check_network(model, source, sources, address)
+        asking = (a for a in sources if any(_holds(subnet, address) for subnet in model.networks[a.network].subnets))
+        return next(asking), address
     pairs = ((a, b) for a in sources for b in targets if a.network == b.network and a.name != b.name)
     return next(pairs, (sources[0], targets[0]))
 
@@ -102,8 +106,23 @@ def _ports_called(model: Model, name: str) -> list[Port]:
 
 
 def _owner(model: Model, sources: list[Port], address: IPAddress) -> tuple[Port, Port] | None:
-    found = [(a, b) for a in sources for b in model.ports.values() if b.network == a.network and address in b.ips]
-    return found[0] if found else None
+    """Who has an address: as its own, else as one that it may send from too."""
+    peers = [(a, b) for a in sources for b in model.ports.values() if b.network == a.network and a.name != b.name]
+    owns = (pair for pair in peers if address in pair[1].ips)
+    may = (pair for pair in peers if any(_holds(allowed.subnet, address) for allowed in pair[1].allowed))
+    return next(owns, None) or next(may, None)
+
+
+def _holds(subnet: IPNetwork, address: IPAddress) -> bool:
+    return subnet.version == address.version and address in subnet
+
+
+def _check_network(model: Model, source: str, sources: list[Port], address: IPAddress) -> None:
+    """Raises FileError where nobody would ask for the address: no network of the source has it."""
+    own = [model.networks[port.network] for port in sources]
+    if not any(_holds(subnet, address) for network in own for subnet in network.subnets):
+        has = ", ".join(dict.fromkeys(f"{n.name} {subnet}" for n in own for subnet in n.subnets)) or "no subnet"
+        raise FileError(f"no network of {source} has {address}", remedy=f"it is in: {has}")
 
 
 def _known(model: Model) -> str:
@@ -124,7 +143,12 @@ def trace(
     name = target.name if isinstance(target, Port) else str(target)
     answered = _is_question(packet) and source.name in delivered
     reached = answered or name in delivered
-    return Trace(tuple(hops), tuple(delivered), name, _verdict(hops, delivered, name, answered, reached), reached)
+    verdict = _verdict(hops, delivered, name, answered, reached)
+    if reached and not answered and isinstance(target, Port) and model.chassis[target.chassis].datapath == "external":
+        verdict = f"delivered to {name} on {target.chassis}, which is external: what it does there is not ours to know"
+    if isinstance(target, Port) and source.network != target.network:
+        verdict = f"{source.node} and {target.node} share no network; sent anyway: {verdict}"
+    return Trace(tuple(hops), tuple(delivered), name, verdict, reached)
 
 
 def packet_between(source: Port, target: Port | IPAddress, protocol: str, port: int = 0, version: int = 0) -> Packet:

@@ -76,6 +76,31 @@ def test_by_address(model: Model, target: str) -> None:
     assert getattr(found, "name", None) == "web2:eth0"
 
 
+def test_an_address_that_somebody_may_send_from() -> None:
+    text = """
+name: lab
+chassis: {hv1: {}, hw: {datapath: external, vtep: 172.31.0.200}}
+networks:
+  web: {segment: {vxlan: 10}, subnet: 10.1.0.0/24}
+nodes:
+  a: {network: web, chassis: hv1}
+  vip: {network: web, chassis: hv1, allowed_addresses: [10.1.0.100, 10.7.0.0/24]}
+  far: {network: web, chassis: hw}
+"""
+    model = parse(text, "lab.yaml")
+    for address in ("10.1.0.100", "10.7.0.9"):
+        _, found = endpoints(model, "a", address)
+        assert getattr(found, "name", None) == "vip:eth0"
+    with pytest.raises(FileError, match="no network of a has 10.9.0.1") as caught:
+        endpoints(model, "a", "10.9.0.1")
+    assert "web 10.1.0.0/24" in caught.value.remedy
+    assert go(model, "a", "far").verdict.startswith("delivered to far:eth0 on hw, which is external")
+
+
+def test_ports_without_a_common_network(model: Model) -> None:
+    assert go(model, "web1", "db1").verdict.startswith("web1 and db1 share no network; sent anyway: dropped on hv1")
+
+
 def test_an_address_that_nobody_has(model: Model) -> None:
     found = go(model, "web1", "10.1.0.99")
     assert not found.reached
