@@ -95,7 +95,7 @@ def _run(model: Model, tests: dict[str, Test], with_matrix: bool) -> tuple[list[
     with output.progress({"probes": "probes answered"}) as report:
         everything = [check.probe for check in (*asked, *mesh)]
         outcomes = probe.run(everything, lambda done, total: report("probes", done, total))
-    verdicts = pairs.verdicts(tests, asked, outcomes[: len(asked)])
+    verdicts = pairs.verdicts(tests, asked, outcomes[: len(asked)], model)
     return verdicts, list(zip(mesh, outcomes[len(asked) :], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""From the file's tests to probes: which addresses of which nodes are asked what. PURE.
+"""From the file's tests to probes: which addresses of which nodes are asked what.
 
 Enters: model and tests. Leaves: Checks, each the probe of one address pair; and the results of a test by pair of nodes.
 Two nodes are tried over every network that they share, in every address family; where they share none, from the
@@ -29,14 +29,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a test. A pair of nodes passes when every address pair of it does."""
+    """What came of a test. A pair of nodes passes when every address pair of it does.
+
+    `apart` are pairs that have no address family in common: nothing can reach, which a test that denies wants.
+    """
 
     test: Test
     results: tuple[tuple[Check, Outcome], ...]
+    apart: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], bool]:
-        found: dict[tuple[str, str], bool] = {}
+        found: dict[tuple[str, str], bool] = dict.fromkeys(self.apart, True)
         for check, outcome in self.results:
             key = check.source.node, check.target.node
             found[key] = found.get(key, True) and outcome.passed
@@ -45,7 +49,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """A test without a single pair has shown nothing."""
-        return bool(self.results) and all(outcome.passed for _, outcome in self.results)
+        return bool(self.pairs) and all(outcome.passed for _, outcome in self.results)
 
     @property
     def failures(self) -> list[tuple[Check, Outcome]]:
@@ -84,6 +88,9 @@ class Addresses:
                     seen |= versions
                     yield here, there
 
+    def versions(self, node: str) -> set[int]:
+        return {ip.version for port in self.ports[node] for ip in port.ips}
+
     def share_a_network(self, source: str, target: str) -> bool:
         return bool({p.network for p in self.ports[source]} & {p.network for p in self.ports[target]})
 
@@ -110,12 +117,24 @@ def _checks(addresses: Addresses, test: Test, source: str, target: str) -> Itera
         yield Check(test.name, here, there, probe)
 
 
-def verdicts(tests: Mapping[str, Test], asked: Iterable[Check], outcomes: Iterable[Outcome]) -> list[Verdict]:
-    """Results by test, in the order of `tests`."""
+def verdicts(
+    tests: Mapping[str, Test], asked: Iterable[Check], outcomes: Iterable[Outcome], model: Model | None = None
+) -> list[Verdict]:
+    """Results by test, in the order of `tests`; pairs that could not be asked are found in `model`."""
+    addresses = Addresses(model) if model and any(test.expect == "fail" for test in tests.values()) else None
     by_test: dict[str, list[tuple[Check, Outcome]]] = {name: [] for name in tests}
     for check, outcome in zip(asked, outcomes, strict=True):
         by_test[check.test].append((check, outcome))
-    return [Verdict(tests[name], tuple(results)) for name, results in by_test.items()]
+    apart = {name: tuple(_apart(addresses, test)) if addresses else () for name, test in tests.items()}
+    return [Verdict(tests[name], tuple(results), apart[name]) for name, results in by_test.items()]
+
+
+def _apart(addresses: Addresses, test: Test) -> Iterator[tuple[str, str]]:
+    """Pairs of a test that denies whose nodes speak no common version of IP."""
+    for source in test.sources if test.expect == "fail" else ():
+        for target in test.targets:
+            if source != target and not addresses.versions(source) & addresses.versions(target):
+                yield source, target
 
 
 def mesh(model: Model, within: float = 2.0) -> list[Check]:

@@ -66,6 +66,17 @@ class TestPairs:
         (verdict,) = pairs.verdicts({"mesh": lonely}, [], [])
         assert not verdict.passed
 
+    def test_nodes_without_a_common_family_are_denied(self) -> None:
+        model = overlay()
+        model.ports["db1.eth0"] = replace(model.ports["db1.eth0"], addresses=())
+        denied = replace(model.tests["shut"], sources=("db1",), targets=("web1", "web2"), expect="fail")
+        wanted = replace(denied, name="wanted", expect="ok")
+        tests = {"denied": denied, "wanted": wanted}
+        assert pairs.checks(model, tests.values()) == []
+        first, second = pairs.verdicts(tests, [], [], model)
+        assert (first.passed, len(first.pairs)) == (True, 2)
+        assert not second.passed
+
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
