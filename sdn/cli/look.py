@@ -133,7 +133,7 @@ def _show_ports(state: Status, model: Model, everything: bool) -> None:
     ours = set(lab.managed(model))
     names = [name for name, port in model.ports.items() if port.chassis in ours]
     down = [name for name in names if not state.facts.ports.get(name, PortFacts()).up]
-    shown = names if everything or len(model.nodes) <= _MOST_NODES else down
+    shown = list(model.ports) if everything or len(model.nodes) <= _MOST_NODES else down
     if len(shown) < len(names):
         output.say(f"{len(names) - len(down):,} of {count(len(names), 'port')} are up (sdn status --all lists them)")
     if shown:
@@ -145,7 +145,8 @@ def _port(state: Status, model: Model, name: str) -> output.Row:
     port, up = model.ports[name], state.facts.ports.get(name, PortFacts()).up
     place = port.interface + (f" tag {port.tag}" if port.tag is not None else "")
     addresses = ", ".join(map(str, port.addresses))
-    shown = Cell("up", GOOD) if up else Cell("down", BAD)
+    external = model.chassis[port.chassis].datapath == "external"
+    shown = Cell("external", SOFT) if external else Cell("up", GOOD) if up else Cell("down", BAD)
     return Cell(port.node, STRONG), place, port.chassis, port.network, addresses, str(port.mac), shown
 
 

@@ -183,7 +183,7 @@ class _Drawing:
 
     def host_state(self, box: Box) -> Iterator[str]:
         right = box.x + box.width - layout.PADDING
-        if not self.facts:
+        if not self.facts or box.chassis.datapath == "external":
             yield _text(right, box.y + 24, _kind(box.chassis), "small soft", "text-anchor:end")
             return
         flows = self.facts.flows.get(box.chassis.name)
@@ -246,7 +246,7 @@ class _Drawing:
         yield f"<g><title>{escape(f'{card.node} · {self.model.nodes[card.node].source}')}</title>"
         fits = int(card.width / 8.4)
         yield _text(card.x + 11, card.y + 19, layout.shorten(card.node, fits), "name") + "</g>"
-        if self.facts:
+        if self.facts and self.model.chassis[self.model.nodes[card.node].chassis].datapath != "external":
             up = [self.facts.ports[p].up for _, _, p in card.drops if p in self.facts.ports]
             yield _state(card.x + card.width - 13, card.y + 14, bool(up) and all(up))
         y = card.y + layout.CARD_HEAD + 11

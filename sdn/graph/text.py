@@ -22,6 +22,8 @@ def _edge_label(port: Port) -> list[str]:
 
 
 def _up(facts: Facts | None, node: str, model: Model) -> bool:
+    if model.chassis[model.nodes[node].chassis].datapath == "external":
+        return True  # nobody tells us, so nothing is drawn as down
     states = [facts.ports.get(p.name) for p in model.ports.values() if p.node == node] if facts else []
     return all(state is not None and state.up for state in states)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,14 @@ class TestStatus:
         assert "overlay: whole, revision 7" in out
         assert "vxlan 10010" in out
         assert "4711" in out
+
+    def test_nodes_of_an_external_chassis(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="external")
+        show(model, facts(model))
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert next(row for row in rows if row[:1] == ["web2"])[-1] == "external"
+        assert next(row for row in rows if row[:1] == ["web1"])[-1] == "up"
 
     def test_not_whole(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         model = overlay().with_revision(8)
