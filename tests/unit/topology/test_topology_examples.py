@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from sdn.topology import json_schema, parse, read
@@ -49,7 +50,6 @@ def test_example(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_validates(path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -72,12 +72,11 @@ def wrong(data: Any) -> dict[str, Any]:
     ],
 )
 def test_the_schema_refuses_too(data: dict[str, Any]) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(wrong(data)))
 
 
 def test_a_thousand_nodes_line_by_line_are_quick() -> None:
-    """Measured 0.05 s; the best of three, because machines are shared."""
+    """Measured 0.05 s; the limit only catches work per port that belongs to an entry, on a busy machine too."""
     head = (
         "name: big\nchassis: {'hv[1-20]': {}}\nnetworks: {web: {segment: {vxlan: 100}, subnet: 10.10.0.0/16}}\nnodes:\n"
     )
@@ -87,7 +86,7 @@ def test_a_thousand_nodes_line_by_line_are_quick() -> None:
         start = time.perf_counter()
         assert len(parse(text, "big.yaml").ports) == 1000
         taken.append(time.perf_counter() - start)
-    assert min(taken) < 0.25
+    assert min(taken) < 1.0
 
 
 def test_importing_it_is_light() -> None:
