@@ -1,4 +1,4 @@
-"""Address types shared by the model, the host specification and OpenFlow. Parsed once, at the edge."""
+"""Address types shared by the model, the host specification and OpenFlow. Parsed once, at the edge. PURE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error a user can see. The kind decides whether it is retried and which exit code the command ends with.
+"""Every error a user can see. The kind decides whether it is retried and which exit code the command ends with. PURE.
 
 SdnError
 ├── FileError        the file or the arguments are wrong: every Problem at once       exit 2   never retried

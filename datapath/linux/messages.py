@@ -1,4 +1,4 @@
-"""The rtnetlink requests that we make, as bytes. PURE.
+"""The rtnetlink requests that we make, as bytes.
 
 Enters: names, addresses, descriptors of namespaces. Leaves: Message values for `netlink.Channel`. Never: a socket.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from datapath.linux.wiring import DatapathType
@@ -70,12 +70,12 @@ class PortRow(NamedTuple):
     external_ids: Pairs
 
 
-def controller_target(directory: Path) -> str:
+def controller_target(directory: PurePath) -> str:
     """The only unix socket that Open vSwitch connects a bridge to: <rundir>/<bridge>.controller."""
     return f"unix:{directory}/{INTEGRATION_BRIDGE}.controller"
 
 
-def bridges(spec: HostSpec, datapath: DatapathType, directory: Path) -> dict[str, BridgeRow]:
+def bridges(spec: HostSpec, datapath: DatapathType, directory: PurePath) -> dict[str, BridgeRow]:
     """The integration bridge; with the userspace datapath also the one that carries the underlay device."""
     mark = ((MARK, spec.lab),)
     kind = "netdev" if datapath == "netdev" else "system"

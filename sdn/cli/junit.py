@@ -1,4 +1,4 @@
-"""Test results as JUnit XML, as CI systems read it. PURE but for writing the file."""
+"""Test results as JUnit XML, as CI systems read it. `write` alone touches the disk."""
 
 from __future__ import annotations
 
