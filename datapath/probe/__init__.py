@@ -52,13 +52,18 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a probe. `rtt` is in seconds, None where nothing answered; `detail` says why not, where known."""
+    """What came of a probe. `rtt` is in seconds, None where nothing answered; `detail` says why not, where known.
+
+    `began` and `ended` are when it was asked first and when its outcome was known, by the monotonic clock.
+    """
 
     probe: Probe
     passed: bool
     rtt: float | None
     attempts: int
     detail: str = ""
+    began: float = 0.0
+    ended: float = 0.0
 
     @property
     def answered(self) -> bool:

@@ -30,6 +30,7 @@ class Question:
     __slots__ = (
         "attempt",
         "detail",
+        "ended",
         "first",
         "index",
         "probe",
@@ -48,6 +49,7 @@ class Question:
         self.first = 0.0
         """When it was asked first."""
         self.sent = 0.0
+        self.ended = 0.0
         self.rtt: float | None = None
         self.quiet = 0
         """Consecutive attempts without an answer."""
@@ -58,12 +60,12 @@ class Question:
         self.detail = ""
 
     def outcome(self) -> Outcome:
+        rtt, detail = self.rtt, self.detail
         if self.probe.expect == "ok":
-            return Outcome(
-                self.probe, self.rtt is not None, self.rtt, self.attempt, self.detail if self.rtt is None else ""
-            )
-        rtt = None if self.denied or self.unable else self.rtt
-        return Outcome(self.probe, self.denied, rtt, self.attempt, self.detail)
+            passed, detail = rtt is not None, detail if rtt is None else ""
+        else:
+            passed, rtt = self.denied, None if self.denied or self.unable else rtt
+        return Outcome(self.probe, passed, rtt, self.attempt, detail, self.first, self.ended)
 
     @property
     def denied(self) -> bool:
@@ -185,7 +187,7 @@ class Engine:
         heapq.heappush(self._timers, (when, question.index, question.attempt, False))
 
     def _settle(self, question: Question, detail: str = "") -> None:
-        question.detail = detail
+        question.detail, question.ended = detail, self._clock()
         if not question.settled:
             question.settled = True
             self._open -= 1

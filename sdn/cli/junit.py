@@ -19,7 +19,9 @@ def document(lab: str, verdicts: Sequence[Verdict], reasons: dict[str, list[str]
         source = verdict.test.source
         place = {"file": source.file, "line": str(source.line)}
         case = ET.SubElement(
-            suite, "testcase", {"classname": f"sdn.{lab}", "name": verdict.test.name, "time": "0", **place}
+            suite,
+            "testcase",
+            {"classname": f"sdn.{lab}", "name": verdict.test.name, "time": f"{verdict.seconds:.3f}", **place},
         )
         if not verdict.passed:
             lines = reasons.get(verdict.test.name, [])

@@ -52,6 +52,12 @@ class Verdict:
         return bool(self.pairs) and all(outcome.passed for _, outcome in self.results)
 
     @property
+    def seconds(self) -> float:
+        """From its first probe to its last outcome; tests run side by side."""
+        outcomes = [outcome for _, outcome in self.results]
+        return max((o.ended for o in outcomes), default=0.0) - min((o.began for o in outcomes), default=0.0)
+
+    @property
     def failures(self) -> list[tuple[Check, Outcome]]:
         return [(check, outcome) for check, outcome in self.results if not outcome.passed]
 

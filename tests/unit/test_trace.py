@@ -91,7 +91,7 @@ nodes:
     for address in ("10.1.0.100", "10.7.0.9"):
         _, found = endpoints(model, "a", address)
         assert getattr(found, "name", None) == "vip:eth0"
-    with pytest.raises(FileError, match="no network of a has 10.9.0.1") as caught:
+    with pytest.raises(FileError, match=r"no network of a has 10\.9\.0\.1") as caught:
         endpoints(model, "a", "10.9.0.1")
     assert "web 10.1.0.0/24" in caught.value.remedy
     assert go(model, "a", "far").verdict.startswith("delivered to far:eth0 on hw, which is external")

@@ -22,8 +22,10 @@ from tests.unit.cli.sample import facts, overlay, wide
 def answers(probes: Sequence[Probe], deaf: str = "") -> list[Outcome]:
     """A lab where all is as expected, but for what is sent to the node `deaf`."""
     return [
-        Outcome(p, (p.target_namespace or "").split("-")[-1] != deaf, 0.001 if p.expect == "ok" else None, 1)
-        for p in probes
+        Outcome(
+            p, (p.target_namespace or "").split("-")[-1] != deaf, 0.001 if p.expect == "ok" else None, 1, "", i, i + 0.5
+        )
+        for i, p in enumerate(probes)
     ]
 
 
@@ -124,6 +126,7 @@ class TestCommand:
         root = ET.parse(tmp_path / "out" / "results.xml").getroot()
         assert (root.attrib["tests"], root.attrib["failures"]) == ("2", "1")
         mesh, shut = root.iter("testcase")
+        assert (mesh.attrib["time"], shut.attrib["time"]) == ("23.500", "0.500")
         assert "spoof_guard" in (mesh.find("failure").text or "")  # type: ignore[union-attr]
         assert shut.find("failure") is None
 
