@@ -142,15 +142,15 @@ class Engine:
             if question.under_way and event.attempt == question.attempt:
                 self._unanswered(question, event.error)
             return
-        now = self._clock()
-        self._answered(question, event.attempt, now)
+        self._answered(question, event.attempt, self._clock(), event.rtt)
 
-    def _answered(self, question: Question, attempt: int, now: float) -> None:
+    def _answered(self, question: Question, attempt: int, now: float, rtt: float | None) -> None:
         late = attempt != question.attempt or not question.under_way
         if not late:
             self._pace.answered(now - question.sent, question.quiet + 1, now)
         self._landed(question)
-        question.rtt, question.quiet, question.detail = now - question.sent, 0, ""
+        question.rtt = now - question.sent if rtt is None else rtt
+        question.quiet, question.detail = 0, ""
         if question.probe.expect == "ok":
             self._settle(question)
         elif now - question.first >= question.probe.within:

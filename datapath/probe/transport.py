@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
@@ -27,11 +28,16 @@ class Sending(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An answer, or with `error` the news that there will be none."""
+    """An answer, or with `error` the news that there will be none.
+
+    `rtt` is in seconds from the probe's own sending to the reading of its answer: what waits in our queues on either
+    side does not belong to it. None where it is not known.
+    """
 
     number: int
     attempt: int
     error: str = ""
+    rtt: float | None = None
 
 
 class Failed(NamedTuple):
@@ -70,6 +76,7 @@ class Sockets:
         self._senders: dict[_Sender, socket.socket] = {}
         self._connects: dict[int, socket.socket] = {}
         self._events: list[Event] = []
+        self._sent: dict[tuple[int, int], float] = {}
         self._namespaces = sockets.Namespaces()
         try:
             self._listen(probes)
@@ -160,6 +167,7 @@ class Sockets:
     def _send_one(self, sending: Sending) -> Failed | None:
         probe = sending.probe
         token = Token(self._nonce, sending.number, sending.attempt)
+        self._sent[sending.number, sending.attempt] = time.monotonic()
         try:
             if probe.kind == "tcp":
                 self._connect(sending)
@@ -185,10 +193,14 @@ class Sockets:
 
     # --- reading
 
+    def _heard(self, number: int, attempt: int, error: str = "") -> None:
+        sent = self._sent.get((number, attempt))
+        self._events.append(Event(number, attempt, error, None if sent is None else time.monotonic() - sent))
+
     def _connected(self, sending: Sending, sock: socket.socket) -> Callable[[], None]:
         def read() -> None:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._events.append(Event(sending.number, sending.attempt, os.strerror(code).lower() if code else ""))
+            self._heard(sending.number, sending.attempt, os.strerror(code).lower() if code else "")
             self.forget(sending.number)
 
         return read
@@ -198,7 +210,7 @@ class Sockets:
             for packet in _received(sock):
                 reply = packets.icmp_reply(packet, version)
                 if reply and reply.token.nonce == self._nonce:
-                    self._events.append(Event(reply.token.number, reply.token.attempt, reply.error))
+                    self._heard(reply.token.number, reply.token.attempt, reply.error)
 
         return read
 
@@ -207,7 +219,7 @@ class Sockets:
             for packet in _received(sock):
                 token = packets.token(packet)
                 if token and token.nonce == self._nonce:
-                    self._events.append(Event(token.number, token.attempt))
+                    self._heard(token.number, token.attempt)
 
         return read
 

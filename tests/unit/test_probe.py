@@ -124,6 +124,14 @@ class TestEngine:
         assert all(o.passed and o.attempts == 1 and o.rtt == pytest.approx(0.002, rel=0.1) for o in outcomes)
         assert network.most_under_way <= LARGEST_WINDOW
 
+    def test_the_time_on_the_wire_is_the_transports_to_measure(self) -> None:
+        network = Network(lambda *_: True)
+        heard = network.read
+        network.read = lambda timeout: [event._replace(rtt=0.0005) for event in heard(timeout)]  # type: ignore[method-assign]
+        (outcome,) = ask(network, probe())
+        assert outcome.rtt == 0.0005
+        assert outcome.ended - outcome.began == pytest.approx(0.002, rel=0.1)
+
     def test_is_repeated_until_it_answers(self) -> None:
         network = Network(lambda _, now: now > 3.0)
         (outcome,) = ask(network, probe())
