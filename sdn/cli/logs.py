@@ -15,6 +15,8 @@ from sdn.cli import output, target
 def files(name: str) -> dict[str, Path]:
     """Log files of a lab by what wrote them: `controller`, `hv1/ovs-vswitchd`."""
     folder = lab.run_dir(name)
+    if folder.is_dir():
+        os.listdir(folder)  # raises PermissionError, which glob takes for nothing there
     own = {path.stem: path for path in sorted(folder.glob("logs/*.log"))}
     switches = {f"{path.parent.name}/{path.stem}": path for path in sorted(folder.glob("*/*.log"))}
     return {**own, **{key: path for key, path in switches.items() if path.parent.name != "logs"}}
