@@ -142,7 +142,7 @@ def encode_flow_mods(flows: Iterable[Flow], command: int, first_xid: int, versio
             )
             + tail
         )
-    return result if command < DELETE_STRICT - 1 else [_of_this_cookie(message) for message in result]
+    return [_of_this_cookie(message) for message in result] if command == DELETE_STRICT else result
 
 
 def _of_this_cookie(deletion: bytes) -> bytes:

@@ -178,7 +178,7 @@ def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, st
 def _bring(model: Model, timeout: float, progress: Progress, store: Store | None, *, anew: bool) -> Result:
     started = time.monotonic()
     run = RunDir(model.lab)
-    with run.exclusive():
+    with run.exclusive() as lock:
         fresh = not run.running
         if fresh:
             from sdn.lab.machine import check
@@ -187,7 +187,7 @@ def _bring(model: Model, timeout: float, progress: Progress, store: Store | None
             check()
             progress("start", 0, 1)
             try:
-                start(run)
+                start(run, lock)
             except ChildProcessError as error:
                 if not run.running:  # else one of a command that was killed was faster
                     raise SdnError(str(error), remedy=f"look into {run.logs}") from error
@@ -284,7 +284,7 @@ def down(lab: str, *, progress: Progress = quiet) -> bool:
     from datapath.destroy import destroy
 
     run = RunDir(lab)
-    with run.exclusive():
+    with run.exclusive(patience=5.0):  # a lab that is just coming up is held first
         progress("processes", 0, 3)
         stopped = _stop_supervisor(run)
         progress("host", 1, 3)

@@ -1,4 +1,4 @@
-"""`python -m sdn.lab LAB DESCRIPTOR`: the supervisor of a lab, as `supervisor.start` starts it."""
+"""`python -m sdn.lab LAB READY LOCK`: the supervisor of a lab, as `supervisor.start` starts it."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import sys
 
 from sdn.lab.supervisor import main
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

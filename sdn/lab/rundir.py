@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from datapath.errors import TransientError
 from sdn.locks import holder
+
+BETWEEN_TRIES = 0.02  # seconds; flock(2) cannot wait with a limit
 
 
 def base() -> Path:
@@ -77,15 +80,23 @@ class RunDir:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """One command at a time brings a lab up, changes it or takes it down. Raises TransientError for the second."""
+    def exclusive(self, patience: float = 0.0) -> Iterator[int]:
+        """One command at a time brings a lab up, changes it or takes it down. Raises TransientError for the second,
+        after `patience` seconds.
+
+        A supervisor that is being started inherits the descriptor, and has the lock until it holds its own: there is no
+        moment in which a lab is coming up and nobody knows.
+        """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self.path.parent / f".{self.lab}.lock"
-        descriptor = _taken(lock)
-        if descriptor is None:
-            raise TransientError(f"another sdn command is working on lab {self.lab}", remedy="wait until it is done")
+        deadline = time.monotonic() + patience
+        while (descriptor := _taken(lock)) is None:
+            if time.monotonic() >= deadline:
+                busy = f"another sdn command is working on lab {self.lab}"
+                raise TransientError(busy, remedy="wait until it is done")
+            time.sleep(BETWEEN_TRIES)
         try:
-            yield
+            yield descriptor
         finally:
             lock.unlink(missing_ok=True)
             os.close(descriptor)

@@ -38,19 +38,22 @@ GRACE = 2.0  # seconds that children get to end by themselves
 Main = Callable[[RunDir], None]
 
 
-def start(run: RunDir) -> None:
-    """Start a supervisor and return once the lab's store answers. Raises ChildProcessError with its last words."""
+def start(run: RunDir, lock: int) -> None:
+    """Start a supervisor and return once the lab's store answers. Raises ChildProcessError with its last words.
+
+    `lock` is that of `RunDir.exclusive`: the supervisor keeps it until it holds the lab.
+    """
     run.create()
     ready, tell = os.pipe()
     with os.fdopen(ready, "rb") as pipe, open(run.logs / "supervisor.log", "ab") as log:
         try:
             subprocess.run(
-                [sys.executable, "-m", "sdn.lab", run.lab, str(tell)],
+                [sys.executable, "-m", "sdn.lab", run.lab, str(tell), str(lock)],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(tell,),
+                pass_fds=(tell, lock),
                 start_new_session=True,
                 check=False,
             )
@@ -62,7 +65,7 @@ def start(run: RunDir) -> None:
         raise ChildProcessError("the supervisor did not start: " + (lines[-1] if lines else "it left no word"))
 
 
-def main(lab: str, tell: int) -> None:
+def main(lab: str, tell: int, lock: int) -> None:
     """The supervisor's whole life. Whoever started it need not wait for its end, only for the word on `tell`."""
     if os.fork():
         return
@@ -71,7 +74,7 @@ def main(lab: str, tell: int) -> None:
     os.umask(0o077)
     run = RunDir(lab)
     _log_to(run, "supervisor")
-    _run_and_exit(Supervisor(run, tell).run)
+    _run_and_exit(Supervisor(run, tell, lock).run)
 
 
 def _log_to(run: RunDir, name: str) -> None:
@@ -149,8 +152,9 @@ class Child:
 class Supervisor:
     """Lives as long as the lab is up."""
 
-    def __init__(self, run: RunDir, ready: int) -> None:
+    def __init__(self, run: RunDir, ready: int, lock: int) -> None:
         self._run = run
+        self._lock = lock
         self._ready = ready
         self._stopping = asyncio.Event()
         self._children = [
@@ -162,6 +166,7 @@ class Supervisor:
     def run(self) -> None:
         """Returns after SIGTERM or SIGINT, with its children ended and the store stopped."""
         self._run.hold()
+        os.close(self._lock)
         asyncio.run(self._supervise())
 
     async def _supervise(self) -> None:

@@ -24,6 +24,7 @@ def test_example(lab: Labs, path: Path) -> None:
     assert {verdict.test.name for verdict in verdicts} == example.model.tests.keys() != set()
     assert [verdict.test.name for verdict in verdicts if not verdict.passed] == []
     check_apply_changes_nothing(example, path)
+    assert not example.up(path).changed, "up looks at everything, and finds it right"
     assert example.leftovers()
     assert example.down()
     assert example.leftovers() == []
@@ -33,7 +34,7 @@ def test_example(lab: Labs, path: Path) -> None:
 def check_apply_changes_nothing(example: Lab, path: Path) -> None:
     """No revision, no flow-mod, no transaction: nobody is even told."""
     before = traces(example)
-    for again in (example.apply(path), example.up(path)):
+    for again in (example.apply(path), example.apply(path)):
         assert (again.changed, again.revision) == (False, example.results[0].revision)
         assert again.seconds < 1
     assert traces(example) == before
