@@ -71,7 +71,7 @@ def lab(topology: str) -> Iterator[Lab]:
         try:
             yield Lab(file, name)
         finally:
-            timed("down", name)
+            timed("down", str(file))  # by file: it may be down already
 
 
 def example(name: str) -> str:
