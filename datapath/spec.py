@@ -8,11 +8,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from datapath.addr import IPInterface, Mac
+from datapath.addr import IPAddress, IPInterface, IPNetwork, Mac
 
 TunnelKind = Literal["vxlan", "nvgre", "geneve"]
+
+SwitchKind = Literal["ovs", "linux"]
+"""What forwards on a chassis. Open vSwitch gets its flows from the controller; the kernel's own bridges have no tables
+to program, so everything that they need to know is in the HostSpec (`networks`, `Interface.attachments`)."""
+
+ForwardMode = Literal["nat", "routed", "isolated"]
+MacvlanMode = Literal["bridge", "private", "vepa", "passthru"]
 
 INTEGRATION_BRIDGE: Final = "br-int"
 UNDERLAY_BRIDGE: Final = "br-underlay"
@@ -62,11 +69,42 @@ class Vlan:
     addresses: tuple[IPInterface, ...]
 
 
+class Sender(NamedTuple):
+    """A MAC with a range of addresses that a port may send from."""
+
+    mac: Mac
+    subnet: IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One network on an interface, for a switch without flow tables. `tag` None: its untagged frames.
+
+    `macs` are reached through it. It may send from `senders` only; None: from anything; (): from `macs`, any address.
+    """
+
+    network: str
+    tag: int | None
+    macs: tuple[Mac, ...]
+    senders: tuple[Sender, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Macvlan:
+    """An interface that is a device on the uplink itself (`tap`: macvtap), beside the bridge. `vlan_id` 0: untagged."""
+
+    mode: MacvlanMode
+    tap: bool
+    physnet: str
+    vlan_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """A node's interface and the bridge port that it is plugged into (a veth pair).
 
-    `ready` says that the flows of its ports are confirmed on this chassis: only then is it set up.
+    `ready` says that the flows of its ports are confirmed on this chassis: only then is it set up. `gateway` is the
+    node's way out of its subnet.
     """
 
     node: str
@@ -78,6 +116,9 @@ class Interface:
     addresses: tuple[IPInterface, ...]
     vlans: tuple[Vlan, ...] = ()
     ready: bool = False
+    gateway: IPv4Address | None = None
+    attachments: tuple[Attachment, ...] = ()
+    macvlan: Macvlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +144,9 @@ class Uplink:
     """The chassis' device into a physical network, a port of the integration bridge.
 
     In a lab it is one end of a veth whose other end is on the physical network's Linux bridge `lab_bridge`
-    in the lab's own namespace.
+    in the lab's own namespace. That bridge also has the machine's `interface`, where the file gives it one; what
+    addresses the machine has there then are a conflict, or move for the time being (`moves_addresses`).
+    `address` and `gateway` are the chassis' own in the untagged physical network.
     """
 
     physnet: str
@@ -111,6 +154,10 @@ class Uplink:
     ofport: int
     mtu: int
     lab_bridge: str
+    interface: str = ""
+    moves_addresses: bool = False
+    address: IPv4Interface | None = None
+    gateway: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +169,44 @@ class Underlay:
     mtu: int
     neighbours: tuple[tuple[IPv4Address, Mac], ...]
     """The other vteps, so that no first packet waits for ARP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A port of a network on another chassis: its MAC, and the addresses that ARP and ND are answered for."""
+
+    mac: Mac
+    vtep: IPv4Address
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The chassis' own address in a network. What it forwards leaves by the uplink into `physnet`; '' if isolated."""
+
+    address: IPv4Interface
+    mode: ForwardMode
+    physnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """A network that the chassis has, for a switch without flow tables.
+
+    It is carried by a tunnel (`tunnel`, `tunnel_id`: VNI or VSID), or by the uplink into `physnet` (`vlan_id` 0:
+    untagged), or stays on this chassis. `vteps` get a copy of each broadcast.
+    """
+
+    network: str
+    mtu: int
+    tunnel: TunnelKind | None = None
+    tunnel_id: int = 0
+    physnet: str = ""
+    vlan_id: int = 0
+    floods_unknown: bool = False
+    vteps: tuple[IPv4Address, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +223,9 @@ class HostSpec:
     nodes: tuple[Node, ...]
     flow_limits: tuple[tuple[int, int], ...] = ()
     """Id of a table and the most flows it may have: one more, and the one that expires first goes. By id."""
+    switch: SwitchKind = "ovs"
+    networks: tuple[Bridged, ...] = ()
+    """Those of a switch without flow tables, by name."""
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Final, Literal
 
 from datapath.addr import IPAddress, IPInterface, IPNetwork, Mac
+from datapath.spec import ForwardMode, MacvlanMode
 
-SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat"]
+SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat", "local"]
 TUNNELLED: Final[frozenset[SegmentKind]] = frozenset({"vxlan", "nvgre", "geneve"})
 
 DatapathKind = Literal["ovs", "linux", "vswitch", "external"]
@@ -25,6 +26,7 @@ ENCAPSULATION_OVERHEAD: Final[dict[SegmentKind, int]] = {
     "geneve": 20 + 8 + 8 + 14,  # outer IPv4, UDP, Geneve without options, inner Ethernet (RFC 8926 section 3.4)
     "vlan": 0,  # the tag is not part of the MTU
     "flat": 0,
+    "local": 0,
 }
 """Bytes that the underlay's MTU loses to the encapsulation."""
 
@@ -54,12 +56,19 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True)
 class Physnet:
-    """A physical network that VLAN and flat segments run on. `ofport` is its uplink's on every integration bridge."""
+    """A physical network that VLAN and flat segments run on. `ofport` is its uplink's on every integration bridge.
+
+    `interface` is that of this machine into it ('': it exists in the lab only); addresses that the machine has there
+    are a conflict, or move for the time being (`moves_addresses`). `gateway` is a router in it.
+    """
 
     name: str
     mtu: int
     ofport: int
     source: Source
+    interface: str = ""
+    moves_addresses: bool = False
+    gateway: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,30 @@ class Chassis:
     datapath: DatapathKind
     physnets: tuple[str, ...]
     source: Source
+    addresses: tuple[tuple[str, IPv4Interface], ...] = ()
+    """Its own in physical networks, by physnet."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is built by us, and not somebody else's vtep."""
+        return self.datapath != "external"
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether its switch has OpenFlow tables; what has none is told everything by its HostSpec."""
+        return self.datapath in ("ovs", "vswitch")
+
+    @property
+    def masks_flow_id(self) -> bool:
+        """Whether it tells NVGRE networks apart by their VSID alone, as RFC 7637 has it. The kernel's gretap compares
+        the whole key, and of what others run nothing is known."""
+        return self.has_tables
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`id` is the VNI, VSID or VLAN id; 0 for flat. `physnet` names the physical network of vlan and flat, else ''."""
+    """`id` is the VNI, VSID or VLAN id; 0 for flat and local. `physnet` names the physical network of vlan and flat,
+    else ''. A local segment is on no wire: all its ports are on one chassis."""
 
     kind: SegmentKind
     id: int = 0
@@ -90,7 +118,16 @@ class Segment:
 
     def __str__(self) -> str:
         on = f" on {self.physnet}" if self.physnet else ""
-        return f"{self.kind}{f' {self.id}' if self.kind != 'flat' else ''}{on}"
+        return f"{self.kind}{f' {self.id}' if self.id else ''}{on}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A gateway of a local network on its chassis: `nat` and `routed` lead into `physnet`, `isolated` nowhere."""
+
+    mode: ForwardMode
+    gateway: IPv4Interface
+    physnet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +141,7 @@ class Network:
     mtu: int
     unknown_unicast: Literal["drop", "flood"]
     source: Source
+    forward: Forward | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +160,14 @@ class AllowedAddress:
 
     subnet: IPNetwork
     mac: Mac | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Macvlan:
+    """An interface on the uplink itself (`tap`: macvtap) instead of a bridge port."""
+
+    mode: MacvlanMode
+    tap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +190,7 @@ class Port:
     allowed: tuple[AllowedAddress, ...]
     spoof_guard: bool
     source: Source
+    macvlan: Macvlan | None = None
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import NamedTuple
 
-from datapath.addr import IPNetwork, Mac
+from datapath.addr import IPNetwork
 from datapath.openflow.flow import Flow, match
 from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV4, IPV6, SOLICITATION, UDP
+from datapath.spec import Sender
 from sdn.model import Network, Port
 from sdn.pipeline.fields import INPORT, TAG_ETHERTYPES
 from sdn.pipeline.layout import Table
@@ -23,13 +23,6 @@ ROUTER_ADVERTISEMENT, REDIRECT = 134, 137
 MLDV2_REPORT = 143
 ABSENT = 0
 """What Open vSwitch shows as the link-layer address of an ND option that is not there."""
-
-
-class Sender(NamedTuple):
-    """A MAC with a range of addresses that a port may send from."""
-
-    mac: Mac
-    subnet: IPNetwork
 
 
 def senders(port: Port) -> list[Sender]:

@@ -1,0 +1,72 @@
+"""What the agent needs of the switch of one chassis, whichever kind it is: Open vSwitch or the kernel's own bridges. PURE.
+
+A switch is brought to its HostSpec in four turns, in this order: `start` (daemons; in threads), `lay` (what devices are
+plugged into), `plug` (what the plugged devices need), `configure` (rows of a database). A turn that a kind has no use
+for does nothing. Whatever of it changes otherwise than by us makes `version` grow and calls `on_change`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from datapath.spec import HostSpec, Interface
+
+if TYPE_CHECKING:
+    from datapath.linux.host import Namespace
+    from datapath.linux.wires import Wires
+    from datapath.linux.wiring import DatapathType
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """An interface as the switch has it. `ofport` is the OpenFlow number it really got; None where there are none."""
+
+    there: bool
+    ofport: int | None = None
+
+
+class Switch(Protocol):
+    """Made for one chassis; `errors` and `notes` are by where they come from, for the operator."""
+
+    errors: dict[str, tuple[str, ...]]
+    notes: dict[str, tuple[str, ...]]
+
+    @property
+    def type(self) -> DatapathType:
+        """How devices are wired to it."""
+        ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def transactions(self) -> int:
+        """Made so far, other than netlink requests of the chassis' namespaces."""
+        ...
+
+    async def start(self, spec: HostSpec, home: Namespace) -> None: ...
+
+    def lay(self, spec: HostSpec, wires: Wires) -> None: ...
+
+    def plug(self, spec: HostSpec, wires: Wires) -> None: ...
+
+    async def configure(self, spec: HostSpec, without: set[str]) -> None:
+        """`without` are nodes whose namespaces could not be had."""
+        ...
+
+    def hear(self, spec: HostSpec) -> None:
+        """The kernel has told of a change in the chassis' namespace: what traffic needs is put right at once."""
+        ...
+
+    async def renew(self, spec: HostSpec) -> None:
+        """Says again what expires unused."""
+        ...
+
+    def plugged(self, interface: Interface) -> Plugged: ...
+
+    def close(self) -> None:
+        """Lets go; it goes on as it is."""
+        ...
+
+    async def remove(self) -> None: ...
