@@ -1,4 +1,4 @@
-"""What the agent needs of the switch of one chassis, whichever kind it is: Open vSwitch or the kernel's own bridges. PURE.
+"""What the agent needs of the switch of one chassis, whichever kind it is: Open vSwitch or the kernel's bridges.
 
 A switch is brought to its HostSpec in four turns, in this order: `start` (daemons; in threads), `lay` (what devices are
 plugged into), `plug` (what the plugged devices need), `configure` (rows of a database). A turn that a kind has no use

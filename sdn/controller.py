@@ -141,7 +141,7 @@ class Controller:
         LOG.info("revision %d: %d flow changes on %d switches, %.1f ms", model.revision, sent, len(changes), spent)
 
     def _follow_chassis(self, model: Model) -> None:
-        ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.datapath != "external"}
+        ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.has_tables}
         for name in self._targets.keys() - ours.keys():
             self._stop(self._targets.pop(name))
         for name in ours.keys() - self._targets.keys():

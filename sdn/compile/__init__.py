@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
-from typing import TypeVar, get_args
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TypeVar, cast, get_args
 
 from datapath.spec import (
     TUNNEL_OFPORT,
+    Attachment,
+    Bridged,
+    Gateway,
     HostSpec,
     Interface,
+    Macvlan,
     Node,
+    Peer,
     Tunnel,
     TunnelKind,
     Underlay,
@@ -19,9 +26,11 @@ from datapath.spec import (
     device_name,
     namespace,
 )
-from sdn.model import Chassis, Model, Port
+from sdn.model import Chassis, Model, Network, Port
+from sdn.pipeline.answer import answered
 from sdn.pipeline.classify import LEARNED_LIMIT
 from sdn.pipeline.layout import Table
+from sdn.pipeline.spoof_guard import senders
 
 
 def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
@@ -32,7 +41,7 @@ def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
 class Specs:
     """`host_specs` as the model changes: what is as before is the very object of before, and seen so at a glance.
 
-    A node is made again when its ports, their networks' MTUs or their readiness are others.
+    A node is made again when its ports, their networks or their readiness are others.
     """
 
     def __init__(self) -> None:
@@ -42,7 +51,7 @@ class Specs:
     def update(self, model: Model, ready: Container[str]) -> dict[str, HostSpec]:
         """`host_specs(model, ready)`."""
         # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
-        ours = [chassis for chassis in model.chassis.values() if chassis.datapath != "external"]
+        ours = [chassis for chassis in model.chassis.values() if chassis.ours]
         neighbours = {chassis.name: (chassis.vtep.ip, chassis.mac) for chassis in ours}
         tunnels = _tunnels(model)
         nodes = self._nodes_by_chassis(model, ready)
@@ -58,10 +67,12 @@ class Specs:
                     model.underlay.mtu,
                     tuple(neighbour for name, neighbour in neighbours.items() if name != chassis.name),
                 ),
-                tunnels=tunnels,
+                tunnels=tunnels if chassis.has_tables else (),
                 uplinks=_uplinks(model, chassis),
                 nodes=tuple(nodes[chassis.name]),
-                flow_limits=((Table.LEARNED.value, LEARNED_LIMIT),),
+                flow_limits=((Table.LEARNED.value, LEARNED_LIMIT),) if chassis.has_tables else (),
+                switch="ovs" if chassis.has_tables else "linux",
+                networks=() if chassis.has_tables else _bridged(model, chassis),
             )
             for chassis in ours
         }
@@ -92,7 +103,17 @@ def _same(new: T, old: T | None) -> T:
 def _made_of(model: Model, ready: Container[str], node: str) -> object:
     """All that a node depends on; comparing it costs little where the ports are the same objects."""
     ports = [port for interface in model.interfaces_of.get(node, ()) for port in interface]
-    return model.lab, [(port, model.networks[port.network].mtu, port.name in ready) for port in ports]
+    on = model.chassis.get(model.nodes[node].chassis)
+    return (
+        model.lab,
+        on is not None and on.has_tables,
+        [(port, _of_network(model, port), port.name in ready) for port in ports],
+    )
+
+
+def _of_network(model: Model, port: Port) -> object:
+    network = model.networks[port.network]
+    return network.mtu, network.forward, network.segment if port.macvlan else None
 
 
 def _node(model: Model, ready: Container[str], node: str) -> Node:
@@ -102,6 +123,7 @@ def _node(model: Model, ready: Container[str], node: str) -> Node:
 
 def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> Interface:
     first = ports[0]
+    chassis = model.chassis.get(first.chassis)
     return Interface(
         node=first.node,
         name=first.interface,
@@ -114,6 +136,9 @@ def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> In
             Vlan(port.tag, model.networks[port.network].mtu, port.addresses) for port in ports if port.tag is not None
         ),
         ready=all(port.name in ready for port in ports),
+        gateway=_way_out(model, ports),
+        attachments=() if chassis is None or chassis.has_tables else tuple(_attachment(port) for port in ports),
+        macvlan=_macvlan(model, first),
     )
 
 
@@ -125,6 +150,25 @@ def _mtu(model: Model, ports: Sequence[Port]) -> int:
     return max(model.networks[port.network].mtu for port in ports)
 
 
+def _way_out(model: Model, ports: Sequence[Port]) -> IPv4Address | None:
+    """The gateway of an untagged network that leads somewhere."""
+    forward = model.networks[ports[0].network].forward if ports[0].tag is None else None
+    return forward.gateway.ip if forward and forward.mode != "isolated" else None
+
+
+def _attachment(port: Port) -> Attachment:
+    virtual = (allowed.mac for allowed in port.allowed if allowed.mac is not None)
+    macs = tuple(dict.fromkeys((port.mac, *virtual)))
+    return Attachment(port.network, port.tag, macs, tuple(senders(port)) if port.spoof_guard else None)
+
+
+def _macvlan(model: Model, port: Port) -> Macvlan | None:
+    if port.macvlan is None:
+        return None
+    segment = model.networks[port.network].segment
+    return Macvlan(port.macvlan.mode, port.macvlan.tap, segment.physnet, segment.id)
+
+
 def _tunnels(model: Model) -> tuple[Tunnel, ...]:
     used = {network.segment.kind for network in model.networks.values()}
     kinds: tuple[TunnelKind, ...] = get_args(TunnelKind)
@@ -132,9 +176,18 @@ def _tunnels(model: Model) -> tuple[Tunnel, ...]:
 
 
 def _uplinks(model: Model, chassis: Chassis) -> tuple[Uplink, ...]:
+    addresses = dict(chassis.addresses)
     return tuple(
         Uplink(
-            physnet.name, device_name("up-", physnet.name), physnet.ofport, physnet.mtu, physnet_bridge(physnet.name)
+            physnet.name,
+            device_name("up-", physnet.name),
+            physnet.ofport,
+            physnet.mtu,
+            physnet_bridge(physnet.name),
+            physnet.interface,
+            physnet.moves_addresses,
+            addresses.get(physnet.name),
+            physnet.gateway if physnet.name in addresses else None,
         )
         for physnet in model.physnets.values()
         if physnet.name in chassis.physnets
@@ -144,3 +197,35 @@ def _uplinks(model: Model, chassis: Chassis) -> tuple[Uplink, ...]:
 def physnet_bridge(physnet: str) -> str:
     """The Linux bridge in the lab's namespace that stands for a physical network."""
     return device_name("phy-", physnet)
+
+
+def _bridged(model: Model, chassis: Chassis) -> tuple[Bridged, ...]:
+    """The networks of a chassis whose switch has no flow tables, by name."""
+    present = (name for name, ports in model.ports_of.items() if any(port.chassis == chassis.name for port in ports))
+    return tuple(_network(model, chassis, model.networks[name]) for name in sorted(present))
+
+
+def _network(model: Model, chassis: Chassis, network: Network) -> Bridged:
+    segment, forward = network.segment, network.forward
+    gateway = Gateway(forward.gateway, forward.mode, forward.physnet) if forward else None
+    made = Bridged(network.name, network.mtu, floods_unknown=network.unknown_unicast == "flood", gateway=gateway)
+    if not segment.tunnelled:
+        return replace(made, physnet=segment.physnet, vlan_id=segment.id)
+    beyond = [port for port in model.ports_of[network.name] if port.chassis != chassis.name]
+    vteps = {model.chassis[port.chassis].vtep.ip for port in beyond}
+    return replace(
+        made,
+        tunnel=cast(TunnelKind, segment.kind),
+        tunnel_id=segment.id,
+        vteps=tuple(sorted(vteps)),
+        peers=tuple(peer for port in beyond for peer in _peers(model, port)),
+    )
+
+
+def _peers(model: Model, port: Port) -> Iterable[Peer]:
+    """The port itself and the virtual MACs that it holds, for which nobody answers."""
+    vtep = model.chassis[port.chassis].vtep.ip
+    yield Peer(port.mac, vtep, tuple(answered(port)))
+    for mac in dict.fromkeys(allowed.mac for allowed in port.allowed if allowed.mac not in (None, port.mac)):
+        assert mac is not None
+        yield Peer(mac, vtep, ())

@@ -81,10 +81,11 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
     found = []
     for name in managed(model):
         flows, host = facts.flows.get(name, FlowFacts()), facts.hosts.get(name, HostFacts())
+        programmed = model.chassis[name].has_tables
         found += [f"{name}: {error}" for error in (*host.errors, *([flows.error] if flows.error else ()))]
-        if not flows.connected:
+        if programmed and not flows.connected:
             found.append(f"{name}: the switch is not connected to the controller")
-        elif flows.revision < model.revision:
+        elif programmed and flows.revision < model.revision:
             found.append(f"{name}: flows of revision {model.revision} are not confirmed (it has {flows.revision})")
         elif host.revision < model.revision:
             found.append(f"{name}: revision {model.revision} is not built yet (it has {host.revision})")
@@ -96,13 +97,14 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
 def _port_troubles(model: Model, facts: Facts, chassis: str) -> Iterator[str]:
     for port in model.ports.values():
         seen = facts.ports.get(port.name, PortFacts())
-        if port.chassis == chassis and not (seen.up and seen.ofport):
+        numbered = seen.ofport or not model.chassis[chassis].has_tables
+        if port.chassis == chassis and not (seen.up and numbered):
             yield f"{chassis}: {port.name} " + ("has no port on the switch" if seen.up else "is not up")
 
 
 def managed(model: Model) -> list[str]:
     """Chassis that are ours to build and program."""
-    return [chassis.name for chassis in model.chassis.values() if chassis.datapath != "external"]
+    return [chassis.name for chassis in model.chassis.values() if chassis.ours]
 
 
 def run_dir(lab: str) -> Path:
@@ -210,13 +212,14 @@ async def _wait(store: Store, model: Model, deadline: float, progress: Progress)
                 facts = (await updates.get()).facts
         except TimeoutError:
             raise _not_whole(model, facts) from None
-    if any(facts.hosts[name].errors or facts.flows[name].error for name in managed(model)):
+    flows = facts.flows
+    if any(facts.hosts[name].errors or flows.get(name, FlowFacts()).error for name in managed(model)):
         raise _not_whole(model, facts)
 
 
 def _settled(model: Model, facts: Facts, progress: Progress) -> bool:
     names = managed(model)
-    done = sum(_confirmed(facts, name, model.revision) for name in names)
+    done = sum(_confirmed(model, facts, name) for name in names)
     progress("chassis", done, len(names))
     return done == len(names)
 
@@ -228,11 +231,11 @@ def _not_whole(model: Model, facts: Facts) -> CheckError:
     )
 
 
-def _confirmed(facts: Facts, chassis: str, revision: int) -> bool:
+def _confirmed(model: Model, facts: Facts, chassis: str) -> bool:
     """Whether the chassis is as it should be, or has said why it cannot be."""
     flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
-    programmed = flows.connected and flows.revision >= revision
-    return host.revision >= revision and (programmed or bool(host.errors))
+    programmed = not model.chassis[chassis].has_tables or (flows.connected and flows.revision >= model.revision)
+    return host.revision >= model.revision and (programmed or bool(host.errors))
 
 
 def plan(model: Model, previous: Model | None) -> Plan:

@@ -123,6 +123,9 @@ class LabAgent:
     def _confirmed(self, facts: Facts) -> set[str]:
         assert self._model is not None
         confirmed = {name: flows.revision for name, flows in facts.flows.items()}
+        for chassis in self._model.chassis.values():
+            if not chassis.has_tables:  # nothing to wait for: its host part is all there is
+                confirmed[chassis.name] = self._model.revision
         ports = self._model.ports
         return {name for name, since in self._since.items() if confirmed.get(ports[name].chassis, 0) >= since}
 
@@ -148,7 +151,9 @@ class LabAgent:
         """By what we have seen last, which the store may not know yet."""
         port = self._model.ports.get(name) if self._model else None
         seen = self._interfaces.get((port.node, port.interface)) if port else None
-        return seen is not None and seen.up and seen.ofport is not None
+        if self._model is None or port is None or seen is None:
+            return False
+        return seen.up and (seen.ofport is not None or not self._model.chassis[port.chassis].has_tables)
 
     def _tell_host(self, chassis: str, facts: HostFacts) -> None:
         if self._hosts.get(chassis) != facts:

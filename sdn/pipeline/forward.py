@@ -65,7 +65,7 @@ def _to_remote(port: Port, network: Network, chassis: Chassis) -> tuple[Action, 
     if not network.segment.tunnelled:
         return (SetField(OUTPORT, UPLINK),)
     return (
-        *tunnel_id(network.segment, port.mac),
+        *tunnel_id(network.segment, chassis, port.mac),
         SetField("tun_dst", int(chassis.vtep.ip)),
         SetField(OUTPORT, TUNNEL[network.segment.kind]),  # type: ignore[index]
     )
@@ -79,14 +79,17 @@ def _to_any(view: View, network: Network, ports: list[Port]) -> tuple[Action, ..
     return _to_local(port) if view.is_local(port) else _to_remote(port, network, view.model.chassis[port.chassis])
 
 
-def tunnel_id(segment: Segment, destination: int = 0) -> tuple[Action, ...]:
-    """Set the VNI; for NVGRE the VSID and a FlowID (RFC 7637 section 3.2: the key's low 8 bits, to spread ECMP).
+def tunnel_id(segment: Segment, to: Chassis, destination: int = 0) -> tuple[Action, ...]:
+    """Set the VNI; for NVGRE the VSID and a FlowID (RFC 7637 section 3.2: the key's low 8 bits, to spread ECMP), or a
+    FlowID of zero where the other end compares the whole key.
 
     The FlowID hashes the inner source MAC in the switch, with the destination MAC (known here) as the hash's basis.
     Both MACs are matched exactly on the way here anyhow, so that the datapath's megaflows get no finer by it.
     """
     if segment.kind != "nvgre":
         return (SetField("tun_id", segment.id),)
+    if not to.masks_flow_id:
+        return (SetField("tun_id", segment.id << 8),)
     basis = zlib.crc32(destination.to_bytes(6, "big")) & 0xFFFF if destination else 0
     return SetField("tun_id", segment.id << 8), Multipath(NX_HASH_FIELDS_ETH_SRC, basis, 256, "tun_id", 0, 8)
 

@@ -61,8 +61,13 @@ def _to_other_chassis(view: View, network: Network) -> tuple[Action, ...]:
     segment = network.segment
     if segment.kind in TUNNEL:
         tunnel = Output(TUNNEL[segment.kind])
-        copies = [(SetField("tun_dst", int(chassis.vtep.ip)), tunnel) for chassis in view.remote_chassis(network)]
-        return tuple(tunnel_id(segment)) + tuple(action for copy in copies for action in copy) if copies else ()
+        others = sorted(view.remote_chassis(network), key=lambda chassis: not chassis.masks_flow_id)
+        actions: list[Action] = []
+        for _, alike in groupby(others, key=lambda chassis: chassis.masks_flow_id):
+            for first, chassis in enumerate(alike):
+                actions += tunnel_id(segment, chassis) if not first else ()
+                actions += (SetField("tun_dst", int(chassis.vtep.ip)), tunnel)
+        return tuple(actions)
     uplink = view.uplink(network)
     if uplink is None:
         return ()

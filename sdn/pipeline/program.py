@@ -54,7 +54,7 @@ class Program:
         self._ofports = odd_ofports(model, facts)
         self._remote: dict[str, tuple[Flow, ...]] = {}
         self._units: dict[str, dict[Unit, tuple[Flow, ...]]] = {
-            chassis.name: self._compile(chassis.name, self._units_of(chassis.name)) for chassis in _ours(model)
+            chassis.name: self._compile(chassis.name, self._units_of(chassis.name)) for chassis in _programmed(model)
         }
 
     def flows(self, chassis: str) -> dict[FlowKey, Flow]:
@@ -68,7 +68,7 @@ class Program:
         """Take over a new model; returns what changes, by chassis, leaving out those where nothing does."""
         touched = self._take_over(model, facts)
         changes = {name: self._recompile(name, units) for name, units in touched.items() if name in self._units}
-        for name in set(self._units) - {chassis.name for chassis in _ours(model)}:
+        for name in set(self._units) - {chassis.name for chassis in _programmed(model)}:
             del self._units[name]
         return {name: change for name, change in changes.items() if len(change)}
 
@@ -90,7 +90,7 @@ class Program:
         old_ofports, self._ofports = self._ofports, odd_ofports(model, facts)
         if old.chassis != model.chassis or old.physnets != model.physnets:
             return self._start_over()
-        touched: dict[str, set[Unit]] = {chassis.name: set() for chassis in _ours(model)}
+        touched: dict[str, set[Unit]] = {chassis.name: set() for chassis in _programmed(model)}
         changed = [
             (old.ports.get(name), model.ports.get(name))
             for name in _differing(old.ports, model.ports) | _differing(old_ofports, self._ofports)
@@ -110,7 +110,7 @@ class Program:
         self._places = Places(self.model.ports.values())
         self._remote.clear()
         touched = {}
-        for chassis in _ours(self.model):
+        for chassis in _programmed(self.model):
             held = self._units.setdefault(chassis.name, {})
             touched[chassis.name] = set(held) | set(self._units_of(chassis.name))
         return touched
@@ -194,8 +194,8 @@ class Program:
         return unit
 
 
-def _ours(model: Model) -> Iterator[Chassis]:
-    return (chassis for chassis in model.chassis.values() if chassis.datapath != "external")
+def _programmed(model: Model) -> Iterator[Chassis]:
+    return (chassis for chassis in model.chassis.values() if chassis.has_tables)
 
 
 def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
