@@ -1,11 +1,11 @@
 """The compute agent: makes what every HostSpec of a lab says true on this host, and keeps it so.
 
-Enters: HostSpecs, the whole desired state each time. Leaves: namespaces, veths, switch daemons and rows; PortState
-and ChassisState events. Never: an object without our mark changed or removed; something right touched; state of its
-own on disk: whoever restarts it, it finds everything by the marks.
+Enters: HostSpecs, the whole desired state each time. Leaves: namespaces, veths, switches; PortState and ChassisState
+events. Never: an object without our mark changed or removed; something right touched; state of its own on disk:
+whoever restarts it, it finds everything by the marks.
 
-The order of `apply` overlaps what takes time: the daemons start (in threads) while the kernel makes devices, which
-must exist before their rows do; a vtep on the device of a userspace switch gets its address last.
+The order of `apply` overlaps what takes time: switches start (in threads) while the kernel makes devices, which must
+exist before a switch can plug them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,45 +24,50 @@ from datapath.linux import limits, wiring
 from datapath.linux.host import Host, Namespace, Wanted
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
-from datapath.ovs import control, daemons, kind, rows
-from datapath.ovs.daemons import DaemonName, Place
-from datapath.ovs.database import PortFact
-from datapath.ovs.pair import Pair
-from datapath.spec import HostSpec, Interface, Node, Underlay, namespace
+from datapath.ovs import control, daemons
+from datapath.ovs.switch import OvsSwitch
+from datapath.spec import HostSpec, Interface, Node, SwitchKind, namespace
+from datapath.switch import Switch
 
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
+CHASSIS_DEVICES: Final = ("veth", "bridge", "vxlan", "gretap", "vlan")
+"""Kinds of devices of ours that a chassis may have, whatever its switch was."""
+
 
 @dataclass
 class _Chassis:
-    """A chassis as it runs. `errors` and `notes` are by where they come from."""
+    """A chassis as it runs. `errors` and `notes` are by where they come from, beside those of its switch."""
 
     name: str
-    pair: Pair
+    kind: SwitchKind
+    switch: Switch
     spec: HostSpec | None = None
-    facts: dict[str, PortFact] = field(default_factory=dict)
     interfaces: dict[str, Interface] = field(default_factory=dict)
     errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    told: Underlay | None = None
-    """The underlay that its switch was told of."""
     settled: tuple[HostSpec, int] | None = None
-    """The spec that was true when last looked at, with the version of the switch's rows then; None after any change."""
+    """The spec that was true when last looked at, with the version of the switch then; None after any change."""
     stirred: bool = False
     """Something of it has changed since this `apply` looked at it."""
     reported: ChassisState | None = None
 
     def is_settled(self, spec: HostSpec) -> bool:
-        return self.settled is not None and self.settled == (spec, self.pair.version)
+        return self.settled is not None and self.settled == (spec, self.switch.version)
 
     def settle(self) -> None:
-        if self.spec is not None and not self.stirred and not any(self.errors.values()):
-            self.settled = self.spec, self.pair.version
+        if self.spec is not None and not self.stirred and not self.troubles:
+            self.settled = self.spec, self.switch.version
 
     def stir(self) -> None:
         self.settled = None
         self.stirred = True
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        sources = (*self.errors.values(), *self.switch.errors.values())
+        return tuple(error for source in sources for error in source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,8 @@ class Agent:
 
     @property
     def work(self) -> tuple[int, int]:
-        """Netlink requests and OVSDB transactions made so far; unchanged by an `apply` of what already is."""
-        switches = [chassis.pair.switch for chassis in self._chassis.values()]
-        return self._host.sent, sum(switch.transactions for switch in switches if switch)
+        """Netlink requests and transactions of switches made so far; unchanged by an `apply` of what already is."""
+        return self._host.sent, sum(chassis.switch.transactions for chassis in self._chassis.values())
 
     async def apply(self, specs: Mapping[str, HostSpec]) -> None:
         """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState."""
@@ -132,12 +135,13 @@ class Agent:
         while True:
             await asyncio.sleep(control.NEIGHBOUR_LIFETIME / 2)
             for chassis in list(self._chassis.values()):
-                await self._settle_underlay(chassis, renew=True)
+                if chassis.spec is not None:
+                    await chassis.switch.renew(chassis.spec)
 
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
         for chassis in self._chassis.values():
-            chassis.pair.close()
+            chassis.switch.close()
         self._host.close()
         self._workers.shutdown()
 
@@ -146,39 +150,38 @@ class Agent:
     def _runtime(self, spec: HostSpec) -> _Chassis:
         found = self._chassis.get(spec.chassis)
         if found is None:
-            found = self._chassis[spec.chassis] = _Chassis(spec.chassis, self._pair(spec.chassis))
+            found = _Chassis(spec.chassis, spec.switch, self._switch(spec.chassis, spec.switch))
+            self._chassis[spec.chassis] = found
         if found.spec is not spec:
             found.spec = spec
             found.interfaces = {interface.bridge_port: interface for interface in spec.interfaces}
             self._owners |= {node.namespace: (found, node) for node in spec.nodes}
         return found
 
-    def _pair(self, name: str) -> Pair:
-        loop = asyncio.get_running_loop()
+    def _switch(self, name: str, kind: SwitchKind) -> Switch:
+        def on_change(port: str) -> None:
+            self._take(name, port)
 
-        def on_port(port: str, fact: PortFact | None) -> None:
-            loop.call_soon_threadsafe(self._take, name, port, fact)
+        if kind == "linux":
+            from datapath.linux.switch import LinuxSwitch
 
-        async def after_restart(daemon: DaemonName) -> None:
-            if daemon == "ovs-vswitchd":
-                self._chassis[name].told = None
-                await self._settle_underlay(self._chassis[name])
-
-        def on_trouble() -> None:
-            chassis = self._chassis[name]
-            chassis.errors["daemons"] = tuple(chassis.pair.trouble.values())
-            self._report(chassis)
-
-        place = Place(self.run_dir / name)
-        return Pair(place, self.lab, self._workers, on_port, after_restart, on_trouble)
+            return LinuxSwitch(self._host, name, on_change)
+        return OvsSwitch(self._host, self.run_dir, name, self._workers, on_change)
 
     async def _remove_chassis(self, specs: Mapping[str, HostSpec]) -> None:
-        """Also those that an earlier agent has left, which have a database here."""
-        left = {database.parent.name for database in self.run_dir.glob("*/conf.db")} | self._chassis.keys()
-        for name in left - specs.keys():
-            chassis = self._chassis.pop(name, None)
-            pair = chassis.pair if chassis else self._pair(name)
-            await pair.remove()
+        """Also those that an earlier agent has left, which have a database here. Where a chassis gets another kind of
+        switch, everything of it is made anew: its namespace goes too."""
+        with_database = {database.parent.name for database in self.run_dir.glob("*/conf.db")}
+        for name in with_database | self._chassis.keys():
+            chassis = self._chassis.get(name)
+            kind = chassis.kind if chassis else "ovs"
+            wanted = specs.get(name)
+            if wanted is not None and wanted.switch == kind:
+                continue
+            switch = self._chassis.pop(name).switch if chassis else self._switch(name, kind)
+            await switch.remove()
+            if wanted is not None:
+                self._host.remove({wanted.namespace} & self._host.namespaces.keys())
 
     async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         chassis = self._runtime(spec)
@@ -189,8 +192,7 @@ class Agent:
         try:
             if home is None:
                 raise failed[spec.namespace]
-            bridges = rows.bridges(spec, kind.choose().type, chassis.pair.place.directory)
-            await chassis.pair.ensure(home, daemons.template(self.run_dir), bridges)
+            await chassis.switch.start(spec, home)
         except SdnError as error:
             chassis.errors["start"] = (str(error),)
 
@@ -199,13 +201,15 @@ class Agent:
         wires = Wires(self._host)
         home = namespace(self.lab)
         bridges = list(wiring.bridges(self.lab, specs.values()))
-        pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, kind.choose().type)]
+        pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, self._type(spec))]
         wires.clear(
             home, {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}, ("veth", "bridge")
         )
         for spec in unsettled:
             own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
-            wires.clear(spec.namespace, own | {interface.bridge_port for interface in spec.interfaces})
+            own |= {interface.bridge_port for interface in spec.interfaces}
+            own |= self._chassis[spec.chassis].switch.devices(spec)
+            wires.clear(spec.namespace, own, CHASSIS_DEVICES)
         wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
         self._host.remove(self._host.namespaces.keys() - wanted)
         self._owners = {name: owner for name, owner in self._owners.items() if name in wanted}
@@ -225,18 +229,23 @@ class Agent:
 
     def _wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         """The pairs of a chassis and of those of its nodes that may not be right."""
-        datapath = kind.choose().type
+        switch, datapath = self._chassis[spec.chassis].switch, self._type(spec)
         wires = Wires(self._host)
         unsure = self._unsure(spec)
         pairs = wiring.chassis_pairs(spec, datapath)
         pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
         for node in unsure:
             self._let_announce(node)
+        switch.lay(spec, wires)
         wires.connect(pairs)
         Trunks(self._host, wires).settle(pair.far for pair in pairs)
+        switch.plug(spec, wires)
         for node in unsure:
             wires.clear(node.namespace, wiring.node_devices(node), ("veth", "vlan"))
         self._note(spec, unsure, wires, failed)
+
+    def _type(self, spec: HostSpec) -> wiring.DatapathType:
+        return self._chassis[spec.chassis].switch.type
 
     def _let_announce(self, node: Node) -> None:
         settled = self._settled.get(node.name)
@@ -286,7 +295,7 @@ class Agent:
         asyncio.get_running_loop().remove_reader(watched.channel.fileno())
 
     def _hear(self, spoken: Namespace) -> None:
-        """The kernel tells of a change: the next `apply` looks at it; a vtep that has lost its address gets it now."""
+        """The kernel tells of a change: the next `apply` looks at it; what traffic needs is put right now."""
         before = spoken.devices.version
         spoken.hear()
         if spoken.devices.version == before:
@@ -300,7 +309,7 @@ class Agent:
             return
         for chassis in self._chassis.values():
             if chassis.spec is not None and chassis.spec.namespace == spoken.name:
-                self._address_vtep(chassis)
+                chassis.switch.hear(chassis.spec)
 
     def _stir(self, place: Namespace) -> None:
         """What is in a namespace of a chassis, or of one of its nodes, is no longer known to be right."""
@@ -313,67 +322,23 @@ class Agent:
     # The switch's part
 
     async def _configure(self, started: Awaitable[None], chassis: _Chassis, failed: Mapping[str, SdnError]) -> None:
-        """The rows of a chassis once its daemons are there, and then what needs the devices that the switch makes."""
+        """What the switch does once it has started and its devices are there."""
         await started
-        spec, switch = chassis.spec, chassis.pair.switch
-        if spec is None or switch is None or chassis.errors.get("start"):
-            return
-        datapath = kind.choose().type
-        without = {node.name for node in spec.nodes if node.namespace in failed} if failed else set()
-        bridges = rows.bridges(spec, datapath, chassis.pair.place.directory)
-        home = self._host.namespaces.get(spec.namespace)
-        indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
-        ports = rows.ports(spec, datapath, indexes, without)
-        chassis.errors["switch"] = ()
-        try:
-            loop = asyncio.get_running_loop()
-            taken = await loop.run_in_executor(self._workers, switch.reconcile, bridges, ports)
-        except SdnError as error:
-            chassis.errors["switch"] = (str(error),)
-            return
-        chassis.errors["switch"] = tuple(
-            f"{name}: a bridge or port of this name is not ours; it was left alone\n  remedy: ovs-vsctl del-port {name}"
-            for name in taken
-        )
-        await self._settle_underlay(chassis)
-
-    async def _settle_underlay(self, chassis: _Chassis, *, renew: bool = False) -> None:
-        """With the userspace datapath: the vtep's address on the switch's own device, its route and its neighbours."""
         spec = chassis.spec
-        if spec is None or kind.choose().type != "netdev":
+        if spec is None or chassis.errors.get("start"):
             return
-        if home := self._host.namespaces.get(spec.namespace):
-            home.hear()  # of the device, which the switch has just made
-        self._address_vtep(chassis)
-        if chassis.told == spec.underlay and not renew:
-            return
-        tell = partial(control.set_underlay, chassis.pair.place.control, spec.underlay, chassis.told)
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._workers, tell)
-        except SdnError as error:
-            chassis.errors["underlay"] = (str(error),)
-        else:
-            chassis.told = spec.underlay
-            chassis.errors["underlay"] = ()
-
-    def _address_vtep(self, chassis: _Chassis) -> None:
-        if chassis.spec is not None and kind.choose().type == "netdev":
-            wires = Wires(self._host)
-            wires.settle([wiring.underlay_end(chassis.spec)])
-            refusals = wires.refusals.get(chassis.spec.namespace, [])
-            chassis.errors["vtep"] = tuple(str(refusal) for refusal in refusals)
+        await chassis.switch.configure(spec, {node.name for node in spec.nodes if node.namespace in failed})
 
     # Events
 
-    def _take(self, name: str, port: str, fact: PortFact | None) -> None:
-        """The switch says something of a port."""
+    def _take(self, name: str, port: str) -> None:
+        """The switch says something of a port, or ('') of itself."""
         chassis = self._chassis.get(name)
         if chassis is None:
             return
-        if fact is None:
-            chassis.facts.pop(port, None)
-        else:
-            chassis.facts[port] = fact
+        if not port:
+            self._report(chassis)
+            return
         chassis.stir()
         interface = chassis.interfaces.get(port)
         if interface is not None and not self._turn.locked():
@@ -385,23 +350,16 @@ class Agent:
             return
         for interface in chassis.interfaces.values():
             self._report_port(chassis, interface)
-        errors = [error for source in chassis.errors.values() for error in source]
-        errors += [f"{self._label(chassis, port)}: {fact.error}" for port, fact in chassis.facts.items() if fact.error]
-        choice = kind.choose()
-        notes = (choice.reason, *(note for of_node in chassis.notes.values() for note in of_node))
-        state = ChassisState(chassis.name, choice.type, tuple(errors), notes)
+        notes = (*chassis.switch.notes, *(note for of_node in chassis.notes.values() for note in of_node))
+        state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes)
         if state != chassis.reported:
             chassis.reported = state
             self._on_event(state)
 
-    def _label(self, chassis: _Chassis, port: str) -> str:
-        interface = chassis.interfaces.get(port)
-        return f"{interface.node}:{interface.name}" if interface else port
-
     def _report_port(self, chassis: _Chassis, interface: Interface) -> None:
-        fact = chassis.facts.get(interface.bridge_port)
-        ofport = fact.ofport if fact is not None and fact.ofport != -1 else None
-        state = PortState(interface.node, interface.name, ofport, self._is_up(interface))
+        plugged = chassis.switch.plugged(interface)
+        up = self._is_up(interface) and (plugged.there or chassis.kind == "ovs")
+        state = PortState(interface.node, interface.name, plugged.ofport, up)
         if self._reported.get((interface.node, interface.name)) != state:
             self._reported[interface.node, interface.name] = state
             self._on_event(state)

@@ -27,10 +27,12 @@ class Plugged:
 
 
 class Switch(Protocol):
-    """Made for one chassis; `errors` and `notes` are by where they come from, for the operator."""
+    """Made for one chassis. `errors` are by where they come from; `notes` say what was chosen, and why."""
 
     errors: dict[str, tuple[str, ...]]
-    notes: dict[str, tuple[str, ...]]
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     @property
     def type(self) -> DatapathType:
@@ -45,7 +47,14 @@ class Switch(Protocol):
         """Made so far, other than netlink requests of the chassis' namespaces."""
         ...
 
-    async def start(self, spec: HostSpec, home: Namespace) -> None: ...
+    def devices(self, spec: HostSpec, /) -> set[str]:
+        """Names of the devices that it keeps in the chassis' namespace, beside the ends of veths that `wiring` asks
+        for: whatever else carries our mark there is removed."""
+        ...
+
+    async def start(self, spec: HostSpec, home: Namespace) -> None:
+        """Raises SdnError."""
+        ...
 
     def lay(self, spec: HostSpec, wires: Wires) -> None: ...
 

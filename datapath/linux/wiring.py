@@ -24,7 +24,7 @@ from datapath.spec import (
     namespace,
 )
 
-DatapathType = Literal["system", "netdev"]
+DatapathType = Literal["system", "netdev", "linux"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,167 @@
+"""Open vSwitch as the switch of one chassis: its daemons, its database, and what its userspace tunnels must be told.
+
+Enters: a HostSpec. Leaves: daemons and rows so; what the switch says of its ports. Never: a flow, which is the
+controller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from datapath.errors import SdnError
+from datapath.linux import wiring
+from datapath.linux.host import Host, Namespace
+from datapath.linux.wires import Wires
+from datapath.linux.wiring import DatapathType
+from datapath.ovs import control, daemons, kind, rows
+from datapath.ovs.daemons import DaemonName, Place
+from datapath.ovs.database import PortFact
+from datapath.ovs.pair import Pair
+from datapath.spec import HostSpec, Interface, Underlay
+from datapath.switch import Plugged
+
+
+class OvsSwitch:
+    """`on_change` is called in the event loop: with the name of a port, or '' for anything else."""
+
+    def __init__(self, host: Host, run_dir: Path, chassis: str, workers: Executor, on_change: Callable[[str], None]):
+        self.errors: dict[str, tuple[str, ...]] = {}
+        self._host = host
+        self._run_dir = run_dir
+        self._workers = workers
+        self._on_change = on_change
+        self._spec: HostSpec | None = None
+        self._interfaces: dict[str, Interface] = {}
+        self._facts: dict[str, PortFact] = {}
+        self._told: Underlay | None = None
+        """The underlay that the switch was told of."""
+        loop = asyncio.get_running_loop()
+
+        def on_port(port: str, fact: PortFact | None) -> None:
+            loop.call_soon_threadsafe(self._take, port, fact)
+
+        self._pair = Pair(Place(run_dir / chassis), host.lab, workers, on_port, self._after_restart, self._on_trouble)
+
+    @property
+    def type(self) -> DatapathType:
+        return kind.choose().type
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (kind.choose().reason,)
+
+    @property
+    def version(self) -> int:
+        return self._pair.version
+
+    @property
+    def transactions(self) -> int:
+        return self._pair.switch.transactions if self._pair.switch else 0
+
+    def devices(self, _spec: HostSpec) -> set[str]:
+        return set()  # the switch makes its own
+
+    async def start(self, spec: HostSpec, home: Namespace) -> None:
+        """Raises SdnError."""
+        if spec is not self._spec:
+            self._spec = spec
+            self._interfaces = {interface.bridge_port: interface for interface in spec.interfaces}
+        bridges = rows.bridges(spec, self.type, self._pair.place.directory)
+        await self._pair.ensure(home, daemons.template(self._run_dir), bridges)
+
+    def lay(self, spec: HostSpec, wires: Wires) -> None:
+        """Nothing: its bridges are rows."""
+
+    def plug(self, spec: HostSpec, wires: Wires) -> None:
+        """Nothing: its ports are rows."""
+
+    async def configure(self, spec: HostSpec, without: set[str]) -> None:
+        """The rows, and then what needs the devices that the switch makes."""
+        switch = self._pair.switch
+        if switch is None:
+            return
+        bridges = rows.bridges(spec, self.type, self._pair.place.directory)
+        home = self._host.namespaces.get(spec.namespace)
+        indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
+        ports = rows.ports(spec, self.type, indexes, without)
+        self.errors["switch"] = ()
+        try:
+            loop = asyncio.get_running_loop()
+            taken = await loop.run_in_executor(self._workers, switch.reconcile, bridges, ports)
+        except SdnError as error:
+            self.errors["switch"] = (str(error),)
+            return
+        self.errors["switch"] = tuple(
+            f"{name}: a bridge or port of this name is not ours; it was left alone\n  remedy: ovs-vsctl del-port {name}"
+            for name in taken
+        )
+        await self._settle_underlay(spec)
+
+    async def renew(self, spec: HostSpec) -> None:
+        """Tunnel neighbours."""
+        await self._settle_underlay(spec, renew=True)
+
+    async def _settle_underlay(self, spec: HostSpec, *, renew: bool = False) -> None:
+        """With the userspace datapath: the vtep's address on the switch's own device, its route and its neighbours."""
+        if self.type != "netdev":
+            return
+        if home := self._host.namespaces.get(spec.namespace):
+            home.hear()  # of the device, which the switch has just made
+        self.hear(spec)
+        if self._told == spec.underlay and not renew:
+            return
+        tell = partial(control.set_underlay, self._pair.place.control, spec.underlay, self._told)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._workers, tell)
+        except SdnError as error:
+            self.errors["underlay"] = (str(error),)
+        else:
+            self._told = spec.underlay
+            self.errors["underlay"] = ()
+
+    def hear(self, spec: HostSpec) -> None:
+        """A vtep that has lost its address gets it at once."""
+        if self.type == "netdev":
+            wires = Wires(self._host)
+            wires.settle([wiring.underlay_end(spec)])
+            self.errors["vtep"] = tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
+
+    def plugged(self, interface: Interface) -> Plugged:
+        fact = self._facts.get(interface.bridge_port)
+        ofport = fact.ofport if fact is not None and fact.ofport != -1 else None
+        return Plugged(ofport is not None, ofport)
+
+    def close(self) -> None:
+        self._pair.close()
+
+    async def remove(self) -> None:
+        """Also daemons that an earlier agent has left."""
+        await self._pair.remove()
+
+    # What it says
+
+    def _take(self, port: str, fact: PortFact | None) -> None:
+        """The switch says something of a port."""
+        if fact is None:
+            self._facts.pop(port, None)
+        else:
+            self._facts[port] = fact
+        self.errors["ports"] = tuple(f"{self._label(port)}: {f.error}" for port, f in self._facts.items() if f.error)
+        self._on_change(port)
+
+    def _label(self, port: str) -> str:
+        interface = self._interfaces.get(port)
+        return f"{interface.node}:{interface.name}" if interface else port
+
+    async def _after_restart(self, daemon: DaemonName) -> None:
+        if daemon == "ovs-vswitchd" and self._spec is not None:
+            self._told = None
+            await self._settle_underlay(self._spec)
+
+    def _on_trouble(self) -> None:
+        self.errors["daemons"] = tuple(self._pair.trouble.values())
+        self._on_change("")
