@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from datapath.plan import Step, Verb, diff
-from datapath.spec import HostSpec, Interface, Node, Uplink, Vlan
+from datapath.spec import Bridged, HostSpec, Interface, Node, Peer, Uplink, Vlan
 
 T = TypeVar("T")
 
@@ -42,7 +42,10 @@ def steps(desired: HostSpec | None, observed: HostSpec | None) -> list[HostStep]
     if observed is None:
         nodes = [HostStep("add", f"node {node.name}", NEW) for node in desired.nodes]
         return [HostStep("add", f"chassis {desired.chassis}", NEW), *nodes]
-    return [*_chassis(desired, observed), *_nodes(desired, observed)]
+    if desired.switch != observed.switch:
+        why = f"switch {observed.switch} → {desired.switch}"
+        return [HostStep("change", f"chassis {desired.chassis}", why, "everything on it is made anew: traffic pauses")]
+    return [*_chassis(desired, observed), *_networks(desired, observed), *_nodes(desired, observed)]
 
 
 def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
@@ -66,13 +69,59 @@ def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
 
 
 def _uplink_change(desired: Uplink, observed: Uplink) -> Reason:
-    if (desired.bridge_port, desired.ofport, desired.lab_bridge) == (
+    if (desired.bridge_port, desired.ofport, desired.lab_bridge) != (
         observed.bridge_port,
         observed.ofport,
         observed.lab_bridge,
     ):
-        return f"mtu {observed.mtu} → {desired.mtu}", ""
-    return "recreated", "its traffic pauses"
+        return "recreated", "its traffic pauses"
+    said, disturbs = [], ""
+    if desired.mtu != observed.mtu:
+        said.append(f"mtu {observed.mtu} → {desired.mtu}")
+    if desired.interface != observed.interface:
+        said.append(f"interface {observed.interface or 'none'} → {desired.interface or 'none'}")
+        disturbs = "its traffic to the outside pauses"
+    if (desired.address, desired.gateway) != (observed.address, observed.gateway):
+        said.append(f"own address {observed.address or 'none'} → {desired.address or 'none'}")
+        said += [f"gateway {observed.gateway or 'none'} → {desired.gateway or 'none'}"]
+        disturbs = disturbs or "what the chassis forwards pauses"
+    return ", ".join(said) or "what becomes of the machine's addresses", disturbs
+
+
+def _networks(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
+    """Of a switch without flow tables: what others have as flows."""
+    wanted = {f"network {each.network} of {desired.chassis}": each for each in desired.networks}
+    before = {f"network {each.network} of {desired.chassis}": each for each in observed.networks}
+    return _told(wanted, before, "", _network_change)
+
+
+def _network_change(desired: Bridged, observed: Bridged) -> Reason:
+    said, disturbs = [], ""
+    if _carried(desired) != _carried(observed):
+        said.append("carried otherwise")
+        disturbs = "its traffic pauses"
+    if desired.mtu != observed.mtu:
+        said.append(f"mtu {observed.mtu} → {desired.mtu}")
+    if desired.floods_unknown != observed.floods_unknown:
+        said.append(f"unknown unicast is {'flooded' if desired.floods_unknown else 'dropped'}")
+    if desired.gateway != observed.gateway:
+        said.append("gateway changes" if desired.gateway and observed.gateway else "gateway comes or goes")
+        disturbs = disturbs or "what is forwarded for it pauses"
+    said += _peer_changes(desired.peers, observed.peers)
+    return ", ".join(said) or f"copies of broadcasts to {len(desired.vteps)} chassis", disturbs
+
+
+def _carried(network: Bridged) -> object:
+    return network.tunnel, network.tunnel_id, network.physnet, network.vlan_id
+
+
+def _peer_changes(desired: tuple[Peer, ...], observed: tuple[Peer, ...]) -> list[str]:
+    words = {"add": "new", "change": "other", "remove": "gone"}
+    counts = dict.fromkeys(words, 0)
+    for step in diff({peer.mac: peer for peer in desired}, {peer.mac: peer for peer in observed}):
+        counts[step.verb] += 1
+    said = ", ".join(f"{count} {words[verb]}" for verb, count in counts.items() if count)
+    return [f"ports beyond: {said}"] if said else []
 
 
 def _nodes(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
@@ -94,7 +143,7 @@ def _interfaces(desired: Node, observed: Node) -> list[HostStep]:
 
 
 def _interface_change(desired: Interface, observed: Interface) -> Reason:
-    if desired.bridge_port != observed.bridge_port:
+    if (desired.bridge_port, desired.macvlan) != (observed.bridge_port, observed.macvlan):
         return "recreated", "its connections pause"
     said = []
     disturbs = ""
@@ -110,6 +159,10 @@ def _interface_change(desired: Interface, observed: Interface) -> Reason:
     come = [str(address) for address in desired.addresses if address not in observed.addresses]
     said += [f"address {address} goes" for address in gone] + [f"address {address} comes" for address in come]
     said += _vlan_changes(desired.vlans, observed.vlans)
+    if desired.gateway != observed.gateway:
+        said.append(f"default route by {observed.gateway or 'none'} → {desired.gateway or 'none'}")
+    if desired.attachments != observed.attachments:
+        said.append("what it may send from, or its network, changes")
     if desired.ready != observed.ready:
         said.append("set up" if desired.ready else "waits for its flows")
     return ", ".join(said), f"connections of {', '.join(gone)} end" if gone else disturbs

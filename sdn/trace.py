@@ -34,6 +34,10 @@ _TUNNELS: Final = {ofport: kind for kind, ofport in TUNNEL_OFPORT.items()}
 EPHEMERAL: Final = 49152  # RFC 6335 section 6: a source port as a client's system would choose
 
 
+BRIDGES: Final = "bridges and nftables rules of the kernel, which do what these tables say"
+"""The pipeline is the specification of every datapath, so a chassis without tables is traced by it too."""
+
+
 @dataclass(frozen=True, slots=True)
 class TraceStep:
     """One table on one chassis. `flow` is None for a miss; `about` is the object behind it and its line in the file."""
@@ -47,7 +51,10 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The packet on one chassis: where it came in, the tables it met, where copies of it left."""
+    """The packet on one chassis: where it came in, the tables it met, where copies of it left.
+
+    `realised_by` is '' where the chassis has these tables; else what does there what they say.
+    """
 
     chassis: str
     in_port: str
@@ -56,6 +63,7 @@ class Hop:
     steps: tuple[TraceStep, ...]
     outputs: tuple[str, ...]
     ended: str
+    realised_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +267,7 @@ class Fabric:
             tuple(_shown(step, printed) for step in walk.steps),
             tuple(self._left_by(chassis, sent) for sent in walk.outputs),
             walk.ended(printed),
+            "" if self.model.chassis[chassis].has_tables else BRIDGES,
         )
 
     def tables(self, chassis: str) -> Tables:

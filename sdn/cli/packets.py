@@ -58,6 +58,8 @@ def _protocol(text: str) -> tuple[str, int]:
 def _show_trace(found: Trace) -> None:
     for hop in found.hops:
         output.say(f"{output.paint(hop.chassis, STRONG)}, in by {hop.in_port}")
+        if hop.realised_by:
+            output.say(f"  ({hop.realised_by})")
         wide = max((len(step.table) for step in hop.steps), default=0)
         for step in hop.steps:
             output.say(f"  {output.paint(step.table.ljust(wide), ACCENT)}  {step.text}")
@@ -95,6 +97,7 @@ def _hop_json(hop: Hop) -> dict[str, Any]:
     return {
         "chassis": hop.chassis,
         "in_port": hop.in_port,
+        "realised_by": hop.realised_by or None,
         "steps": steps,
         "outputs": list(hop.outputs),
         "ended": hop.ended,

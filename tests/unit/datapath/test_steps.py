@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_interface
 import pytest
 
 from datapath.addr import Mac
-from datapath.spec import HostSpec, Interface, Node, Tunnel, Underlay, Uplink, Vlan
+from datapath.spec import Bridged, Gateway, HostSpec, Interface, Node, Peer, Tunnel, Underlay, Uplink, Vlan
 from datapath.steps import steps
 
 ETH0 = Interface("web1", "eth0", "pabc", 64, Mac(0x02_00_00_00_00_01), 1450, (ip_interface("10.0.0.1/24"),))
@@ -94,3 +94,39 @@ def test_uplinks_and_tunnels() -> None:
     ]
     larger = replace(with_uplink, uplinks=(replace(uplink, mtu=9000),))
     assert told(larger, with_uplink) == ["change uplink of hv1 into office: mtu 1500 → 9000; nothing is interrupted"]
+
+
+LINUX = replace(HV1, switch="linux", tunnels=(), networks=(Bridged("web", 1450, "vxlan", 10010),))
+PEER = Peer(Mac(2 << 40 | 9), IPv4Address("172.31.0.2"), (IPv4Address("10.0.0.9"),))
+
+
+def with_network(**changes: object) -> HostSpec:
+    return replace(LINUX, networks=(replace(LINUX.networks[0], **changes),))
+
+
+def test_another_switch_makes_everything_anew() -> None:
+    assert told(LINUX, HV1) == ["change chassis hv1: switch ovs → linux; everything on it is made anew: traffic pauses"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"tunnel_id": 10011}, "carried otherwise; its traffic pauses"),
+        ({"mtu": 1400}, "mtu 1450 → 1400; nothing is interrupted"),
+        ({"floods_unknown": True}, "unknown unicast is flooded; nothing is interrupted"),
+        ({"peers": (PEER,)}, "ports beyond: 1 new; nothing is interrupted"),
+        (
+            {"gateway": Gateway(IPv4Interface("10.0.0.254/24"), "nat", "office")},
+            "gateway comes or goes; what is forwarded for it pauses",
+        ),
+        ({"vteps": (IPv4Address("172.31.0.3"),)}, "copies of broadcasts to 1 chassis; nothing is interrupted"),
+    ],
+)
+def test_networks_of_a_switch_without_tables(changes: dict[str, object], why: str) -> None:
+    assert told(with_network(**changes), LINUX) == [f"change network web of hv1: {why}"]
+
+
+def test_networks_come_and_go_without_tables() -> None:
+    empty = replace(LINUX, networks=())
+    assert told(LINUX, empty) == ["add network web of hv1: new; nothing is interrupted"]
+    assert told(empty, LINUX) == ["remove network web of hv1: no longer wanted; nothing is interrupted"]
