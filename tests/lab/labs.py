@@ -227,8 +227,9 @@ class Lab:
 
     def settle(self) -> None:
         """Returns when the datapath caches of all chassis follow their tables."""
-        for name in sdn.lab.managed(self.model):
-            self.appctl(name, "revalidator/wait")
+        for chassis in self.model.chassis.values():
+            if chassis.has_tables:
+                self.appctl(chassis.name, "revalidator/wait")
 
     def ofctl(self, chassis: str, command: str, *arguments: str) -> str:
         bridge = self.chassis_dir(chassis) / f"{INTEGRATION_BRIDGE}.mgmt"
