@@ -54,6 +54,7 @@ class Specs:
         ours = [chassis for chassis in model.chassis.values() if chassis.ours]
         neighbours = {chassis.name: (chassis.vtep.ip, chassis.mac) for chassis in ours}
         tunnels = _tunnels(model)
+        bridged = _Networks(model)
         nodes = self._nodes_by_chassis(model, ready)
         made = {
             chassis.name: HostSpec(
@@ -72,7 +73,7 @@ class Specs:
                 nodes=tuple(nodes[chassis.name]),
                 flow_limits=((Table.LEARNED.value, LEARNED_LIMIT),) if chassis.has_tables else (),
                 switch="ovs" if chassis.has_tables else "linux",
-                networks=() if chassis.has_tables else _bridged(model, chassis),
+                networks=() if chassis.has_tables else bridged.of(chassis),
             )
             for chassis in ours
         }
@@ -199,27 +200,41 @@ def physnet_bridge(physnet: str) -> str:
     return device_name("phy-", physnet)
 
 
-def _bridged(model: Model, chassis: Chassis) -> tuple[Bridged, ...]:
-    """The networks of a chassis whose switch has no flow tables, by name."""
-    present = (name for name, ports in model.ports_of.items() if any(port.chassis == chassis.name for port in ports))
-    return tuple(_network(model, chassis, model.networks[name]) for name in sorted(present))
+class _Networks:
+    """Networks as chassis without flow tables need them. Each network's ports are gone through once for all of them."""
 
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._peers: dict[str, dict[str, list[Peer]]] = {}
 
-def _network(model: Model, chassis: Chassis, network: Network) -> Bridged:
-    segment, forward = network.segment, network.forward
-    gateway = Gateway(forward.gateway, forward.mode, forward.physnet) if forward else None
-    made = Bridged(network.name, network.mtu, floods_unknown=network.unknown_unicast == "flood", gateway=gateway)
-    if not segment.tunnelled:
-        return replace(made, physnet=segment.physnet, vlan_id=segment.id)
-    beyond = [port for port in model.ports_of[network.name] if port.chassis != chassis.name]
-    vteps = {model.chassis[port.chassis].vtep.ip for port in beyond}
-    return replace(
-        made,
-        tunnel=cast(TunnelKind, segment.kind),
-        tunnel_id=segment.id,
-        vteps=tuple(sorted(vteps)),
-        peers=tuple(peer for port in beyond for peer in _peers(model, port)),
-    )
+    def of(self, chassis: Chassis) -> tuple[Bridged, ...]:
+        """Those that have a port there, by name."""
+        model = self._model
+        present = {name for name, ports in model.ports_of.items() if any(p.chassis == chassis.name for p in ports)}
+        return tuple(self._network(chassis, model.networks[name]) for name in sorted(present))
+
+    def _network(self, chassis: Chassis, network: Network) -> Bridged:
+        segment, forward = network.segment, network.forward
+        gateway = Gateway(forward.gateway, forward.mode, forward.physnet) if forward else None
+        made = Bridged(network.name, network.mtu, floods_unknown=network.unknown_unicast == "flood", gateway=gateway)
+        if not segment.tunnelled:
+            return replace(made, physnet=segment.physnet, vlan_id=segment.id)
+        beyond = {name: peers for name, peers in self._by_chassis(network).items() if name != chassis.name}
+        return replace(
+            made,
+            tunnel=cast(TunnelKind, segment.kind),
+            tunnel_id=segment.id,
+            vteps=tuple(sorted(self._model.chassis[name].vtep.ip for name in beyond)),
+            peers=tuple(peer for peers in beyond.values() for peer in peers),
+        )
+
+    def _by_chassis(self, network: Network) -> dict[str, list[Peer]]:
+        found = self._peers.get(network.name)
+        if found is None:
+            found = self._peers[network.name] = {}
+            for port in self._model.ports_of[network.name]:
+                found.setdefault(port.chassis, []).extend(_peers(self._model, port))
+        return found
 
 
 def _peers(model: Model, port: Port) -> Iterable[Peer]:
