@@ -8,6 +8,7 @@ pyroute2 encodes; its socket awaits each answer, which costs more than the kerne
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -23,6 +24,7 @@ SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP: Final = 1
 NETLINK_CAP_ACK: Final = 10
 NETLINK_EXT_ACK: Final = 11
+SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
 
 GROUP_LINK: Final = 1
@@ -30,6 +32,7 @@ GROUP_TC: Final = 4
 GROUP_IPV4_IFADDR: Final = 5
 GROUP_IPV6_IFADDR: Final = 9
 """RTNLGRP_* of linux/rtnetlink.h."""
+EVERY_GROUP: Final = (GROUP_LINK, GROUP_TC, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR)
 
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -46,9 +49,13 @@ RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_GETROUTE: Final = 26
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
+RTM_GETRULE: Final = 34
 RTM_NEWQDISC: Final = 36
 RTM_DELQDISC: Final = 37
 RTM_NEWTFILTER: Final = 44
@@ -58,6 +65,7 @@ RTM_GETTFILTER: Final = 46
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
 
 IFF_UP: Final = 0x1
 IFF_NOARP: Final = 0x80
@@ -113,6 +121,11 @@ def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def attribute(kind: int, value: bytes) -> bytes:
+    """A struct nlattr with its padding."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
 class Channel:
     """Two netlink sockets, for ever in the namespace in which they were opened: one asks, the other hears of changes.
 
@@ -124,7 +137,12 @@ class Channel:
     then be read anew, once `hear()` has returned.
     """
 
-    def __init__(self, on_notice: Callable[[Notice], None], on_overrun: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_notice: Callable[[Notice], None],
+        on_overrun: Callable[[], None],
+        groups: Sequence[int] = EVERY_GROUP,
+    ) -> None:
         self._on_notice = on_notice
         self._on_overrun = on_overrun
         self._sequence = 0
@@ -132,8 +150,14 @@ class Channel:
         self._requests.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._requests.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._notices = _open()
-        for group in (GROUP_LINK, GROUP_TC, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR):
+        for group in groups:
             self._notices.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def screen(self, program: bytes) -> None:
+        """From now on only notifications that pass a program of classic BPF (struct sock_filter) are heard."""
+        code = ctypes.create_string_buffer(program, len(program))
+        filter_ = struct.pack("=H6xQ", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
+        self._notices.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
 
     def fileno(self) -> int:
         """Readable when there is something to `hear()`."""

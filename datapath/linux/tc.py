@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.linux.netlink import (
-    ATTRIBUTE,
     HEADER,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -29,6 +28,7 @@ from datapath.linux.netlink import (
     RTM_NEWTFILTER,
     Channel,
     Message,
+    attribute,
     attributes,
 )
 
@@ -58,10 +58,6 @@ class Filter:
     name: str
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
 def _message(about: str, kind: int, flags: int, tc: Sequence[int], body: bytes, tolerated: int = 0) -> Message:
     data = _TC.pack(socket.AF_UNSPEC, *tc) + body
     return Message(about, HEADER.pack(HEADER.size + len(data), kind, flags, 0, 0) + data, (tolerated,))
@@ -69,7 +65,7 @@ def _message(about: str, kind: int, flags: int, tc: Sequence[int], body: bytes, 
 
 def add_clsact(about: str, index: int) -> Message:
     """The place for filters, if it is not there yet."""
-    kind = _attribute(_TCA_KIND, b"clsact\0")
+    kind = attribute(_TCA_KIND, b"clsact\0")
     flags = NLM_F_CREATE | NLM_F_EXCL
     return _message(about, RTM_NEWQDISC, flags, (index, _CLSACT_HANDLE, _CLSACT, 0), kind, errno.EEXIST)
 
@@ -84,17 +80,17 @@ def _info() -> int:
 
 def set_filter(about: str, index: int, name: str, program: int) -> Message:
     """The program (a descriptor) at the device's ingress, instead of ours that may be there, without a gap."""
-    options = _attribute(_TCA_BPF_FD, struct.pack("=I", program))
-    options += _attribute(_TCA_BPF_NAME, name.encode() + b"\0")
-    options += _attribute(_TCA_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
-    body = _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS, options)
+    options = attribute(_TCA_BPF_FD, struct.pack("=I", program))
+    options += attribute(_TCA_BPF_NAME, name.encode() + b"\0")
+    options += attribute(_TCA_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
+    body = attribute(_TCA_KIND, b"bpf\0") + attribute(_TCA_OPTIONS, options)
     flags = NLM_F_CREATE | NLM_F_REPLACE
     return _message(about, RTM_NEWTFILTER, flags, (index, _HANDLE, INGRESS, _info()), body)
 
 
 def delete_filter(about: str, index: int) -> Message:
     """Ours at the device's ingress."""
-    kind = _attribute(_TCA_KIND, b"bpf\0")
+    kind = attribute(_TCA_KIND, b"bpf\0")
     return _message(about, RTM_DELTFILTER, 0, (index, _HANDLE, INGRESS, _info()), kind, errno.ENOENT)
 
 

@@ -18,6 +18,7 @@ from datapath.spec import (
     HostSpec,
     Interface,
     Node,
+    Uplink,
     Vlan,
     alias,
     device_name,
@@ -149,6 +150,13 @@ def _lab_end(spec: HostSpec, wire: str, bridge: str, mtu: int, kernel: bool) -> 
     mark = alias(spec.lab, f"{spec.chassis}:{wire}")
     device = device_name("w", wire, spec.chassis)
     return End(namespace(spec.lab), device, mark, mtu, arp=False, master=bridge, offload=kernel)
+
+
+def machine_end(lab: str, uplink: Uplink) -> End:
+    """In the lab's namespace, the way from a physical network to the interface of the machine that it has."""
+    device = device_name("m", uplink.physnet)
+    mark = alias(lab, f"{uplink.physnet}:{uplink.interface}")
+    return End(namespace(lab), device, mark, uplink.mtu, arp=False, master=uplink.lab_bridge)
 
 
 def underlay_end(spec: HostSpec) -> End:

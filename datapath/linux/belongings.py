@@ -1,0 +1,309 @@
+"""What a device of the machine has, and the same for another device: addresses, routes, fixed neighbours. PURE.
+
+Enters: answers of rtnetlink, as bytes. Leaves: requests that take them off one device and give them to another, and
+text. Never: a value is interpreted that only the kernel needs: metrics, encapsulations, protocols go as they came.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from datapath.linux.netlink import (
+    ATTRIBUTE,
+    HEADER,
+    IFA_F_NODAD,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    NUD_PERMANENT,
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    Message,
+    attribute,
+    attributes,
+)
+
+_ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE: Final = struct.Struct("=8BI")  # struct rtmsg: family, lengths, TOS, table, protocol, scope, type, flags
+_NEXT_HOP: Final = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, weight, index
+_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
+_CACHE: Final = struct.Struct("=IIII")  # struct ifa_cacheinfo: seconds preferred, seconds valid, two time stamps
+_U32: Final = struct.Struct("=I")
+
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
+_RTA_CACHEINFO, _RTA_TABLE, _RTA_VIA, _RTA_EXPIRES, _RTA_NH_ID = 12, 15, 18, 23, 30
+_NDA_DST, _NDA_LLADDR = 1, 2
+
+_TENTATIVE: Final = 0x40 | 0x08
+"""IFA_F_TENTATIVE, IFA_F_DADFAILED: not known to be unique."""
+_FOREVER: Final = 0xFFFFFFFF
+_KERNEL: Final = 2  # RTPROT_KERNEL: such a route comes and goes with an address
+_HOP_FLAGS: Final = 0x2 | 0x4
+"""RTNH_F_PERVASIVE, RTNH_F_ONLINK: those that one asks for. The others say how the route does."""
+_MAIN_TABLE: Final = 254
+_TICKS: Final = 100
+"""USER_HZ: what a route's age is counted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """Of one device, each as the body of an rtnetlink message, in the kernel's order.
+
+    Routes are those that somebody made: the kernel's own come with the addresses.
+    """
+
+    addresses: tuple[bytes, ...] = ()
+    routes: tuple[bytes, ...] = ()
+    neighbours: tuple[bytes, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.routes or self.neighbours)
+
+
+def of_device(
+    index: int, addresses: Iterable[bytes], routes: Iterable[bytes], neighbours: Iterable[bytes]
+) -> Belongings:
+    """What of the namespace's is the device's."""
+    return Belongings(
+        tuple(each for each in addresses if _ADDRESS.unpack_from(each)[4] == index),
+        tuple(each for each in routes if index in _ways(each) and each[5] != _KERNEL),
+        tuple(each for each in neighbours if _is_fixed(each, index)),
+    )
+
+
+def merged(first: Belongings, second: Belongings) -> Belongings:
+    """All of it once: where both have the same, it is as the first has it."""
+    rest = without(second, first)
+    return Belongings(first.addresses + rest.addresses, first.routes + rest.routes, first.neighbours + rest.neighbours)
+
+
+def without(some: Belongings, known: Belongings) -> Belongings:
+    """What of it is not among the known, which are of the same device."""
+    addresses, routes, neighbours = (
+        {address_key(each) for each in known.addresses},
+        {_route_key(each) for each in known.routes},
+        {_neighbour_key(each) for each in known.neighbours},
+    )
+    return Belongings(
+        tuple(each for each in some.addresses if address_key(each) not in addresses),
+        tuple(each for each in some.routes if _route_key(each) not in routes),
+        tuple(each for each in some.neighbours if _neighbour_key(each) not in neighbours),
+    )
+
+
+def lasting(some: Belongings, seconds: int) -> Belongings:
+    """What is left of it that many seconds later."""
+    aged = (_aged(each, seconds) for each in some.addresses)
+    return Belongings(tuple(each for each in aged if each), some.routes, some.neighbours)
+
+
+def redirected(some: Belongings, old: int, new: int) -> Belongings:
+    """The same of the device with another index."""
+    return Belongings(
+        tuple(_ADDRESS.pack(*each[:4], new) + each[_ADDRESS.size :] for each in some.addresses),
+        tuple(_rerouted(each, old, new) for each in some.routes),
+        tuple(each[:4] + struct.pack("=i", new) + each[8:] for each in some.neighbours),
+    )
+
+
+# What is asked of the kernel
+
+
+def taking(some: Belongings) -> Iterator[Message]:
+    """Off their device. Gateways' routes before those that lead to gateways, further addresses before the first."""
+    for route in sorted(some.routes, key=_has_gateway, reverse=True):
+        yield _message(f"remove route {route_text(route)}", RTM_DELROUTE, 0, _asked_route(route), errno.ESRCH)
+    for address in reversed(some.addresses):
+        about = f"remove address {address_text(address)}"
+        yield _message(about, RTM_DELADDR, 0, address, errno.EADDRNOTAVAIL)
+
+
+def giving(some: Belongings, old_name: str, new_name: str) -> Iterator[Message]:
+    """To their device, with the same order among them. A label that is the old device's name becomes the new one's."""
+    version_4 = [each for each in some.addresses if each[0] == socket.AF_INET]
+    version_6 = [each for each in some.addresses if each[0] == socket.AF_INET6]
+    for address in version_4:
+        yield _message(f"address {address_text(address)}", RTM_NEWADDR, _NEW, _relabelled(address, old_name, new_name))
+    for address in reversed(version_6):  # the kernel puts each before the others
+        yield from _adding_version_6(address)
+    for route in sorted(some.routes, key=_has_gateway):
+        flags = NLM_F_CREATE | (NLM_F_APPEND if route[0] == socket.AF_INET else 0)
+        yield _message(f"route {route_text(route)}", RTM_NEWROUTE, flags, _asked_route(route), errno.EEXIST)
+    for neighbour in some.neighbours:
+        found = dict(attributes(neighbour, _NEIGHBOUR.size))
+        body = neighbour[: _NEIGHBOUR.size] + b"".join(
+            attribute(kind, found[kind]) for kind in (_NDA_DST, _NDA_LLADDR) if kind in found
+        )
+        yield _message("fixed neighbour", RTM_NEWNEIGH, _NEW, body)
+
+
+_NEW: Final = NLM_F_CREATE | NLM_F_REPLACE
+
+
+def _adding_version_6(address: bytes) -> Iterator[Message]:
+    """Known to be unique, it is usable at once: made without duplicate address detection (RFC 4862 section 5.4), of
+    which the flag is then taken away again."""
+    about = f"address {address_text(address)}"
+    flags = _flags(address)
+    if not flags & (_TENTATIVE | IFA_F_NODAD):
+        yield _message(about, RTM_NEWADDR, _NEW, _with_flags(address, flags | IFA_F_NODAD))
+    yield _message(about, RTM_NEWADDR, _NEW, address)
+
+
+def _message(about: str, kind: int, flags: int, body: bytes, *tolerated: int) -> Message:
+    return Message(about, HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body, tolerated)
+
+
+# Addresses
+
+
+def address_key(address: bytes) -> tuple[int, int, bytes, bytes]:
+    """What makes it another one: family, prefix length, itself, its peer."""
+    found = dict(attributes(address, _ADDRESS.size))
+    return address[0], address[1], found.get(_IFA_LOCAL, b"") or found[_IFA_ADDRESS], found[_IFA_ADDRESS]
+
+
+def address_text(address: bytes) -> str:
+    _, length, own, _ = address_key(address)
+    return f"{ip_address(own)}/{length}"
+
+
+def is_link_local(address: bytes) -> bool:
+    """Of IPv6: one that the kernel makes itself."""
+    return address[0] == socket.AF_INET6 and ip_address(address_key(address)[2]).is_link_local
+
+
+def _flags(address: bytes) -> int:
+    found = dict(attributes(address, _ADDRESS.size)).get(_IFA_FLAGS)
+    return int(_U32.unpack(found)[0]) if found else address[2]
+
+
+def _with_flags(address: bytes, flags: int) -> bytes:
+    return _changed(address, _ADDRESS.size, {_IFA_FLAGS: _U32.pack(flags)})
+
+
+def _relabelled(address: bytes, old: str, new: str) -> bytes:
+    label = dict(attributes(address, _ADDRESS.size)).get(_IFA_LABEL, b"")
+    if label.rstrip(b"\0") != old.encode():
+        return address
+    return _changed(address, _ADDRESS.size, {_IFA_LABEL: new.encode() + b"\0"})
+
+
+def _aged(address: bytes, seconds: int) -> bytes:
+    """b"" where its time is over."""
+    cache = dict(attributes(address, _ADDRESS.size)).get(_IFA_CACHEINFO)
+    if cache is None:
+        return address
+    preferred, valid, made, changed = _CACHE.unpack(cache)
+    preferred, valid = (each if each == _FOREVER else max(0, each - seconds) for each in (preferred, valid))
+    if valid == 0:
+        return b""
+    return _changed(address, _ADDRESS.size, {_IFA_CACHEINFO: _CACHE.pack(preferred, valid, made, changed)})
+
+
+# Routes
+
+
+def route_text(route: bytes) -> str:
+    """As `ip route` says it, as far as it tells routes apart."""
+    found = dict(attributes(route, _ROUTE.size))
+    words = [f"{ip_address(found[_RTA_DST])}/{route[1]}" if _RTA_DST in found else "default"]
+    if _RTA_GATEWAY in found:
+        words.append(f"via {ip_address(found[_RTA_GATEWAY])}")
+    table = int(_U32.unpack(found[_RTA_TABLE])[0]) if _RTA_TABLE in found else route[4]
+    words += [f"table {table}"] if table != _MAIN_TABLE else []
+    return " ".join(words)
+
+
+def by_next_hop_object(route: bytes) -> bool:
+    """It has no device of its own: the object that it names has, for all its routes."""
+    return any(kind == _RTA_NH_ID for kind, _ in attributes(route, _ROUTE.size))
+
+
+def _route_key(route: bytes) -> bytes:
+    """Its time goes on."""
+    return _changed(_asked_route(route), _ROUTE.size, {_RTA_EXPIRES: b""})
+
+
+def _ways(route: bytes) -> set[int]:
+    """Indexes of the devices that it leads over."""
+    found = dict(attributes(route, _ROUTE.size))
+    ways = {_U32.unpack(found[_RTA_OIF])[0]} if _RTA_OIF in found else set()
+    return ways | {index for _, _, _, index, _ in _hops(found.get(_RTA_MULTIPATH, b""))}
+
+
+def _hops(multipath: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Length, flags, weight, index and attributes of each."""
+    offset = 0
+    while offset + _NEXT_HOP.size <= len(multipath):
+        length, flags, weight, index = _NEXT_HOP.unpack_from(multipath, offset)
+        if length < _NEXT_HOP.size:
+            return
+        yield length, flags, weight, index, multipath[offset + _NEXT_HOP.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _has_gateway(route: bytes) -> bool:
+    return any(kind in (_RTA_GATEWAY, _RTA_VIA, _RTA_MULTIPATH) for kind, _ in attributes(route, _ROUTE.size))
+
+
+def _rerouted(route: bytes, old: int, new: int) -> bytes:
+    found = dict(attributes(route, _ROUTE.size))
+    changes = {}
+    if found.get(_RTA_OIF) == _U32.pack(old):
+        changes[_RTA_OIF] = _U32.pack(new)
+    if _RTA_MULTIPATH in found:
+        changes[_RTA_MULTIPATH] = b"".join(
+            _NEXT_HOP.pack(length, flags & _HOP_FLAGS, weight, new if index == old else index) + rest
+            for length, flags, weight, index, rest in _hops(found[_RTA_MULTIPATH])
+        )
+    return _changed(route, _ROUTE.size, changes)
+
+
+def _asked_route(route: bytes) -> bytes:
+    """As a request: without what only answers say. What is left of its time is said otherwise there."""
+    *head, flags = _ROUTE.unpack_from(route)
+    changes: dict[int, bytes] = {_RTA_CACHEINFO: b""}
+    cache = dict(attributes(route, _ROUTE.size)).get(_RTA_CACHEINFO, b"")
+    expires = struct.unpack_from("=i", cache, 8)[0] if len(cache) >= 12 else 0  # struct rta_cacheinfo
+    if expires > 0:
+        changes[_RTA_EXPIRES] = _U32.pack(max(1, expires // _TICKS))
+    return _ROUTE.pack(*head, flags & _HOP_FLAGS) + _changed(route, _ROUTE.size, changes)[_ROUTE.size :]
+
+
+# Neighbours
+
+
+def _is_fixed(neighbour: bytes, index: int) -> bool:
+    _, device, state, _, _ = _NEIGHBOUR.unpack_from(neighbour)
+    return device == index and bool(state & NUD_PERMANENT)
+
+
+def _neighbour_key(neighbour: bytes) -> bytes:
+    return dict(attributes(neighbour, _NEIGHBOUR.size)).get(_NDA_DST, b"")
+
+
+def _changed(body: bytes, offset: int, changes: dict[int, bytes]) -> bytes:
+    """With other values of some attributes, new ones at the end; b"" takes one away. All others stay byte for byte."""
+    made, left, place = [body[:offset]], dict(changes), offset
+    while place + ATTRIBUTE.size <= len(body):
+        length, kind = ATTRIBUTE.unpack_from(body, place)
+        if length < ATTRIBUTE.size:
+            break
+        end = min(place + ((length + 3) & ~3), len(body))
+        if (value := left.pop(kind & 0x3FFF, None)) is None:
+            made.append(body[place:end])
+        elif value:
+            made.append(attribute(kind, value))
+        place = end
+    return b"".join(made) + b"".join(attribute(kind, value) for kind, value in left.items() if value)
