@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -38,12 +39,25 @@ _NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, s
 _U32: Final = struct.Struct("=I")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
-_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID = 1, 2, 1
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_MACVLAN_MODE = 1, 2, 1, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
 
+MACVLANS: Final = ("macvlan", "macvtap")
+"""Kinds of device on another one, with a MAC of its own; the second has a file in /dev too."""
+
 LINK_LOCAL: Final = b"\xfe\x80"
 """How a packed IPv6 link-local address begins."""
+
+_TELLING: Final = {
+    "bridge": frozenset({7, 23}),  # IFLA_BR_VLAN_FILTERING, IFLA_BR_MCAST_SNOOPING
+    "vxlan": frozenset({1, 4, 7, 15, 18}),  # IFLA_VXLAN_ID, LOCAL, LEARNING, PORT, UDP_CSUM
+    "gretap": frozenset({4, 5, 6, 7, 10, 19}),  # IFLA_GRE_IKEY, OKEY, LOCAL, REMOTE, PMTUDISC, IGNORE_DF
+    "geneve": frozenset({1, 2, 5}),  # IFLA_GENEVE_ID, REMOTE, PORT
+}
+"""Attributes of IFLA_INFO_DATA that say what a device is; among the rest are timers."""
+
+Traits = frozenset[tuple[int, bytes]]
 
 RawAddress = tuple[bytes, int]
 """Packed address and prefix length: compared thousands of times, so cheap."""
@@ -55,7 +69,8 @@ def raw(address: IPInterface) -> RawAddress:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device as the kernel describes it; `peer` is the index of a veth's other end, or a VLAN's parent."""
+    """A network device as the kernel describes it; `peer` is the index of a veth's other end, or of the device that a
+    VLAN or macvlan device is on. `mode` is a macvlan's."""
 
     index: int
     name: str
@@ -68,6 +83,8 @@ class Device:
     master: int
     peer: int
     tag: int
+    mode: int = 0
+    traits: Traits = frozenset()
 
 
 def parse_device(payload: bytes) -> Device:
@@ -76,9 +93,8 @@ def parse_device(payload: bytes) -> Device:
     found = dict(attributes(payload, _LINK.size))
     info = dict(attributes(found.get(_IFLA_LINKINFO, b""), 0))
     kind = _text(info.get(_IFLA_INFO_KIND, b""))
-    tag = 0
-    if kind == "vlan":
-        tag = int.from_bytes(dict(attributes(info.get(_IFLA_INFO_DATA, b""), 0)).get(_IFLA_VLAN_ID, b""), "little")
+    telling = _TELLING.get(kind, frozenset())
+    data = dict(attributes(info.get(_IFLA_INFO_DATA, b""), 0)) if telling or kind in ("vlan", *MACVLANS) else {}
     return Device(
         index,
         _text(found.get(_IFLA_IFNAME, b"")),
@@ -90,7 +106,9 @@ def parse_device(payload: bytes) -> Device:
         not flags & IFF_NOARP,
         _number(found.get(_IFLA_MASTER)),
         _number(found.get(_IFLA_LINK)),
-        tag,
+        int.from_bytes(data.get(_IFLA_VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
+        _number(data.get(_IFLA_MACVLAN_MODE)) if kind in MACVLANS else 0,
+        frozenset((key, data[key]) for key in telling & data.keys()),
     )
 
 
@@ -183,6 +201,10 @@ class Devices:
         (known.add if present else known.discard)(address)
         if not address[0].startswith(LINK_LOCAL):
             self._touch(self._names.get(index, ""))
+
+    def touch(self, index: int) -> None:
+        """Something about the device has changed that is not kept here."""
+        self._touch(self._names.get(index, ""))
 
     def _touch(self, name: str) -> None:
         self.touched.add(name)

@@ -82,6 +82,21 @@ def add_vlan(about: str, name: str, parent: int, tag: int) -> Message:
     return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attributes)
 
 
+def add_macvlan(about: str, kind: str, name: str, lower: int, namespace: int, mode: int, mac: Mac, mtu: int) -> Message:
+    """A `kind` of macvlan or macvtap on the device with index `lower`, in the namespace of a descriptor; down."""
+    data: Attributes = [(f"IFLA_{kind.upper()}_MODE", mode)]
+    info: Attributes = [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": data})]
+    attributes: Attributes = [
+        ("IFLA_IFNAME", name),
+        ("IFLA_LINK", lower),
+        ("IFLA_NET_NS_FD", namespace),
+        ("IFLA_ADDRESS", str(mac)),
+        ("IFLA_MTU", mtu),
+        ("IFLA_LINKINFO", {"attrs": info}),
+    ]
+    return _link(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attributes)
+
+
 def set_link(
     about: str,
     name: str,

@@ -16,7 +16,7 @@ from ipaddress import ip_interface
 
 from datapath.addr import IPAddress, Mac
 from datapath.linux import messages, offload
-from datapath.linux.devices import LINK_LOCAL, Device, permanent_neighbours, raw
+from datapath.linux.devices import LINK_LOCAL, MACVLANS, Device, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
 from datapath.linux.wiring import Bridge, End, Pair
@@ -83,7 +83,7 @@ class Wires:
     def _clear_the_way(self, pairs: Iterable[Pair]) -> None:
         """Removes ends without their other end, also those of an interrupted creation.
 
-        What is not a veth or has another's alias stays, and the kernel refuses ours: the name is taken.
+        What we would not have made or has another's alias stays, and the kernel refuses ours: the name is taken.
         """
         mark = alias(self._host.lab, "")
         wrong: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -91,7 +91,7 @@ class Wires:
         self._look_for_aliases(ends)
         for end in ends:
             device = self._device(end)
-            if device and device.kind == "veth" and (not device.alias or device.alias.startswith(mark)):
+            if device and device.kind in ("veth", *MACVLANS) and (not device.alias or device.alias.startswith(mark)):
                 wrong[end.namespace].append((f"remove {end.alias}", device.index))
         for name, devices in wrong.items():
             self._send(self._host.namespaces[name], list(messages.delete_links(devices)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal
+from typing import Final, Literal
 
 from datapath.addr import IPInterface, Mac
 from datapath.spec import (
@@ -26,6 +26,9 @@ from datapath.spec import (
 )
 
 DatapathType = Literal["system", "netdev", "linux"]
+
+_LOWER_MAX: Final = 10
+"""A name to which `.4094` is added still has to fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +68,30 @@ class Bridge:
 
 def node_pairs(spec: HostSpec, node: Node, datapath: DatapathType) -> list[Pair]:
     """One per interface. The chassis' kernel sees the node's frames and must not answer its ARP, hence `arp` off."""
-    return [_interface_pair(spec, node, interface, datapath) for interface in node.interfaces]
+    plugged = [interface for interface in node.interfaces if interface.macvlan is None]
+    return [_interface_pair(spec, node, interface, datapath) for interface in plugged]
 
 
 def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> Pair:
     mark = alias(spec.lab, f"{node.name}:{interface.name}")
-    near = End(spec.namespace, interface.bridge_port, mark, interface.mtu, arp=False)
-    far = End(
+    # A bridge of the kernel's has it and sets it up once it is guarded; a switch with flow tables drops until it has some
+    near = End(spec.namespace, interface.bridge_port, mark, interface.mtu, up=datapath != "linux", arp=False)
+    return Pair(near, node_end(spec, node, interface, datapath))
+
+
+def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> End:
+    """The interface itself, in the node."""
+    return End(
         node.namespace,
         interface.name,
-        mark,
+        alias(spec.lab, f"{node.name}:{interface.name}"),
         interface.mtu,
         up=interface.ready,
         mac=interface.mac,
         addresses=interface.addresses,
         vlans=interface.vlans,
-        offload=datapath == "system",
+        offload=datapath != "netdev",
     )
-    return Pair(near, far)
 
 
 def vlan_end(parent: End, vlan: Vlan) -> End:
@@ -94,6 +103,7 @@ def vlan_end(parent: End, vlan: Vlan) -> End:
         vlan.mtu,
         up=parent.up,
         mac=parent.mac,
+        arp=parent.arp,
         addresses=vlan.addresses,
         offload=parent.offload,
     )
@@ -125,7 +135,7 @@ def chassis_pairs(spec: HostSpec, datapath: DatapathType) -> list[Pair]:
 
     Those other ends compute checksums that a kernel beyond them, say with a vxlan device of its own, left undone.
     """
-    kernel = datapath == "system"
+    kernel = datapath != "netdev"
     mark = alias(spec.lab, f"{spec.chassis}:{LAB_UNDERLAY}")
     underlay = spec.underlay
     near = End(
@@ -143,7 +153,40 @@ def chassis_pairs(spec: HostSpec, datapath: DatapathType) -> list[Pair]:
         mark = alias(spec.lab, f"{spec.chassis}:{uplink.physnet}")
         near = End(spec.namespace, uplink.bridge_port, mark, uplink.mtu, arp=False)
         pairs.append(Pair(near, _lab_end(spec, uplink.physnet, uplink.lab_bridge, uplink.mtu, kernel)))
+    return [*pairs, *macvlan_pairs(spec)]
+
+
+def macvlan_pairs(spec: HostSpec) -> list[Pair]:
+    """One per uplink that macvlan devices of nodes are on: beside the bridge's, for a device cannot serve both."""
+    pairs = []
+    for uplink in spec.uplinks:
+        above = [i.macvlan for i in spec.interfaces if i.macvlan is not None and i.macvlan.physnet == uplink.physnet]
+        if above:
+            tags = sorted({macvlan.vlan_id for macvlan in above} - {0})
+            mark = alias(spec.lab, f"{spec.chassis}:{uplink.physnet}:macvlan")
+            name = macvlan_lower(uplink.physnet)
+            vlans = tuple(Vlan(tag, uplink.mtu, ()) for tag in tags)
+            near = End(spec.namespace, name, mark, uplink.mtu, arp=False, vlans=vlans)
+            far = _lab_end(spec, f"{uplink.physnet}/macvlan", uplink.lab_bridge, uplink.mtu, kernel=True)
+            pairs.append(Pair(near, far))
     return pairs
+
+
+def macvlan_lower(physnet: str, vlan_id: int = 0) -> str:
+    """The device of a chassis that macvlan devices are on."""
+    friendly = f"mv-{physnet}"
+    name = friendly if len(friendly) <= _LOWER_MAX else device_name("mv", physnet)[:_LOWER_MAX]
+    return f"{name}.{vlan_id}" if vlan_id else name
+
+
+def macvlan_devices(spec: HostSpec) -> set[str]:
+    """Names of all devices that a chassis may have for them."""
+    found = set()
+    for pair in macvlan_pairs(spec):
+        found |= {pair.near.device}
+        found |= {f"{pair.near.device}.{vlan.tag}" for vlan in pair.near.vlans}
+        found |= {tagger(pair.near.device, vlan.tag) for vlan in pair.near.vlans}
+    return found
 
 
 def _lab_end(spec: HostSpec, wire: str, bridge: str, mtu: int, kernel: bool) -> End:
