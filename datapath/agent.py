@@ -60,6 +60,11 @@ class _Chassis:
         if self.spec is not None and not self.stirred and not self.troubles:
             self.settled = self.spec, self.switch.version
 
+    def unsettle(self) -> None:
+        """Before anything is changed: what was true until now must not count as true when it is wished for again."""
+        self.settled = None
+        self.stirred = False
+
     def stir(self) -> None:
         self.settled = None
         self.stirred = True
@@ -115,7 +120,7 @@ class Agent:
             self._remove_unwanted(specs, unsettled.values())
             configured = []
             for name, spec in unsettled.items():
-                self._chassis[name].stirred = False
+                self._chassis[name].unsettle()
                 self._try_to_wire(spec, failed)
                 configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
                 await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
@@ -284,6 +289,8 @@ class Agent:
             home = self._host.namespaces.get(node.namespace)
             if home is not None and not blamed and not wires.refusals.get(node.namespace):
                 self._settled[node.name] = _Settled(node, spec.chassis, home, home.devices.version)
+            else:
+                self._settled.pop(node.name, None)
         if not blamed and spec.namespace in self._host.namespaces:
             self._host.namespaces[spec.namespace].devices.touched.clear()
 
