@@ -146,7 +146,7 @@ class Wires:
         master = namespace.devices.by_name.get(end.master) if end.master else None
         up = True if end.up and not device.up else None
         arp = end.arp if end.arp != device.arp else None
-        mtu = end.mtu if end.mtu != device.mtu else None
+        mtu = end.mtu if end.mtu not in (0, device.mtu) else None
         # A link that is up keeps its MAC until the flows of the new one are confirmed: the announcement gets through
         address = end.mac if end.mac not in (None, device.mac) and (end.up or not device.up) else None
         mark = end.alias if end.alias != device.alias else None

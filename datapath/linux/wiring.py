@@ -33,7 +33,8 @@ _LOWER_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A device as it shall be. None and () mean that it is not our business, `up` False that it is left as it is."""
+    """A device as it shall be. None, () and an MTU of 0 mean that it is not our business, `up` False that it is left as
+    it is."""
 
     namespace: str
     device: str
@@ -74,7 +75,8 @@ def node_pairs(spec: HostSpec, node: Node, datapath: DatapathType) -> list[Pair]
 
 def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> Pair:
     mark = alias(spec.lab, f"{node.name}:{interface.name}")
-    # A bridge of the kernel's has it and sets it up once it is guarded; a switch with flow tables drops until it has some
+    # A switch with flow tables drops what comes before it has flows. A bridge forwards at once: who guards the port
+    # sets it up.
     near = End(spec.namespace, interface.bridge_port, mark, interface.mtu, up=datapath != "linux", arp=False)
     return Pair(near, node_end(spec, node, interface, datapath))
 
@@ -203,9 +205,13 @@ def machine_end(lab: str, uplink: Uplink) -> End:
 
 
 def underlay_end(spec: HostSpec) -> End:
-    """The device of the underlay bridge, which the userspace switch makes and which holds the vtep address."""
+    """The device of the underlay bridge, which the userspace switch makes and which holds the vtep address.
+
+    Its MTU follows underlay0's by itself (OVS 3.1, update_mtu_ofproto()). With each change of it vswitchd takes the vtep
+    out of tnl_port_map for a moment, and a tunnel's flow that it checks just then drops packets: so none of our own.
+    """
     mark = alias(spec.lab, f"{spec.chassis}:vtep")
-    return End(spec.namespace, UNDERLAY_BRIDGE, mark, spec.underlay.mtu, addresses=(spec.underlay.vtep,))
+    return End(spec.namespace, UNDERLAY_BRIDGE, mark, 0, addresses=(spec.underlay.vtep,))
 
 
 def bridges(lab: str, specs: Iterable[HostSpec]) -> Iterator[Bridge]:
