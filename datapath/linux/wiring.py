@@ -207,8 +207,8 @@ def machine_end(lab: str, uplink: Uplink) -> End:
 def underlay_end(spec: HostSpec) -> End:
     """The device of the underlay bridge, which the userspace switch makes and which holds the vtep address.
 
-    Its MTU follows underlay0's by itself (OVS 3.1, update_mtu_ofproto()). With each change of it vswitchd takes the vtep
-    out of tnl_port_map for a moment, and a tunnel's flow that it checks just then drops packets: so none of our own.
+    Its MTU follows underlay0's by itself (OVS 3.1, update_mtu_ofproto()). With each change vswitchd takes the vtep out
+    of tnl_port_map for a moment, and a tunnel's flow that it checks just then drops packets: so none of our own.
     """
     mark = alias(spec.lab, f"{spec.chassis}:vtep")
     return End(spec.namespace, UNDERLAY_BRIDGE, mark, 0, addresses=(spec.underlay.vtep,))
