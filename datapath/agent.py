@@ -22,6 +22,8 @@ from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
 from datapath.linux import limits, wiring
 from datapath.linux.host import Host, Namespace, Wanted
+from datapath.linux.joined import MachineUplinks
+from datapath.linux.macvlan import Macvlans
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
 from datapath.ovs import control, daemons
@@ -34,6 +36,11 @@ _THREADS: Final = 32
 
 CHASSIS_DEVICES: Final = ("veth", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
+
+NODE_DEVICES: Final = ("veth", "vlan", "macvlan", "macvtap")
+
+UPLINKS: Final = "uplinks"
+"""Where errors and notes of the machine's interfaces come from."""
 
 
 @dataclass
@@ -99,12 +106,15 @@ class Agent:
         self._owners: dict[str, tuple[_Chassis, Node]] = {}
         self._turn = asyncio.Lock()
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
+        self._uplinks = MachineUplinks(lab, run_dir, self._host)
+        asyncio.get_running_loop().add_reader(self._uplinks.fileno(), self._hear_machine)
         limits.allow_many_files()
 
     @property
     def work(self) -> tuple[int, int]:
         """Netlink requests and transactions of switches made so far; unchanged by an `apply` of what already is."""
-        return self._host.sent, sum(chassis.switch.transactions for chassis in self._chassis.values())
+        requests = self._host.sent + self._uplinks.sent
+        return requests, sum(chassis.switch.transactions for chassis in self._chassis.values())
 
     async def apply(self, specs: Mapping[str, HostSpec]) -> None:
         """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState."""
@@ -118,6 +128,7 @@ class Agent:
             failed |= self._host.ensure(_homes(specs))
             unsettled = {name: spec for name, spec in specs.items() if not self._chassis[name].is_settled(spec)}
             self._remove_unwanted(specs, unsettled.values())
+            self._settle_uplinks(specs)
             configured = []
             for name, spec in unsettled.items():
                 self._chassis[name].unsettle()
@@ -147,6 +158,8 @@ class Agent:
         """Lets go; the lab goes on as it is."""
         for chassis in self._chassis.values():
             chassis.switch.close()
+        asyncio.get_running_loop().remove_reader(self._uplinks.fileno())
+        self._uplinks.close()
         self._host.close()
         self._workers.shutdown()
 
@@ -212,7 +225,7 @@ class Agent:
         )
         for spec in unsettled:
             own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
-            own |= {interface.bridge_port for interface in spec.interfaces}
+            own |= {interface.bridge_port for interface in spec.interfaces} | wiring.macvlan_devices(spec)
             own |= self._chassis[spec.chassis].switch.devices(spec)
             wires.clear(spec.namespace, own, CHASSIS_DEVICES)
         wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
@@ -222,6 +235,23 @@ class Agent:
         self._settled = {name: settled for name, settled in self._settled.items() if name in names}
         self._reported = {key: state for key, state in self._reported.items() if key[0] in names}
         wires.raise_bridges(bridges)
+
+    # The machine's own interfaces
+
+    def _settle_uplinks(self, specs: Mapping[str, HostSpec]) -> None:
+        self._uplinks.settle(specs)
+        self._note_uplinks()
+
+    def _note_uplinks(self) -> None:
+        for name, chassis in self._chassis.items():
+            chassis.errors[UPLINKS] = self._uplinks.errors.get(name, ())
+            chassis.notes[UPLINKS] = self._uplinks.notes.get(name, ())
+
+    def _hear_machine(self) -> None:
+        if self._uplinks.hear() and not self._turn.locked():
+            self._note_uplinks()
+            for chassis in self._chassis.values():
+                self._report(chassis)
 
     # The kernel's part
 
@@ -244,9 +274,10 @@ class Agent:
         switch.lay(spec, wires)
         wires.connect(pairs)
         Trunks(self._host, wires).settle(pair.far for pair in pairs)
+        Macvlans(self._host, wires).settle(spec, unsure)
         switch.plug(spec, wires)
         for node in unsure:
-            wires.clear(node.namespace, wiring.node_devices(node), ("veth", "vlan"))
+            wires.clear(node.namespace, wiring.node_devices(node), NODE_DEVICES)
         self._note(spec, unsure, wires, failed)
 
     def _type(self, spec: HostSpec) -> wiring.DatapathType:
@@ -283,7 +314,9 @@ class Agent:
         refusals += [str(failed[place]) for place in places if place in failed]
         chassis.errors["kernel"] = tuple(dict.fromkeys(refusals))
         chassis.notes |= {node.namespace: tuple(wires.notes.get(node.namespace, ())) for node in looked_at}
-        chassis.notes = {place: notes for place, notes in chassis.notes.items() if notes and place in places}
+        chassis.notes = {
+            place: notes for place, notes in chassis.notes.items() if notes and place in (*places, UPLINKS)
+        }
         blamed = any(wires.refusals.get(place) for place in own)
         for node in looked_at:
             home = self._host.namespaces.get(node.namespace)
