@@ -56,7 +56,7 @@ physnets:
 networks:
   red: {segment: {KIND: 16711935}, subnets: [10.1.0.0/24, "fd00:1::/64"]}
   pink: {segment: {KIND: 16711934}, subnets: [10.6.0.0/24, "fd00:6::/64"]}
-  desk: {segment: {vlan: 120, physnet: office}, subnets: [10.4.0.0/24, "fd00:4::/64"]}
+  desk: {segment: {vlan: 120, physnet: office}, subnets: [10.4.0.0/24, "fd00:4::/64"], mtu: 1450}
   floor: {segment: {flat: office}, subnets: [10.5.0.0/24, "fd00:5::/64"]}
 nodes:
   red[1-3]: {network: red}          # on hv1 (Open vSwitch), hv2, hv3; hv4 does not have the network
