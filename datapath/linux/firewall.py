@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from datapath.errors import SdnError
 from datapath.linux import forward, guard
@@ -19,18 +19,18 @@ from datapath.linux.bridging import Bridging
 from datapath.linux.host import Host, Namespace
 from datapath.linux.nft import Tables
 from datapath.linux.places import places
+from datapath.linux.ruleset import Ruleset
 from datapath.spec import HostSpec
 
-_BRIDGED_PASS: Final = {
-    f"/proc/sys/net/bridge/bridge-nf-call-{table}": "0" for table in ("arptables", "iptables", "ip6tables")
-}
-"""Frames that are bridged are none of the IP tables' business, whatever the kernel's default is."""
-_ARP: Final = {
-    "/proc/sys/net/ipv4/conf/all/arp_ignore": "1",
-    "/proc/sys/net/ipv4/conf/all/arp_announce": "2",
-}
-"""In each network only its own address of the chassis is known (kernel, ip-sysctl)."""
-_FORWARD: Final = "/proc/sys/net/ipv4/ip_forward"
+_IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+class _Wish(NamedTuple):
+    spec: HostSpec
+    bridging: Bridging
+    tables: tuple[Ruleset, ...]
+    forwards: bool
+    errors: tuple[str, ...]
 
 
 class Firewall:
@@ -45,22 +45,31 @@ class Firewall:
         self._on_change = on_change
         self._home: Namespace | None = None
         self._tables: Tables | None = None
-        self._settings: dict[str, str] = {}
+        self._forwards: bool | None = None
+        self._wish: _Wish | None = None
 
-    def settle(self, spec: HostSpec, home: Namespace, bridging: Bridging) -> None:
-        """What cannot be done is in `errors`: no device of the chassis may be set up then."""
-        of = places(spec, bridging)
-        self.errors = of.errors
-        wanted = (
-            guard.ruleset(spec.lab, spec.chassis, of.plugs, of.far),
-            forward.ruleset(spec.lab, spec.chassis, of.legs, of.own),
-        )
+    def settle(self, spec: HostSpec, home: Namespace, bridging: Bridging) -> bool:
+        """Whether it is in place: if not, no device may get into a bridge. What cannot be done is in `errors`."""
+        wish = self._wish_for(spec, bridging)
+        self.errors = wish.errors
         try:
-            tables = self._in(home)
-            self.transactions += tables.put(*wanted)
-            self._set(home, _BRIDGED_PASS | _ARP | {_FORWARD: "1" if forward.forwards(of.legs) else "0"})
+            self.transactions += self._in(home).put(*wish.tables)
+            self._forward(home, wish.forwards)
         except (SdnError, OSError) as error:
-            self.errors = (*of.errors, f"firewall: {error}")
+            self.errors = (*wish.errors, f"firewall: {error}")
+            return False
+        return True
+
+    def _wish_for(self, spec: HostSpec, bridging: Bridging) -> _Wish:
+        """Of a chassis that is looked at again it need not be made again."""
+        if self._wish is None or self._wish.spec is not spec or self._wish.bridging is not bridging:
+            of = places(spec, bridging)
+            tables = (
+                guard.ruleset(spec.lab, spec.chassis, of.plugs, of.far),
+                forward.ruleset(spec.lab, spec.chassis, of.legs, of.own),
+            )
+            self._wish = _Wish(spec, bridging, tables, forward.forwards(of.legs), of.errors)
+        return self._wish
 
     def close(self) -> None:
         """Lets go; all of it stays as it is."""
@@ -69,7 +78,7 @@ class Firewall:
                 asyncio.get_running_loop().remove_reader(self._tables.fileno())
             self._tables.close()
         self._tables = self._home = None
-        self._settings = {}
+        self._forwards = None
 
     def _in(self, home: Namespace) -> Tables:
         """Those of the namespace, which may have been made anew under the old name."""
@@ -93,15 +102,13 @@ class Firewall:
             self.version += 1
             self._on_change()
 
-    def _set(self, home: Namespace, settings: dict[str, str]) -> None:
-        """Of what it is known to be only what differs."""
-        changes = {file: value for file, value in settings.items() if self._settings.get(file) != value}
-        if changes:
-            self._host.visit(home, partial(_write, changes))
-            self._settings = settings
+    def _forward(self, home: Namespace, on: bool) -> None:
+        """Only where a network needs it, and in the chassis' namespace only."""
+        if on != self._forwards:
+            self._host.visit(home, partial(_write, "1" if on else "0"))
+            self._forwards = on
 
 
-def _write(settings: dict[str, str]) -> None:
-    for file, value in settings.items():
-        with suppress(FileNotFoundError):  # a kernel without br_netfilter
-            Path(file).write_text(value)
+def _write(value: str) -> None:
+    """In a thread within the namespace."""
+    _IP_FORWARD.write_text(value)
