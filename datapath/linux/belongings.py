@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -259,22 +259,27 @@ def _has_gateway(route: bytes) -> bool:
 
 def _rerouted(route: bytes, old: int, new: int) -> bytes:
     found = dict(attributes(route, _ROUTE.size))
-    changes = {}
-    if found.get(_RTA_OIF) == _U32.pack(old):
-        changes[_RTA_OIF] = _U32.pack(new)
-    if _RTA_MULTIPATH in found:
-        changes[_RTA_MULTIPATH] = b"".join(
-            _NEXT_HOP.pack(length, flags & _HOP_FLAGS, weight, new if index == old else index) + rest
-            for length, flags, weight, index, rest in _hops(found[_RTA_MULTIPATH])
-        )
-    return _changed(route, _ROUTE.size, changes)
+    changes = {_RTA_OIF: _U32.pack(new)} if found.get(_RTA_OIF) == _U32.pack(old) else {}
+    return _changed(route, _ROUTE.size, changes | _multipath(found, {old: new}))
+
+
+def _multipath(found: Mapping[int, bytes], renumbered: Mapping[int, int]) -> dict[int, bytes]:
+    """Its ways, if there are several, over other devices, and without what only answers say of them."""
+    if _RTA_MULTIPATH not in found:
+        return {}
+    hops = [
+        _NEXT_HOP.pack(length, flags & _HOP_FLAGS, weight, renumbered.get(index, index)) + rest
+        for length, flags, weight, index, rest in _hops(found[_RTA_MULTIPATH])
+    ]
+    return {_RTA_MULTIPATH: b"".join(hop + bytes(-len(hop) % 4) for hop in hops)}
 
 
 def _asked_route(route: bytes) -> bytes:
     """As a request: without what only answers say. What is left of its time is said otherwise there."""
     *head, flags = _ROUTE.unpack_from(route)
-    changes: dict[int, bytes] = {_RTA_CACHEINFO: b""}
-    cache = dict(attributes(route, _ROUTE.size)).get(_RTA_CACHEINFO, b"")
+    found = dict(attributes(route, _ROUTE.size))
+    changes = {_RTA_CACHEINFO: b"", **_multipath(found, {})}
+    cache = found.get(_RTA_CACHEINFO, b"")
     expires = struct.unpack_from("=i", cache, 8)[0] if len(cache) >= 12 else 0  # struct rta_cacheinfo
     if expires > 0:
         changes[_RTA_EXPIRES] = _U32.pack(max(1, expires // _TICKS))

@@ -47,8 +47,8 @@ class Record:
 
 
 def place() -> int:
-    """Which network namespace this process is in."""
-    return os.stat("/proc/self/ns/net").st_ino
+    """Which network namespace this thread is in: the machine's own."""
+    return os.stat("/proc/thread-self/ns/net").st_ino
 
 
 def _seconds() -> int:

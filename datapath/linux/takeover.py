@@ -154,48 +154,43 @@ class Takeover:
         return noted
 
     def _take(self, port: Device, noted: Record) -> None:
-        bridge = self.bridge()
-        fresh = bridge is None
-        if bridge is None:
-            bridge = self._make_bridge(port, noted)
-        if not bridge.up:
-            self._do([messages.set_link(self._mark, bridge.name, up=True)])
+        bridge = self.bridge() or self._make_bridge(port)
+        fresh = not bridge.up
+        if fresh:
+            self._prepare(port, bridge, noted)
         if port.master != bridge.index or not port.up:
             self._do([messages.set_link(port.name, port.name, master=bridge.index, up=True)])
-        has = self._machine.belongings(port.index)
-        lacking = redirected(noted.now(), noted.index, port.index) if fresh else Belongings()
-        if noted.moves and (has or lacking):
-            self._do(
-                [
-                    *taking(has),
-                    *giving(
-                        redirected(belongings.merged(has, lacking), port.index, bridge.index), port.name, bridge.name
-                    ),
-                    *_address_mode(bridge, noted.ipv6[1]),
-                ]
-            )
+        if noted.moves:
+            self._move(port, bridge, noted, fresh)
         _write(port.name, "disable_ipv6", "1")
 
-    def _make_bridge(self, port: Device, noted: Record) -> Device:
-        """With the interface's MAC and MTU. Where the machine has no addresses, it shall have none of the bridge
-        either: no IPv6, and no answer to ARP for those that it has elsewhere."""
+    def _make_bridge(self, port: Device) -> Device:
+        """With the interface's MAC and MTU."""
         name = self._bridge_name
-        self._do(
-            [
-                messages.add_bridge(self._mark, name),
-                messages.set_link(
-                    self._mark, name, alias=self._mark, mac=port.mac, mtu=port.mtu, arp=None if noted.moves else False
-                ),
-            ]
-        )
+        marked = messages.set_link(self._mark, name, alias=self._mark, mac=port.mac, mtu=port.mtu)
+        self._do([messages.add_bridge(self._mark, name), marked])
         made = self.bridge()
         assert made is not None
-        if noted.moves:
-            self._do(list(_address_mode(made, _NO_ADDRESS)))
-            _copy_settings(port.name, name)
-        else:
-            _write(name, "disable_ipv6", "1")
         return made
+
+    def _prepare(self, port: Device, bridge: Device, noted: Record) -> None:
+        """Where the machine has no addresses, it shall have none of the bridge either: no IPv6, and no answer to ARP
+        for those that it has elsewhere. Up when that is sure."""
+        if noted.moves:
+            self._do(list(_address_mode(bridge, _NO_ADDRESS)))
+            _copy_settings(port.name, bridge.name)
+        _write(bridge.name, "disable_ipv6", noted.ipv6[0] if noted.moves else "1")
+        self._do([messages.set_link(self._mark, bridge.name, up=True, arp=noted.moves)])
+
+    def _move(self, port: Device, bridge: Device, noted: Record, fresh: bool) -> None:
+        """All that the interface has; what a bridge that was not there or not up lacks of the record too."""
+        has = self._machine.belongings(port.index)
+        wanted = redirected(has, port.index, bridge.index)
+        if fresh:
+            wanted = belongings.merged(wanted, redirected(noted.now(), noted.index, bridge.index))
+        lacking = belongings.without(wanted, self._machine.belongings(bridge.index))
+        if has or lacking:
+            self._do([*taking(has), *giving(lacking, port.name, bridge.name), *_address_mode(bridge, noted.ipv6[1])])
 
     # Give back
 
@@ -284,7 +279,7 @@ def _read(device: str, setting: str) -> str:
 
 
 def _write(device: str, setting: str, value: str) -> None:
-    if _read(device, setting) not in ("", value):
+    if value and _read(device, setting) not in ("", value):
         (_CONF / "ipv6/conf" / device / setting).write_text(value)
 
 
