@@ -11,11 +11,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from datapath.addr import IPInterface, IPNetwork, Mac
-from sdn.model import AllowedAddress, Chassis, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
+from sdn.model import (
+    AllowedAddress,
+    Chassis,
+    Forward,
+    Macvlan,
+    Model,
+    Network,
+    Node,
+    Physnet,
+    Port,
+    Segment,
+    Source,
+    Test,
+    Underlay,
+)
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 
 
@@ -148,12 +162,35 @@ def _lab_row(model: Model) -> Row:
     }
 
 
+def _optional(value: object | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _ref(table: str, name: str) -> Ref | None:
+    return Ref(table, name) if name else None
+
+
 def _physnet_row(physnet: Physnet) -> Row:
-    return {"mtu": physnet.mtu, "ofport": physnet.ofport, "source": str(physnet.source)}
+    return {
+        "mtu": physnet.mtu,
+        "ofport": physnet.ofport,
+        "interface": physnet.interface,
+        "moves_addresses": physnet.moves_addresses,
+        "gateway": _optional(physnet.gateway),
+        "source": str(physnet.source),
+    }
 
 
 def _physnet(name: str, row: Row) -> Physnet:
-    return Physnet(name, _int(row["mtu"]), _int(row["ofport"]), Source.parse(_text(row["source"])))
+    return Physnet(
+        name=name,
+        mtu=_int(row["mtu"]),
+        ofport=_int(row["ofport"]),
+        source=Source.parse(_text(row["source"])),
+        interface=_text(row["interface"]),
+        moves_addresses=bool(row["moves_addresses"]),
+        gateway=IPv4Address(_text(row["gateway"])) if row["gateway"] else None,
+    )
 
 
 def _chassis_row(chassis: Chassis) -> Row:
@@ -163,6 +200,7 @@ def _chassis_row(chassis: Chassis) -> Row:
         "mac": str(chassis.mac),
         "datapath": chassis.datapath,
         "physnets": tuple(Ref("Physnet", name) for name in chassis.physnets),
+        "addresses": tuple(f"{physnet} {address}" for physnet, address in chassis.addresses),
         "source": str(chassis.source),
     }
 
@@ -176,18 +214,28 @@ def _chassis(name: str, row: Row) -> Chassis:
         datapath=cast(Any, row["datapath"]),
         physnets=tuple(_name(ref) for ref in cast("tuple[Ref, ...]", row["physnets"])),
         source=Source.parse(_text(row["source"])),
+        addresses=tuple(map(_own_address, _texts(row["addresses"]))),
     )
 
 
+def _own_address(text: str) -> tuple[str, IPv4Interface]:
+    physnet, _, address = text.partition(" ")
+    return physnet, IPv4Interface(address)
+
+
 def _network_row(network: Network) -> Row:
+    forward = network.forward
     return {
         "number": network.id,
         "kind": network.segment.kind,
         "segment_id": network.segment.id,
-        "physnet": Ref("Physnet", network.segment.physnet) if network.segment.physnet else None,
+        "physnet": _ref("Physnet", network.segment.physnet),
         "subnets": _strings(network.subnets),
         "mtu": network.mtu,
         "unknown_unicast": network.unknown_unicast,
+        "forward": forward.mode if forward else None,
+        "gateway": str(forward.gateway) if forward else None,
+        "forward_physnet": _ref("Physnet", forward.physnet) if forward else None,
         "source": str(network.source),
     }
 
@@ -201,7 +249,12 @@ def _network(name: str, row: Row) -> Network:
         mtu=_int(row["mtu"]),
         unknown_unicast=cast(Any, row["unknown_unicast"]),
         source=Source.parse(_text(row["source"])),
+        forward=_forward(row) if row["forward"] else None,
     )
+
+
+def _forward(row: Row) -> Forward:
+    return Forward(cast(Any, row["forward"]), IPv4Interface(_text(row["gateway"])), _name(row["forward_physnet"]))
 
 
 def _node_row(node: Node) -> Row:
@@ -224,6 +277,8 @@ def _port_row(port: Port) -> Row:
         "addresses": _strings(port.addresses),
         "allowed": tuple(map(_allowed_text, port.allowed)),
         "spoof_guard": port.spoof_guard,
+        "macvlan": port.macvlan.mode if port.macvlan else None,
+        "macvtap": port.macvlan is not None and port.macvlan.tap,
         "source": str(port.source),
     }
 
@@ -244,6 +299,7 @@ def _port(name: str, row: Row, nodes: Mapping[str, Node]) -> Port:
         allowed=tuple(map(_allowed, _texts(row["allowed"]))),
         spoof_guard=bool(row["spoof_guard"]),
         source=Source.parse(_text(row["source"])),
+        macvlan=Macvlan(cast(Any, row["macvlan"]), bool(row["macvtap"])) if row["macvlan"] else None,
     )
 
 

@@ -13,7 +13,7 @@ from datapath.addr import Mac
 from sdn import model
 from sdn.model import Chassis, Model, Network, Physnet
 from sdn.pipeline.fields import FIRST_ID, LAST_ID
-from sdn.topology import checks, hosts, networks, ports
+from sdn.topology import addresses, checks, hosts, networks, ports, sharing
 from sdn.topology.allot import Slots, allot
 from sdn.topology.draft import Draft, validated
 from sdn.topology.nodes import Document
@@ -33,7 +33,9 @@ def _model(draft: Draft) -> Model:
     chassis = _chassis(draft, physnets)
     found = networks.networks(draft, physnets)
     attached = ports.attach(draft, found, chassis)
-    macs, port_map = ports.numbered(draft, attached, list(chassis))
+    taken = addresses.taken(found, chassis.values(), physnets)
+    macs, port_map = ports.numbered(draft, attached, list(chassis), taken)
+    sharing.check(draft, attached.rows, found, chassis, port_map)
     return Model(
         lab=draft.topology.name,
         underlay=model.Underlay(draft.topology.underlay.subnet, draft.topology.underlay.mtu),
@@ -53,7 +55,7 @@ def _chassis(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Chassis]:
     ids = allot(Slots("chassis", FIRST_ID, LAST_ID), members, previous=previous)
     prefix = draft.topology.underlay.subnet.prefixlen
     nowhere = draft.topology.underlay.subnet.network_address
-    return {
+    found = {
         name: Chassis(
             id=ids[name],
             name=name,
@@ -65,6 +67,9 @@ def _chassis(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Chassis]:
         )
         for name, member in members.items()
     }
+    found = {n: replace(c, addresses=addresses.of_chassis(draft, c, members[n], physnets)) for n, c in found.items()}
+    addresses.check_distinct(draft, members, found.values())
+    return found
 
 
 def _with_macs(chassis: dict[str, Chassis], macs: dict[str, Mac]) -> dict[str, Chassis]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sdn.model import Model, Source
 from sdn.topology.broken import Broken, names_of, usable
 from sdn.topology.nodes import Document
 from sdn.topology.problems import Problems
-from sdn.topology.schema import Topology
+from sdn.topology.schema import Node, Topology
 
 T = TypeVar("T")
 
@@ -64,6 +65,11 @@ class Draft:
                 if key in specs:
                     found.setdefault(name, Member(name, key, offset, specs[key], source))
         return found
+
+    @cached_property
+    def nodes(self) -> dict[str, Member[Node]]:
+        """Every node."""
+        return self.members("nodes", self.topology.nodes)
 
     def _keys(self, section: str, specs: Mapping[str, T]) -> list[str]:
         """As the file has them, with those of what cannot be used: their names are taken all the same."""

@@ -5,6 +5,7 @@ Enters: a Draft. Leaves: physnets and chassis of the model, with vtep addresses 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
@@ -12,6 +13,7 @@ from sdn.model import Physnet, Source
 from sdn.topology import schema
 from sdn.topology.allot import ExhaustedError, Slots, allot, host_slots
 from sdn.topology.draft import Draft, Member
+from sdn.topology.nodes import Path
 
 ChassisMembers = dict[str, Member[schema.Chassis | None]]
 
@@ -26,12 +28,31 @@ def physnets(draft: Draft) -> dict[str, Physnet]:
         found = _implied(draft)
     else:
         members = draft.members("physnets", written)
-        found = {name: ((m.spec or schema.Physnet()).mtu, m.source) for name, m in members.items()}
+        found = {name: (member.spec or schema.Physnet(), member.source) for name, member in members.items()}
+        _check_interfaces(draft, members)
     ofports = _uplink_ofports(draft, found)
-    return {name: Physnet(name, mtu, ofports[name], source) for name, (mtu, source) in found.items()}
+    return {name: _physnet(name, ofports[name], spec, source) for name, (spec, source) in found.items()}
 
 
-def _uplink_ofports(draft: Draft, found: dict[str, tuple[int, Source]]) -> dict[str, int]:
+_Found = dict[str, tuple[schema.Physnet, Source]]
+
+
+def _physnet(name: str, ofport: int, spec: schema.Physnet, source: Source) -> Physnet:
+    return Physnet(name, spec.mtu, ofport, source, spec.interface or "", spec.addresses == "move", spec.gateway)
+
+
+def _check_interfaces(draft: Draft, members: dict[str, Member[schema.Physnet | None]]) -> None:
+    """An interface is a port of one bridge."""
+    owners: dict[str, str] = {}
+    for name, member in members.items():
+        interface = member.spec.interface if member.spec else None
+        owner = owners.setdefault(interface, name) if interface else name
+        if owner != name:
+            message = f"interface {interface} is that of physnet '{owner}' too; expected another"
+            draft.problems.add_once(("physnets", member.key, "interface"), message)
+
+
+def _uplink_ofports(draft: Draft, found: _Found) -> dict[str, int]:
     slots = Slots("uplink", FIRST_UPLINK_OFPORT, FIRST_PORT_OFPORT - 1)
     previous = {name: physnet.ofport for name, physnet in draft.previous.physnets.items()} if draft.previous else {}
     try:
@@ -42,15 +63,22 @@ def _uplink_ofports(draft: Draft, found: dict[str, tuple[int, Source]]) -> dict[
         return dict.fromkeys(found, slots.first)
 
 
-def _implied(draft: Draft) -> dict[str, tuple[int, Source]]:
-    found: dict[str, tuple[int, Source]] = {}
-    for key, network in draft.topology.networks.items():
-        name = network.segment.flat or network.segment.physnet
-        if name and name not in found:
-            where = "flat" if network.segment.flat else "physnet"
-            source = draft.problems.document.source(("networks", key, "segment", where))
-            found[name] = schema.Physnet().mtu, source
+def _implied(draft: Draft) -> _Found:
+    found: _Found = {}
+    for name, path in _named(draft):
+        if name not in found:
+            found[name] = schema.Physnet(), draft.problems.document.source(path)
     return found
+
+
+def _named(draft: Draft) -> Iterator[tuple[str, Path]]:
+    """The physnets that networks name, and where."""
+    for key, network in draft.topology.networks.items():
+        segment, forward = network.segment, network.forward
+        if name := segment.flat or segment.physnet:
+            yield name, ("networks", key, "segment", "flat" if segment.flat else "physnet")
+        if forward and (name := forward.nat or forward.routed):
+            yield name, ("networks", key, "forward", "nat" if forward.nat else "routed")
 
 
 def chassis(draft: Draft) -> ChassisMembers:
@@ -59,8 +87,8 @@ def chassis(draft: Draft) -> ChassisMembers:
     for name in RESERVED & members.keys():
         draft.problems.at(members[name].source, f"'{name}' is taken by sdn itself; expected another name")
     for key, spec in draft.topology.chassis.items():
-        if spec is not None and spec.datapath in ("linux", "vswitch"):
-            draft.problems.add(("chassis", key, "datapath"), f"datapath '{spec.datapath}' {NOT_YET}; expected ovs")
+        if spec is not None and spec.datapath == "vswitch":
+            draft.problems.add(("chassis", key, "datapath"), f"datapath 'vswitch' {NOT_YET}; expected ovs or linux")
         if spec is not None and spec.agent is not None:
             draft.problems.add(("chassis", key, "agent"), f"an agent on another machine {NOT_YET}; expected none")
     return members

@@ -12,8 +12,9 @@ from typing import Final
 
 from datapath.addr import IPNetwork
 from sdn.model import ENCAPSULATION_OVERHEAD, TUNNELLED, Network, Physnet, Segment, SegmentKind
-from sdn.topology import schema
+from sdn.topology import forwards, schema
 from sdn.topology.draft import Draft, Member
+from sdn.topology.nodes import Path
 from sdn.topology.values import Bounded
 
 IDS: Final[dict[SegmentKind, Bounded]] = {
@@ -43,6 +44,8 @@ def networks(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Network]:
             draft.broken.names.setdefault("networks", set()).add(member.name)
             continue
         found[member.name] = network
+        if network.segment.kind == "local":  # on no wire that others could be on
+            continue
         twin = segments.setdefault(network.segment, network)
         if twin is not network:
             where = f"'{twin.name}' too, line {twin.source.line}"
@@ -56,12 +59,15 @@ def _network(draft: Draft, member: Member[schema.Network], physnets: dict[str, P
     subnets = _subnets(draft, member)
     if segment is None or subnets is None:
         return None
-    flood = member.spec.unknown_unicast or ("drop" if segment.tunnelled else "flood")
-    network = Network(0, member.name, segment, subnets, 0, flood, member.source)
+    flood = member.spec.unknown_unicast or ("flood" if segment.physnet else "drop")
+    forward = forwards.forward(draft, member, segment, subnets, physnets)
+    network = Network(0, member.name, segment, subnets, 0, flood, member.source, forward)
     return replace(network, mtu=_mtu(draft, member, network, physnets))
 
 
 def _kind(segment: schema.Segment) -> tuple[SegmentKind, int]:
+    if segment is schema.LOCAL:
+        return "local", 0
     if segment.flat is not None:
         return "flat", 0
     kind = next(kind for kind in IDS if getattr(segment, kind) is not None)
@@ -83,7 +89,7 @@ def _segment(draft: Draft, member: Member[schema.Network], physnets: dict[str, P
             where = path if kind == "flat" else (*path[:-1], "physnet")
             draft.problems.unknown(where, "physnet", physnet, draft.known("physnets", physnets))
         return None
-    return Segment(kind, 0 if kind == "flat" else first + member.offset, physnet)
+    return Segment(kind, first + member.offset if limit else 0, physnet)
 
 
 def _subnets(draft: Draft, member: Member[schema.Network]) -> tuple[IPNetwork, ...] | None:
@@ -111,6 +117,8 @@ def _shifted(member: Member[schema.Network]) -> Iterator[IPNetwork]:
 
 
 def _mtu(draft: Draft, member: Member[schema.Network], network: Network, physnets: dict[str, Physnet]) -> int:
+    if network.segment.kind == "local":
+        return _mtu_of_local(draft, member, network, physnets)
     limit = _limit(draft, network.segment, physnets)
     mtu = member.spec.mtu if member.spec.mtu is not None else limit
     if member.offset or "underlay" in draft.broken.sections:
@@ -120,11 +128,26 @@ def _mtu(draft: Draft, member: Member[schema.Network], network: Network, physnet
     why = _arithmetic(draft, network.segment, limit)
     if mtu > limit and not draft.broken.lacks("physnets", network.segment.physnet, "mtu"):
         draft.problems.add(path, f"mtu {mtu} is too large for {network.segment.kind}: {why} at most")
-    has_ipv6 = any(subnet.version == 6 for subnet in network.subnets)
-    if has_ipv6 and mtu < IPV6_MINIMUM_MTU:
-        how = "" if given else f" ({why})"
+    _check_ipv6(draft, network, mtu, path, "" if given else f" ({why})")
+    return mtu
+
+
+def _check_ipv6(draft: Draft, network: Network, mtu: int, path: Path, how: str) -> None:
+    if mtu < IPV6_MINIMUM_MTU and any(subnet.version == 6 for subnet in network.subnets):
         message = f"mtu {mtu} is too small for an IPv6 subnet{how}; expected {IPV6_MINIMUM_MTU} at least (RFC 8200)"
         draft.problems.add(path, message)
+
+
+def _mtu_of_local(draft: Draft, member: Member[schema.Network], network: Network, physnets: dict[str, Physnet]) -> int:
+    """No wire limits it: any that is given; else that of the physical network that its packets go on into, so that
+    none is fragmented on the way, or that of the underlay, like everything else on the chassis."""
+    into = network.forward.physnet if network.forward else ""
+    usual = physnets[into].mtu if into else draft.topology.underlay.mtu
+    mtu = usual if member.spec.mtu is None else member.spec.mtu
+    if not member.offset and "underlay" not in draft.broken.sections:
+        given = member.spec.mtu is not None
+        path = ("networks", member.key, "mtu" if given else "segment")
+        _check_ipv6(draft, network, mtu, path, "" if given else f" ({f'physnet {into}' if into else 'underlay'})")
     return mtu
 
 

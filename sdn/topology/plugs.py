@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from datapath.addr import IPAddress, IPNetwork, Mac
-from sdn.model import AllowedAddress, Network, Source
+from sdn.model import AllowedAddress, Macvlan, Network, Source
 from sdn.topology import ranges, schema
 from sdn.topology.draft import Draft
 from sdn.topology.nodes import Path
@@ -34,6 +34,7 @@ class Plug(NamedTuple):
     links: tuple[Link, ...]
     mac: Mac | None
     spoof_guard: bool
+    macvlan: Macvlan | None
     path: Path
 
 
@@ -74,7 +75,20 @@ def _plug(entry: _Entry, port: schema.Port, default_name: str, path: Path) -> Pl
         message = "security groups are not realised by this version of sdn yet; expected no 'groups'"
         entry.draft.problems.add((*path, "groups"), message, key=True)
     links = _trunk(entry, port, path) if port.trunk is not None else _access(entry, port, path)
-    return Plug(port.name or default_name, tuple(links), _mac(entry, port.mac, path), port.spoof_guard, path)
+    mac, macvlan = _mac(entry, port.mac, path), _macvlan(entry, port, links, path)
+    return Plug(port.name or default_name, tuple(links), mac, port.spoof_guard, macvlan, path)
+
+
+def _macvlan(entry: _Entry, port: schema.Port, links: list[Link], path: Path) -> Macvlan | None:
+    mode, word = port.macvtap or port.macvlan, "macvtap" if port.macvtap else "macvlan"
+    if mode is None:
+        return None
+    for link in links:
+        if not link.network.segment.physnet:
+            on = f"network '{link.network.name}' is {link.network.segment.kind}"
+            message = f"{word} is a device on an uplink, and {on}; expected a vlan or flat network"
+            entry.draft.problems.add((*path, word), message)
+    return Macvlan(mode, tap=word == "macvtap")
 
 
 def _mac(entry: _Entry, first: Mac | None, path: Path) -> Mac | None:

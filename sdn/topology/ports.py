@@ -7,6 +7,7 @@ Never: work per port that could be done per entry of the file; a lab has thousan
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
 
@@ -14,12 +15,14 @@ from datapath.addr import IPInterface, IPNetwork, Mac
 from datapath.spec import FIRST_PORT_OFPORT, LAST_OFPORT
 from sdn.model import Chassis, Model, Network, Node, Port, Source
 from sdn.pipeline.fields import FIRST_ID, LAST_ID
-from sdn.topology import schema
-from sdn.topology.allot import MAC_FIRST, MAC_LAST, ExhaustedError, Slots, allot, host_slots, placed
+from sdn.topology import places, schema
+from sdn.topology.addresses import Taken
+from sdn.topology.allot import MAC_FIRST, MAC_LAST, ExhaustedError, Slots, allot, host_slots
 from sdn.topology.draft import MAX_OBJECTS, Draft, Member
+from sdn.topology.places import Entry
 from sdn.topology.plugs import Link, Plug, plugs
 
-Placement = tuple[str, ...] | str
+Members = dict[str, Member[schema.Node]]
 
 
 class Row(NamedTuple):
@@ -43,26 +46,31 @@ class Attached(NamedTuple):
 
 def attach(draft: Draft, networks: dict[str, Network], chassis: dict[str, Chassis]) -> Attached:
     """Place every node and list its ports."""
-    members = draft.members("nodes", draft.topology.nodes)
+    members = draft.nodes
     _check_distinct(draft, members, chassis)
-    known: dict[str, tuple[list[Plug], Placement | None]] = {}
-    counts: dict[str, int] = defaultdict(int)
-    for member in members.values():
-        counts[member.key] = member.offset + 1
+    entries = _entries(draft, members, networks)
+    choices = places.placements(draft, entries, chassis)
     nodes: dict[str, tuple[str, Source]] = {}
     rows: list[Row] = []
     for name, member in members.items():
-        if member.key not in known:
-            found = plugs(draft, networks, member.key, member.spec, counts[member.key])
-            known[member.key] = found, _choices(draft, member, found, chassis)
-        found, choices = known[member.key]
-        where = _choose(draft, name, choices)
+        where = places.choose(draft, name, choices[member.key])
         nodes[name] = where, member.source
-        rows += _rows(member, where, found)
+        rows += _rows(member, where, entries[member.key].plugs)
         if len(rows) > MAX_OBJECTS:
             draft.problems.at(member.source, f"there are too many ports; expected {MAX_OBJECTS} at most")
             break
     return Attached(nodes, rows)
+
+
+def _entries(draft: Draft, members: Members, networks: dict[str, Network]) -> dict[str, Entry]:
+    counts: dict[str, int] = defaultdict(int)
+    for member in members.values():
+        counts[member.key] = member.offset + 1
+    found: dict[str, Entry] = {}
+    for member in members.values():
+        if member.key not in found:
+            found[member.key] = Entry(member, plugs(draft, networks, member.key, member.spec, counts[member.key]))
+    return found
 
 
 def _rows(member: Member[schema.Node], where: str, found: list[Plug]) -> list[Row]:
@@ -76,67 +84,21 @@ def _rows(member: Member[schema.Node], where: str, found: list[Plug]) -> list[Ro
     return rows
 
 
-def _check_distinct(draft: Draft, members: dict[str, Member[schema.Node]], chassis: dict[str, Chassis]) -> None:
+def _check_distinct(draft: Draft, members: Members, chassis: dict[str, Chassis]) -> None:
     for name in members.keys() & chassis.keys():
         line = chassis[name].source.line
         message = f"'{name}' is the name of a chassis too (line {line}); expected another, both become namespaces"
         draft.problems.at(members[name].source, message)
 
 
-def _choices(
-    draft: Draft, member: Member[schema.Node], found: list[Plug], chassis: dict[str, Chassis]
-) -> Placement | None:
-    """The chassis that the nodes of an entry may get, or the one they must; None where that is a mistake."""
-    needed = {link.network.segment.physnet: link for plug in found for link in plug.links}
-    needed.pop("", None)
-    written = member.spec.chassis
-    if written is not None:
-        return _given(draft, member, written, needed, chassis)
-    able = tuple(name for name, c in chassis.items() if _able(c, needed))
-    if not able and not draft.broken.sections & {"chassis", "physnets"} and not draft.broken.names.get("chassis"):
-        where = f"with an uplink into {' and '.join(needed)}" if needed else "of ours"
-        draft.problems.at(
-            member.source, f"there is no chassis {where} for '{member.key}'; expected one under 'chassis'"
-        )
-    return (able[0] if member.spec.place == "pack" else able) if able else None
-
-
-def _able(chassis: Chassis, needed: dict[str, Link]) -> bool:
-    """An external chassis is somebody else's: it gets only the nodes that the file puts there."""
-    return chassis.datapath != "external" and needed.keys() <= set(chassis.physnets)
-
-
-def _given(
-    draft: Draft, member: Member[schema.Node], written: str, needed: dict[str, Link], chassis: dict[str, Chassis]
-) -> str | None:
-    path = ("nodes", member.key, "chassis")
-    if written not in chassis:
-        if not draft.broken.hides("chassis", written):
-            draft.problems.unknown(path, "chassis", written, draft.known("chassis", chassis))
-        return None
-    for physnet in needed.keys() - set(chassis[written].physnets):
-        network = needed[physnet].network.name
-        message = f"chassis '{written}' has no uplink into {physnet}, which network '{network}' needs"
-        draft.problems.add(path, f"{message}; expected '{physnet}' among its physnets")
-    return written
-
-
-def _choose(draft: Draft, node: str, choices: Placement | None) -> str:
-    """A node that runs stays where it is, unless the file says where it belongs."""
-    if choices is None or isinstance(choices, str):
-        return choices or ""
-    running = draft.previous.nodes.get(node) if draft.previous else None
-    if running is not None and running.chassis in choices:
-        return running.chassis
-    return choices[placed(node, len(choices))]
-
-
-def numbered(draft: Draft, attached: Attached, chassis_names: list[str]) -> tuple[dict[str, Mac], dict[str, Port]]:
-    """The MACs of chassis, and the ports."""
+def numbered(
+    draft: Draft, attached: Attached, chassis_names: list[str], taken: Taken
+) -> tuple[dict[str, Mac], dict[str, Port]]:
+    """The MACs of chassis, and the ports. `taken` are addresses that are not those of ports."""
     rows = attached.rows
     macs = _macs(draft, rows, chassis_names)
     ofports = _ofports(draft, rows)
-    addresses = _addresses(draft, rows)
+    addresses = _addresses(draft, rows, taken)
     previous = {name: port.id for name, port in draft.previous.ports.items()} if draft.previous else {}
     ids = allot(Slots("port", FIRST_ID, LAST_ID), [row.name for row in rows], previous=previous)
     ports = {
@@ -154,6 +116,7 @@ def numbered(draft: Draft, attached: Attached, chassis_names: list[str]) -> tupl
             allowed=row.link.allowed,
             spoof_guard=row.plug.spoof_guard,
             source=row.link.source,
+            macvlan=row.plug.macvlan,
         )
         for row in rows
     }
@@ -206,21 +169,22 @@ def _ofports(draft: Draft, rows: list[Row]) -> dict[tuple[str, str, str], int]:
     return found
 
 
-def _addresses(draft: Draft, rows: list[Row]) -> dict[str, list[IPInterface]]:
+def _addresses(draft: Draft, rows: list[Row], taken: Taken) -> dict[str, list[IPInterface]]:
     """By port, in the order of the network's subnets: IPv4 first."""
     by_network: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_network[row.link.network.name].append(row)
     found: dict[str, list[IPInterface]] = {row.name: [] for row in rows}
-    for group in by_network.values():
+    for network, group in by_network.items():
         for subnet in group[0].link.network.subnets:
             make = IPv4Interface if subnet.version == 4 else IPv6Interface
-            for name, number in _in_subnet(draft, group, subnet).items():
+            others = taken.get(network, {}) if subnet.version == 4 else {}
+            for name, number in _in_subnet(draft, group, subnet, others).items():
                 found[name].append(make((number, subnet.prefixlen)))
     return found
 
 
-def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
+def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork, taken: Mapping[int, str]) -> dict[str, int]:
     network = rows[0].link.network
     slots = host_slots(f"ip/{network.name}/{subnet.version}", subnet)
     words = {row.name: f"{row.node}/{row.nth}" for row in rows}
@@ -229,10 +193,10 @@ def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, in
         for row in rows
         for allowed in row.link.allowed
         if allowed.subnet.num_addresses == 1 and allowed.subnet.version == subnet.version
-    }
+    } | taken.keys()
     previous = _previous_ips(draft.previous, rows, subnet)
     try:
-        fixed = _fixed_ips(draft, rows, subnet)
+        fixed = _fixed_ips(draft, rows, subnet, taken)
         return allot(slots, words, words=words, fixed=fixed, previous=previous, reserved=reserved)
     except ExhaustedError as error:
         message = (
@@ -252,19 +216,20 @@ def _previous_ips(previous: Model | None, rows: list[Row], subnet: IPNetwork) ->
     return found
 
 
-def _fixed_ips(draft: Draft, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
+def _fixed_ips(draft: Draft, rows: list[Row], subnet: IPNetwork, taken: Mapping[int, str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    owners: dict[int, str] = {}
+    owners = {number: owner for number, owner in taken.items() if owner}
     for row in rows:
         first = row.link.fixed.get(subnet)
         if first is None:
             continue
-        owner = owners.setdefault(first + row.offset, row.name)
-        if owner == row.name:
+        own = f"'{row.name}'"
+        owner = owners.setdefault(first + row.offset, own)
+        if owner == own:
             found[row.name] = first + row.offset
         else:
             ip = subnet[first + row.offset - int(subnet.network_address)]
-            message = f"{ip} is the address of '{owner}' too; expected every port to have its own"
+            message = f"{ip} is the address of {owner} too; expected every port to have its own"
             draft.problems.add_once((*row.link.path, "ip"), message)
     return found
 

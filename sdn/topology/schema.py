@@ -16,9 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from sdn.topology.values import (
     Allowed,
     Bounded,
+    Device,
     InterfaceName,
     Ip,
     Ipv4,
+    Ipv4Host,
     LabName,
     MacAddress,
     Name,
@@ -27,6 +29,7 @@ from sdn.topology.values import (
     TrunkKey,
     UnderlaySubnet,
     Within,
+    shown,
 )
 
 VNI: Final = Bounded("vni", 1, 0xFFFFFF, "24 bits")
@@ -52,6 +55,11 @@ class Chassis(Part):
     physnets: list[Name] | None = Field(
         None, description="The physical networks it has an uplink into; all where it is not given."
     )
+    addresses: dict[Name, Ipv4Host] | None = Field(
+        None,
+        min_length=1,
+        description="Its own address in physical networks, such as {office: 203.0.113.2/24}; in a range it counts up.",
+    )
     agent: str | None = Field(None, description="Address of the agent of a real hypervisor.")
 
 
@@ -66,6 +74,23 @@ class Physnet(Part):
     """A physical network that VLAN and flat segments run on."""
 
     mtu: Annotated[int, MTU] = Field(default=1500, description="Bytes of an IP packet that it carries.")
+    interface: Device | None = Field(
+        default=None,
+        description="The interface of this machine that leads into it; without one it exists in the lab only.",
+    )
+    addresses: Literal["refuse", "move"] | None = Field(
+        default=None,
+        description="What becomes of addresses that the machine has on `interface`: refuse, or move until `down`.",
+    )
+    gateway: Ipv4 | None = Field(
+        default=None, description="A router in it, the way out of chassis with an address there."
+    )
+
+    @model_validator(mode="after")
+    def _addresses_of_an_interface(self) -> Physnet:
+        if self.addresses is not None and self.interface is None:
+            raise ValueError("'addresses' are those of an interface, and none is given; expected 'interface' beside it")
+        return self
 
 
 class Segment(Part):
@@ -84,6 +109,8 @@ class Segment(Part):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Segment:
+        if self is LOCAL:
+            return self
         given = [kind for kind in ("vxlan", "nvgre", "geneve", "vlan", "flat") if getattr(self, kind) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -94,10 +121,59 @@ class Segment(Part):
         return self
 
 
+LOCAL: Final = Segment.model_construct()
+"""A segment on no wire: it has no kind that has an id."""
+
+
+def _segment(value: Any) -> Any:
+    if value == "local":
+        return LOCAL
+    if isinstance(value, str):
+        hint = "; did you mean 'local'?" if value[:1].lower() == "l" else ""
+        raise ValueError(f"{shown(value)} is no segment; expected one such as {{vxlan: 10010}}, or local{hint}")
+    return value
+
+
+class Forward(Part):
+    """Where a local network's gateway leads: into one physical network."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [mode]} for mode in ("nat", "routed")]})
+
+    nat: Name | None = Field(None, description="Into this physical network, behind the address of the chassis there.")
+    routed: Name | None = Field(None, description="Into this physical network, with its own addresses.")
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Forward:
+        if self is ISOLATED:
+            return self
+        if (self.nat is None) == (self.routed is None):
+            given = "nat and routed" if self.nat is not None else "neither nat nor routed"
+            raise ValueError(
+                f"this network's forward is {given}; expected {{nat: office}}, {{routed: office}} or isolated"
+            )
+        return self
+
+
+ISOLATED: Final = Forward.model_construct()
+"""A gateway that leads nowhere."""
+
+
+def _forward(value: Any) -> Any:
+    if value == "isolated":
+        return ISOLATED
+    if isinstance(value, str):
+        raise ValueError(
+            f"{shown(value)} is not understood here; expected {{nat: office}}, {{routed: office}} or isolated"
+        )
+    return value
+
+
 class Network(Part):
     """A tenant L2 domain. In a range (`net[1-3]`) segment ids and subnets count up."""
 
-    segment: Segment = Field(description="Its encapsulation, such as {vxlan: 10010}.")
+    segment: Annotated[Segment, BeforeValidator(_segment, json_schema_input_type=Literal["local"] | Segment)] = Field(
+        description="Its encapsulation, such as {vxlan: 10010}; local for a network inside of one chassis."
+    )
     subnet: Subnet | None = Field(None, description="The subnet whose addresses its ports get.")
     subnets: list[Subnet] | None = Field(
         None, max_length=2, description="In place of `subnet`: one IPv4 and one IPv6 subnet."
@@ -108,6 +184,19 @@ class Network(Part):
     unknown_unicast: Literal["drop", "flood"] | None = Field(
         None, description="What becomes of frames to a MAC nobody has; flood on vlan and flat, else drop."
     )
+    forward: (
+        Annotated[Forward, BeforeValidator(_forward, json_schema_input_type=Literal["isolated"] | Forward)] | None
+    ) = Field(None, description="A gateway of a local network: {nat: office}, {routed: office} or isolated.")
+    gateway: Ipv4 | None = Field(
+        None,
+        description="The gateway's address with `forward`; the first host of the IPv4 subnet where it is not given.",
+    )
+
+    @model_validator(mode="after")
+    def _gateway(self) -> Network:
+        if self.gateway is not None and self.forward is None:
+            raise ValueError("'gateway' is that of 'forward', which is not given; expected 'forward' beside it")
+        return self
 
     @model_validator(mode="after")
     def _subnets(self) -> Network:
@@ -148,6 +237,23 @@ class Tagged(Part):
 _Trunk = dict[TrunkKey, Annotated[Tagged, BeforeValidator(_tagged, json_schema_input_type=Name | Tagged)]]
 
 
+Macvlan = Literal["bridge", "private", "vepa", "passthru"]
+
+
+def _check_macvlan(port: Port | Node) -> None:
+    """What does not go with a device on the uplink, where no switch of ours is passed."""
+    given = [key for key in ("macvlan", "macvtap") if getattr(port, key) is not None]
+    if len(given) == 2:
+        raise ValueError("'macvlan' and 'macvtap' are both given; expected one of them")
+    for key in given:
+        if port.trunk is not None:
+            raise ValueError(f"{key} of a trunk is not possible; expected a port on one network")
+        if port.allowed_addresses:
+            raise ValueError(f"'allowed_addresses' have no meaning with {key}, where nothing is checked; expected none")
+        if port.spoof_guard:
+            raise ValueError(f"{key} cannot be guarded against spoofing; expected 'spoof_guard: false' beside it")
+
+
 class Port(Part):
     """The attachment of one interface: to one `network`, or to several by a `trunk`."""
 
@@ -162,6 +268,10 @@ class Port(Part):
     mac: MacAddress | None = Field(None, description="Fixed MAC; in a range of nodes it counts up.")
     allowed_addresses: list[_Allowed] = Field([], description="Further addresses that it may send from.")
     spoof_guard: bool = Field(True, description="Whether it sends only from its own and its allowed addresses.")
+    macvlan: Macvlan | None = Field(
+        None, description="A device on the chassis' uplink instead of a port of its switch."
+    )
+    macvtap: Macvlan | None = Field(None, description="As macvlan, with a character device for a virtual machine.")
     groups: list[Name] = Field([], description="Security groups.")
 
     @model_validator(mode="after")
@@ -170,7 +280,11 @@ class Port(Part):
             raise ValueError("a port is on a network or is a trunk; expected one of 'network' and 'trunk'")
         if self.trunk is not None and self.ip is not None:
             raise ValueError("'ip' of a trunk is unclear; expected {native: {network: web, ip: …}}")
+        _check_macvlan(self)
         return self
+
+
+_OF_ONE_PORT: Final = frozenset({"ip", "mac", "allowed_addresses", "spoof_guard", "macvlan", "macvtap", "groups"})
 
 
 class Node(Part):
@@ -189,6 +303,10 @@ class Node(Part):
     mac: MacAddress | None = Field(None, description="Fixed MAC; in a range of nodes it counts up.")
     allowed_addresses: list[_Allowed] = Field([], description="Further addresses that it may send from.")
     spoof_guard: bool = Field(True, description="Whether it sends only from its own and its allowed addresses.")
+    macvlan: Macvlan | None = Field(
+        None, description="A device on the chassis' uplink instead of a port of its switch."
+    )
+    macvtap: Macvlan | None = Field(None, description="As macvlan, with a character device for a virtual machine.")
     groups: list[Name] = Field([], description="Security groups.")
 
     @model_validator(mode="after")
@@ -202,9 +320,10 @@ class Node(Part):
             raise ValueError("'chassis' and 'place' are both given; expected one of them")
         if self.trunk is not None and self.ip is not None:
             raise ValueError("'ip' of a trunk is unclear; expected {native: {network: web, ip: …}}")
-        misplaced = sorted(self.model_fields_set & {"ip", "mac", "allowed_addresses", "spoof_guard", "groups"})
+        misplaced = sorted(self.model_fields_set & _OF_ONE_PORT)
         if self.ports is not None and misplaced:
             raise ValueError(f"'{misplaced[0]}' stands beside 'ports'; expected it inside one of the ports")
+        _check_macvlan(self)
         return self
 
     def interfaces(self) -> list[Port]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
@@ -62,6 +62,19 @@ def parse_ipv4(value: Any) -> IPv4Address:
     if not isinstance(found, IPv4Address):
         raise ValueError(f"{found} is an IPv6 address; expected IPv4")
     return found
+
+
+def parse_host(value: Any) -> IPv4Interface:
+    """`203.0.113.2/24`: an address with the prefix length of its subnet."""
+    text = _text(value, "an address with its prefix length such as 203.0.113.2/24")
+    address, slash, length = text.partition("/")
+    found = parse_ipv4(address)
+    if not slash or not length.isdecimal() or int(length) > found.max_prefixlen:
+        raise ValueError(f"{shown(text)} has no prefix length; expected one such as {found}/24")
+    host = IPv4Interface(text)
+    if host.network.prefixlen < 31 and host.ip in (host.network.network_address, host.network.broadcast_address):
+        raise ValueError(f"{host.ip} is no host of {host.network}; expected one of its hosts")
+    return host
 
 
 def parse_subnet(value: Any) -> IPNetwork:
@@ -139,6 +152,22 @@ def parse_interface(value: Any) -> str:
     return text
 
 
+_DEVICE_MOST: Final = 15
+"""IFNAMSIZ less the terminating zero."""
+
+
+def parse_device(value: Any) -> str:
+    """The name of an interface of this machine, as the kernel allows it (dev_valid_name)."""
+    text = _text(value, "the name of an interface of this machine such as eth1")
+    if text in ("", ".", "..") or len(text.encode()) > _DEVICE_MOST or any(c in "/:" or c.isspace() for c in text):
+        raise ValueError(
+            f"{shown(text)} cannot be an interface; expected {_DEVICE_MOST} bytes at most, without '/', ':' and spaces"
+        )
+    if text == "lo":
+        raise ValueError("'lo' leads nowhere; expected an interface to a network such as eth1")
+    return text
+
+
 def parse_trunk_key(value: str) -> str:
     """The key of a trunk: `native`, a VLAN id, or a range of them as in 100-102."""
     if value != "native":
@@ -204,6 +233,8 @@ Name = Annotated[str, PlainValidator(parse_name), _written(pattern=ranges.RANGED
 InterfaceName = Annotated[str, PlainValidator(parse_interface), _written(pattern="^[a-z][a-z0-9-]{0,9}$")]
 Ip = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_ip), _written()]
 Ipv4 = Annotated[IPv4Address, PlainValidator(parse_ipv4), _written(format="ipv4")]
+Ipv4Host = Annotated[IPv4Interface, PlainValidator(parse_host), _written(pattern="/[0-9]+$")]
+Device = Annotated[str, PlainValidator(parse_device), _written(pattern=r"^[^/:\s]{1,15}$")]
 Subnet = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_subnet), _written(pattern="/[0-9]+$")]
 UnderlaySubnet = Annotated[IPv4Network, PlainValidator(parse_underlay), _written(pattern="/[0-9]+$")]
 Allowed = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_allowed), _written()]

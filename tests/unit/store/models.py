@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 
 from datapath.addr import Mac
 from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
-from sdn.model import AllowedAddress, Chassis, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
+from sdn.model import (
+    AllowedAddress,
+    Chassis,
+    Forward,
+    Macvlan,
+    Model,
+    Network,
+    Node,
+    Physnet,
+    Port,
+    Segment,
+    Source,
+    Test,
+    Underlay,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9.-]{0,6}", fullmatch=True)
 name_sets = st.sets(names, max_size=4)
@@ -22,6 +36,8 @@ interfaces = st.one_of(
     st.builds(lambda ip, n: IPv6Interface((ip, n)), st.integers(0, 2**128 - 1), st.integers(0, 128)),
 )
 networks = interfaces.map(lambda interface: interface.network)
+hosts = st.builds(lambda ip, n: IPv4Interface((ip, n)), st.integers(0, 2**32 - 1), st.integers(0, 32))
+macvlans = st.builds(Macvlan, st.sampled_from(["bridge", "private", "vepa", "passthru"]), st.booleans())
 
 
 def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -36,7 +52,7 @@ def models(draw: st.DrawFn) -> Model:
         return {name: make(name) for name in sorted(drawn)}
 
     uplink = iter(range(FIRST_UPLINK_OFPORT, FIRST_PORT_OFPORT))
-    physnets = each(draw(name_sets), lambda name: Physnet(name, 1500, next(uplink), draw(sources)))
+    physnets = each(draw(name_sets), lambda name: _physnet(draw, name, next(uplink)))
     chassis = each(
         draw(name_sets),
         lambda name: Chassis(
@@ -47,6 +63,7 @@ def models(draw: st.DrawFn) -> Model:
             draw(st.sampled_from(["ovs", "linux", "vswitch", "external"])),
             draw(tuples(st.sampled_from(sorted(physnets)))) if physnets else (),
             draw(sources),
+            draw(tuples(st.tuples(st.sampled_from(sorted(physnets)), hosts))) if physnets else (),
         ),
     )
     nets = each(draw(name_sets), lambda name: _network(draw, name, next(number), sorted(physnets)))
@@ -63,18 +80,31 @@ def models(draw: st.DrawFn) -> Model:
     return Model(draw(names), underlay, physnets, chassis, nets, nodes, ports, tests)
 
 
+def _physnet(draw: st.DrawFn, name: str, uplink: int) -> Physnet:
+    gateway = draw(st.none() | st.integers(0, 2**32 - 1).map(IPv4Address))
+    interface = draw(st.sampled_from(["", "eth1", "wan.7"]))
+    return Physnet(name, 1500, uplink, draw(sources), interface, draw(st.booleans()), gateway)
+
+
+def _forward(draw: st.DrawFn, physnets: list[str]) -> Forward | None:
+    mode = draw(st.sampled_from([None, "isolated", *(["nat", "routed"] if physnets else [])]))
+    into = draw(st.sampled_from(physnets)) if mode in ("nat", "routed") else ""
+    return mode and Forward(mode, draw(hosts), into)
+
+
 def _network(draw: st.DrawFn, name: str, number: int, physnets: list[str]) -> Network:
-    kind = draw(st.sampled_from(["vxlan", "nvgre", "geneve", *(["vlan", "flat"] if physnets else [])]))
+    kind = draw(st.sampled_from(["vxlan", "nvgre", "geneve", "local", *(["vlan", "flat"] if physnets else [])]))
     on = draw(st.sampled_from(physnets)) if kind in ("vlan", "flat") else ""
     policy = draw(st.sampled_from(["drop", "flood"]))
     return Network(
         number,
         name,
-        Segment(kind, number, on),
+        Segment(kind, 0 if kind in ("flat", "local") else number, on),
         draw(tuples(networks)),
         draw(st.integers(68, 9000)),
         policy,
         draw(sources),
+        _forward(draw, physnets) if kind == "local" else None,
     )
 
 
@@ -93,6 +123,7 @@ def _port(draw: st.DrawFn, name: str, number: int, node: Node, nets: list[str]) 
         allowed=draw(tuples(st.builds(AllowedAddress, networks, st.none() | macs))),
         spoof_guard=draw(st.booleans()),
         source=draw(sources),
+        macvlan=draw(st.none() | macvlans),
     )
 
 
