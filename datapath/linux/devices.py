@@ -50,7 +50,7 @@ LINK_LOCAL: Final = b"\xfe\x80"
 """How a packed IPv6 link-local address begins."""
 
 _TELLING: Final = {
-    "bridge": frozenset({7, 23}),  # IFLA_BR_VLAN_FILTERING, IFLA_BR_MCAST_SNOOPING
+    "bridge": frozenset({7, 23, 49}),  # IFLA_BR_VLAN_FILTERING, MCAST_SNOOPING, FDB_MAX_LEARNED
     "vxlan": frozenset({1, 4, 7, 15, 18}),  # IFLA_VXLAN_ID, LOCAL, LEARNING, PORT, UDP_CSUM
     "gretap": frozenset({4, 5, 6, 7, 10, 19}),  # IFLA_GRE_IKEY, OKEY, LOCAL, REMOTE, PMTUDISC, IGNORE_DF
     "geneve": frozenset({1, 2, 5}),  # IFLA_GENEVE_ID, REMOTE, PORT

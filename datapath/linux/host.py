@@ -20,7 +20,8 @@ from datapath.addr import IPAddress, Mac
 from datapath.errors import ConflictError, SdnError
 from datapath.linux import namespaces
 from datapath.linux.devices import Devices
-from datapath.linux.netlink import Channel, Message, Notice, Refusal
+from datapath.linux.forwarding import Forwarding
+from datapath.linux.netlink import GROUP_NEIGH, Channel, Message, Notice, Refusal
 from datapath.spec import MARK, alias, namespace
 
 Role = Literal["lab", "chassis", "node"]
@@ -73,6 +74,7 @@ class Namespace:
         self.devices = Devices()
         self.neighbours: dict[int, dict[IPAddress, Mac]] = {}
         self.computing: set[int] = set()
+        self.forwarding: Forwarding | None = None
         self.lost = False
         self.sent = 0
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
@@ -80,6 +82,8 @@ class Namespace:
 
     def _notice(self, notice: Notice) -> None:
         self.devices.fold(notice)
+        if self.forwarding is not None:
+            self.forwarding.fold(notice)
 
     def _overrun(self) -> None:
         self.lost = True
@@ -96,9 +100,23 @@ class Namespace:
             self.lost = False  # before it is read: what is lost meanwhile is read again
             try:
                 self.devices.read(self.channel)
+                if self.forwarding is not None:
+                    self.forwarding.read(self.channel)
             except BaseException:
                 self.lost = True
                 raise
+
+    def watch_forwarding(self) -> Forwarding:
+        """What its bridges have is kept from now on, and counts as a change of their devices."""
+        if self.forwarding is None:
+            self.channel.join(GROUP_NEIGH)
+            self.forwarding = Forwarding(self._forwards_otherwise)
+            self.forwarding.read(self.channel)
+        return self.forwarding
+
+    def _forwards_otherwise(self, index: int) -> None:
+        self.neighbours.pop(index, None)
+        self.devices.touch(index)
 
     def send(self, batch: list[Message]) -> list[Refusal]:
         """Carries the batch out; what it brought about is known afterwards."""
@@ -205,6 +223,10 @@ class Host:
         with namespace.descriptor() as descriptor:
             self._worker.submit(_run_inside, descriptor, errand).result()
 
+    def try_out(self, batch: list[Message]) -> list[Refusal]:
+        """What the kernel refuses of a batch, in a namespace that goes again."""
+        return self._worker.submit(_tried, batch).result()
+
     def announce(self, namespace: Namespace) -> None:
         """From now on the node tells its peers when a link of it is set up or has another MAC."""
         self.visit(namespace, partial(_write, ANNOUNCING))
@@ -259,6 +281,16 @@ class Host:
 def _run_inside(descriptor: int, errand: Callable[[], None]) -> None:
     with namespaces.inside(descriptor):
         errand()
+
+
+def _tried(batch: list[Message]) -> list[Refusal]:
+    with namespaces.home_again():
+        namespaces.new()
+        channel = Channel(lambda _: None, lambda: None, groups=())
+        try:
+            return channel.send(batch)
+        finally:
+            channel.close()
 
 
 def drop_all(lab: str) -> list[str]:

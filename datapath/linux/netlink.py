@@ -28,6 +28,7 @@ SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
 
 GROUP_LINK: Final = 1
+GROUP_NEIGH: Final = 3
 GROUP_TC: Final = 4
 GROUP_IPV4_IFADDR: Final = 5
 GROUP_IPV6_IFADDR: Final = 9
@@ -46,6 +47,7 @@ NLMSGERR_ATTR_MSG: Final = 1
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
+RTM_SETLINK: Final = 19
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
@@ -152,6 +154,10 @@ class Channel:
         self._notices = _open()
         for group in groups:
             self._notices.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def join(self, group: int) -> None:
+        """From now on notifications of this group are heard too."""
+        self._notices.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def screen(self, program: bytes) -> None:
         """From now on only notifications that pass a program of classic BPF (struct sock_filter) are heard."""

@@ -29,7 +29,7 @@ from datapath.linux.bpf import Program
 from datapath.linux.devices import Device
 from datapath.linux.host import Host, Namespace
 from datapath.linux.wires import Wires
-from datapath.linux.wiring import End, Pair, tagger, tagging_pair, vlan_end
+from datapath.linux.wiring import End, Pair, tagger, tagging_pair, vlan_end, vlan_name
 from datapath.spec import Vlan, alias
 
 _VLAN: Final = socket.htons(0x8100)
@@ -227,7 +227,7 @@ def _had_tags(namespace: Namespace, end: End) -> bool:
 
 def _kind(found: Mapping[str, Device], end: End, vlan: Vlan) -> str:
     """'vlan' or 'veth', as which the device is there; '' if it is not, or the name is another's."""
-    device, parent = found.get(f"{end.device}.{vlan.tag}"), found.get(end.device)
+    device, parent = found.get(vlan_name(end.device, vlan.tag)), found.get(end.device)
     if device is None or parent is None:
         return ""
     if device.kind == "vlan":

@@ -25,6 +25,9 @@ from datapath.spec import (
     namespace,
 )
 
+IFNAMSIZ: Final = 16
+"""Octets of a device's name, with a zero at the end."""
+
 DatapathType = Literal["system", "netdev", "linux"]
 
 _LOWER_MAX: Final = 10
@@ -68,7 +71,11 @@ class Bridge:
 
 
 def node_pairs(spec: HostSpec, node: Node, datapath: DatapathType) -> list[Pair]:
-    """One per interface. The chassis' kernel sees the node's frames and must not answer its ARP, hence `arp` off."""
+    """One per interface. The chassis' kernel sees the node's frames and must not answer its ARP, hence `arp` off.
+
+    What is a port of the kernel's bridge it leaves to that, which answers for others only where `arp` is on at the port
+    that asks (br_arp_nd_proxy.c).
+    """
     plugged = [interface for interface in node.interfaces if interface.macvlan is None]
     return [_interface_pair(spec, node, interface, datapath) for interface in plugged]
 
@@ -77,7 +84,14 @@ def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: 
     mark = alias(spec.lab, f"{node.name}:{interface.name}")
     # A switch with flow tables drops what comes before it has flows. A bridge forwards at once: who guards the port
     # sets it up.
-    near = End(spec.namespace, interface.bridge_port, mark, interface.mtu, up=datapath != "linux", arp=False)
+    near = End(
+        spec.namespace,
+        interface.bridge_port,
+        mark,
+        interface.mtu,
+        up=datapath != "linux",
+        arp=datapath == "linux",
+    )
     return Pair(near, node_end(spec, node, interface, datapath))
 
 
@@ -97,10 +111,10 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
 
 
 def vlan_end(parent: End, vlan: Vlan) -> End:
-    """The device of a tagged network: `eth0.20`, with the MAC of its parent, and up when that is."""
+    """The device of a tagged network: `eth0.20`, with the MAC and the ARP of its parent, and up when that is."""
     return End(
         parent.namespace,
-        f"{parent.device}.{vlan.tag}",
+        vlan_name(parent.device, vlan.tag),
         f"{parent.alias}.{vlan.tag}",
         vlan.mtu,
         up=parent.up,
@@ -109,6 +123,12 @@ def vlan_end(parent: End, vlan: Vlan) -> End:
         addresses=vlan.addresses,
         offload=parent.offload,
     )
+
+
+def vlan_name(parent: str, tag: int) -> str:
+    """`eth0.20`, where that is short enough for the kernel."""
+    friendly = f"{parent}.{tag}"
+    return friendly if len(friendly) < IFNAMSIZ else device_name("v", parent, str(tag))
 
 
 def tagger(parent: str, tag: int) -> str:
@@ -207,8 +227,7 @@ def machine_end(lab: str, uplink: Uplink) -> End:
 def underlay_end(spec: HostSpec) -> End:
     """The device of the underlay bridge, which the userspace switch makes and which holds the vtep address.
 
-    Its MTU follows underlay0's by itself (OVS 3.1, update_mtu_ofproto()). With each change vswitchd takes the vtep out
-    of tnl_port_map for a moment, and a tunnel's flow that it checks just then drops packets: so none of our own.
+    Its MTU is the switch's to set, and never changes: see `datapath.ovs.rows.VTEP_MTU`.
     """
     mark = alias(spec.lab, f"{spec.chassis}:vtep")
     return End(spec.namespace, UNDERLAY_BRIDGE, mark, 0, addresses=(spec.underlay.vtep,))

@@ -1,0 +1,209 @@
+"""The kernel's own bridges as the switch of one chassis.
+
+Enters: a HostSpec. Leaves: bridges, ports, tunnels, filtering entries and neighbours so. Never: a daemon, a database:
+everything is netlink, in the two turns that the kernel's devices have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from datapath.errors import SdnError
+from datapath.linux import form, wiring
+from datapath.linux.bridge_messages import BR_MAX_LEARNED
+from datapath.linux.bridges import Bridges
+from datapath.linux.bridging import PVID, Bridging, access_vids, bridging
+from datapath.linux.firewall import Firewall
+from datapath.linux.form import Choice
+from datapath.linux.host import Host, Namespace
+from datapath.linux.vlan import Trunks
+from datapath.linux.wires import Wires
+from datapath.linux.wiring import DatapathType
+from datapath.spec import HostSpec, Interface
+from datapath.switch import Plugged
+
+SETTINGS: Final = {
+    # It answers for the addresses of the device that it is asked on, and takes packets from where it would send them:
+    # a node reaches none of the chassis' other addresses.
+    "/proc/sys/net/ipv4/conf/all/arp_ignore": "1",
+    "/proc/sys/net/ipv4/conf/all/rp_filter": "1",
+    # What is bridged is not routed: no iptables, no connection tracking.
+    "/proc/sys/net/bridge/bridge-nf-call-arptables": "0",
+    "/proc/sys/net/bridge/bridge-nf-call-iptables": "0",
+    "/proc/sys/net/bridge/bridge-nf-call-ip6tables": "0",
+}
+_IPV6: Final = "/proc/sys/net/ipv6/conf"
+
+
+class LinuxSwitch:
+    """`on_change` is for switches that speak on their own account: what the kernel tells, its namespace hears."""
+
+    type: DatapathType = "linux"
+
+    def __init__(self, host: Host, chassis: str, on_change: Callable[[str], None]) -> None:
+        self.errors: dict[str, tuple[str, ...]] = {}
+        self._host = host
+        self._chassis = chassis
+        self._on_change = on_change
+        self._firewall = Firewall(host, lambda: on_change(""))
+        self._guarded = False
+        self._choice: Choice | None = None
+        self._home: Namespace | None = None
+        """The namespace that has its settings."""
+        self._made: tuple[HostSpec, Bridging] | None = None
+        self._plugged: HostSpec | None = None
+        """The spec that was carried out last."""
+        self._remarks: tuple[str, ...] = ()
+        self._ipv6: set[int] = set()
+        """Indexes of devices on which IPv6 is enabled."""
+
+    @property
+    def version(self) -> int:
+        return self._firewall.version
+
+    @property
+    def transactions(self) -> int:
+        return self._firewall.transactions
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (self._choice.reason, *self._remarks) if self._choice else ()
+
+    def devices(self, spec: HostSpec) -> set[str]:
+        """Also VLAN devices of ports, and what makes them where the kernel has none."""
+        home = self._host.namespaces.get(spec.namespace)
+        made = self._bridging(spec, home) if home else None
+        if made is None:
+            return set()
+        found = {*made.bridges, *made.tunnels, *made.subs}
+        return found | {wiring.tagger(parent, tag) for parent, tag in made.subs.values()}
+
+    async def start(self, spec: HostSpec, home: Namespace) -> None:
+        """Nothing: the kernel is up."""
+
+    def lay(self, spec: HostSpec, wires: Wires) -> None:
+        home = self._host.namespaces.get(spec.namespace)
+        made = self._bridging(spec, home) if home else None
+        if home is not None and made is not None:
+            self._guarded = self._firewall.settle(spec, home, made)
+            self.errors["firewall"] = self._firewall.errors
+            self.errors["tunnels"] = self._bridges(home, made, wires).lay()
+
+    def plug(self, spec: HostSpec, wires: Wires) -> None:
+        """VLAN devices, the guard, and then ports: what is not guarded is in no bridge."""
+        home = self._host.namespaces.get(spec.namespace)
+        made = self._bridging(spec, home) if home else None
+        if home is None or made is None or not self._guarded:
+            return
+        bridges = self._bridges(home, made, wires)
+        bridges.open_trunks()
+        Trunks(self._host, wires).settle(made.trunks.values())
+        self._allow_ipv6_neighbours(home, made)
+        bridges.join()
+        self._plugged = spec
+        self._remarks = tuple(self._remark(home, made, wires))
+
+    def _bridges(self, home: Namespace, made: Bridging, wires: Wires) -> Bridges:
+        return Bridges(self._host.lab, self._chassis, home, made, wires)
+
+    def _bridging(self, spec: HostSpec, home: Namespace) -> Bridging | None:
+        """Found once for a spec; None where it cannot be had, which is an error of the chassis then."""
+        if self._made is not None and self._made[0] is spec and self._home is home:
+            return self._made[1]
+        try:
+            self._settle_in(home)
+            choice = self._choice = form.choose(self._host)
+            pvids = _pvids(home) if choice.form == "aware" else {}
+            made = bridging(spec, choice.form, access_vids(spec, pvids))
+        except (OSError, SdnError) as error:
+            self.errors["bridges"] = (f"bridges: {error}",)
+            return None
+        self.errors["bridges"] = ()
+        self._made = spec, made
+        return made
+
+    def _settle_in(self, home: Namespace) -> None:
+        if self._home is not home:
+            home.watch_forwarding()
+            self._host.visit(home, partial(_write, SETTINGS))
+            self._home = home
+            self._ipv6.clear()
+
+    def _allow_ipv6_neighbours(self, home: Namespace, made: Bridging) -> None:
+        """A device has none while IPv6 is disabled on it. Without an address it does not speak it."""
+        asked = {neighbour.device for neighbour in made.neighbours if len(neighbour.address) == 16}
+        devices = [home.devices.by_name[name] for name in asked if name in home.devices.by_name]
+        missing = [device for device in devices if device.index not in self._ipv6]
+        if missing:
+            self._host.visit(home, lambda: _write(_quiet_ipv6(device.name for device in missing)))
+            self._ipv6 |= {device.index for device in missing}
+
+    def _remark(self, home: Namespace, made: Bridging, wires: Wires) -> list[str]:
+        said = []
+        if made.learns and not _limits_learning(home, made):
+            said.append("MACs learned at uplinks have no limit: this kernel has none (before Linux 6.8)")
+        return said + list(dict.fromkeys(wires.notes.get(home.name, ())))
+
+    async def configure(self, spec: HostSpec, without: set[str]) -> None:
+        """Nothing: there is no database."""
+
+    def hear(self, spec: HostSpec) -> None:
+        """What was changed behind our back: the vtep's address, devices, ports, entries. Nodes are the agent's."""
+        if self._plugged is not spec:
+            return
+        wires = Wires(self._host)
+        wires.settle(pair.near for pair in wiring.chassis_pairs(spec, self.type))
+        self.lay(spec, wires)
+        self.plug(spec, wires)
+        self.errors["repair"] = tuple(dict.fromkeys(map(str, wires.refusals.get(spec.namespace, ()))))
+
+    async def renew(self, spec: HostSpec) -> None:
+        """Nothing: what is set here stays."""
+
+    def plugged(self, interface: Interface) -> Plugged:
+        if interface.macvlan is not None:
+            return Plugged(True)
+        device = self._home.devices.by_name.get(interface.bridge_port) if self._home else None
+        return Plugged(device is not None and device.up)
+
+    def close(self) -> None:
+        self._firewall.close()
+
+    async def remove(self) -> None:
+        """All of it goes with the namespace."""
+        self._firewall.close()
+
+
+def _pvids(home: Namespace) -> dict[str, int]:
+    """Of ports by name."""
+    ports = home.watch_forwarding().ports
+    found = {}
+    for name, device in home.devices.by_name.items():
+        state = ports.get(device.index)
+        found[name] = next((vid for vid, flags in state.vlans if flags & PVID), 0) if state else 0
+    return found
+
+
+def _limits_learning(home: Namespace, made: Bridging) -> bool:
+    bridges = [home.devices.by_name.get(name) for name in made.bridges]
+    return all(bridge is None or BR_MAX_LEARNED in dict(bridge.traits) for bridge in bridges)
+
+
+def _quiet_ipv6(devices: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in devices:
+        found[f"{_IPV6}/{name}/addr_gen_mode"] = "1"  # no link-local address
+        found[f"{_IPV6}/{name}/accept_ra"] = "0"
+        found[f"{_IPV6}/{name}/disable_ipv6"] = "0"
+    return found
+
+
+def _write(settings: dict[str, str]) -> None:
+    """In a thread within the namespace."""
+    for file, value in settings.items():
+        path = Path(file)
+        if path.exists():  # what the kernel does not have cannot do harm
+            path.write_text(value)
