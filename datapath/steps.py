@@ -56,8 +56,7 @@ def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
         disturbs = f"tunnels of {name} pause until the others know"
         found.append(HostStep("change", f"vtep of {name}", f"{old.vtep} → {new.vtep}", disturbs))
     if new.mtu != old.mtu:
-        disturbs = "a packet in a tunnel may be lost, with the userspace datapath" if desired.switch == "ovs" else ""
-        found.append(HostStep("change", f"underlay of {name}", f"mtu {old.mtu} → {new.mtu}", disturbs))
+        found.append(HostStep("change", f"underlay of {name}", f"mtu {old.mtu} → {new.mtu}"))
     if desired.datapath_id != observed.datapath_id:
         why = f"{observed.datapath_id:016x} → {desired.datapath_id:016x}"
         found.append(HostStep("change", f"datapath id of {name}", why, "the controller connects anew"))

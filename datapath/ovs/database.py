@@ -41,7 +41,7 @@ TABLES: Final[ovsdb.Tables] = {
         "flow_tables",
     ),
     "Port": ("name", "interfaces", "external_ids"),
-    "Interface": ("name", "type", "options", "ofport", "ofport_request", "external_ids", "error"),
+    "Interface": ("name", "type", "options", "ofport", "ofport_request", "mtu_request", "external_ids", "error"),
     "Flow_Table": ("flow_limit", "overflow_policy", "external_ids"),
     "Controller": ("target", "max_backoff", "inactivity_probe"),
 }  # fmt: skip
@@ -143,7 +143,8 @@ def _single(value: Any) -> Any:
 
 def _port_row(row: Any) -> PortRow:
     options = tuple(sorted(row.options.items()))
-    return PortRow("", row.type, _single(row.ofport_request), options, tuple(sorted(row.external_ids.items())))
+    ids = tuple(sorted(row.external_ids.items()))
+    return PortRow("", row.type, _single(row.ofport_request), options, ids, _single(row.mtu_request))
 
 
 def _flow_limits(row: Any, lab: str) -> tuple[tuple[int, int], ...]:
@@ -312,6 +313,7 @@ def _fill_interface(row: Any, desired: PortRow) -> None:
     row.options = dict(desired.options)
     row.external_ids = dict(desired.external_ids)
     row.ofport_request = [] if desired.ofport_request is None else desired.ofport_request
+    row.mtu_request = [] if desired.mtu_request is None else desired.mtu_request
 
 
 def _index(row: PortRow) -> str | None:

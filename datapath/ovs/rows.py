@@ -46,6 +46,12 @@ CONTROLLER_BACKOFF_MS: Final = 1000
 
 INACTIVITY_PROBE_MS: Final = 5000
 
+VTEP_MTU: Final = 576
+"""Of the underlay bridge's own device, whatever the underlay's is: with each change vswitchd takes the vtep out of
+`tnl_port_map` for a moment (OVS 3.1, tnl_port_map_run()), and a tunnel's flow that it checks just then drops packets.
+Tunnels do not go by this device. What the chassis' kernel itself sends there fits every underlay (RFC 791: 576).
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeRow:
@@ -68,6 +74,8 @@ class PortRow(NamedTuple):
     ofport_request: int | None
     options: Pairs
     external_ids: Pairs
+    mtu_request: int | None = None
+    """None: the switch sets it."""
 
 
 def controller_target(directory: PurePath) -> str:
@@ -115,7 +123,8 @@ def ports(
 
 def local_ports(lab: str, bridges: Iterable[str]) -> dict[str, PortRow]:
     """Every bridge has a port of its own name, the host's own way into it."""
-    return {bridge: PortRow(bridge, "internal", None, (), ((MARK, lab),)) for bridge in bridges}
+    mtus = {UNDERLAY_BRIDGE: VTEP_MTU}
+    return {name: PortRow(name, "internal", None, (), ((MARK, lab),), mtus.get(name)) for name in bridges}
 
 
 def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs, datapath: DatapathType) -> PortRow:

@@ -75,7 +75,7 @@ def test_the_underlay_changes() -> None:
     moved = replace(HV1, underlay=replace(UNDERLAY, vtep=IPv4Interface("172.31.0.9/24"), mtu=9000), datapath_id=2)
     assert told(moved, HV1) == [
         "change vtep of hv1: 172.31.0.1/24 → 172.31.0.9/24; tunnels of hv1 pause until the others know",
-        "change underlay of hv1: mtu 1500 → 9000; a packet in a tunnel may be lost, with the userspace datapath",
+        "change underlay of hv1: mtu 1500 → 9000; nothing is interrupted",
         "change datapath id of hv1: 0000000000000001 → 0000000000000002; the controller connects anew",
     ]
 

@@ -76,3 +76,12 @@ def test_tunnels_take_their_ends_from_the_flows() -> None:
 
 def test_nodes_that_failed_get_no_port() -> None:
     assert "pabc" not in rows.ports(HV1, "netdev", {}, {"web1"})
+
+
+def test_the_vteps_device_keeps_its_mtu_whatever_the_underlays_is() -> None:
+    larger = replace(HV1, underlay=replace(HV1.underlay, mtu=9000))
+    for spec in (HV1, larger):
+        ports = rows.ports(spec, "netdev", {})
+        asked = {name: row.mtu_request for name, row in ports.items() if row.mtu_request is not None}
+        assert asked == {"br-underlay": rows.VTEP_MTU}
+    assert rows.local_ports("lab", ["br-underlay"]).items() <= ports.items(), "also what a new database begins with"
