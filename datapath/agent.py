@@ -220,9 +220,9 @@ class Agent:
         home = namespace(self.lab)
         bridges = list(wiring.bridges(self.lab, specs.values()))
         pairs = [pair for spec in specs.values() for pair in wiring.chassis_pairs(spec, self._type(spec))]
-        wires.clear(
-            home, {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}, ("veth", "bridge")
-        )
+        of_lab = {pair.far.device for pair in pairs} | {bridge.device for bridge in bridges}
+        of_lab |= wiring.machine_devices(self.lab, specs.values())
+        wires.clear(home, of_lab, ("veth", "bridge"))
         for spec in unsettled:
             own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
             own |= {interface.bridge_port for interface in spec.interfaces} | wiring.macvlan_devices(spec)

@@ -30,9 +30,6 @@ IFNAMSIZ: Final = 16
 
 DatapathType = Literal["system", "netdev", "linux"]
 
-_LOWER_MAX: Final = 10
-"""A name to which `.4094` is added still has to fit."""
-
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -196,9 +193,8 @@ def macvlan_pairs(spec: HostSpec) -> list[Pair]:
 
 def macvlan_lower(physnet: str, vlan_id: int = 0) -> str:
     """The device of a chassis that macvlan devices are on."""
-    friendly = f"mv-{physnet}"
-    name = friendly if len(friendly) <= _LOWER_MAX else device_name("mv", physnet)[:_LOWER_MAX]
-    return f"{name}.{vlan_id}" if vlan_id else name
+    name = device_name("mv-", physnet)
+    return vlan_name(name, vlan_id) if vlan_id else name
 
 
 def macvlan_devices(spec: HostSpec) -> set[str]:
@@ -206,7 +202,7 @@ def macvlan_devices(spec: HostSpec) -> set[str]:
     found = set()
     for pair in macvlan_pairs(spec):
         found |= {pair.near.device}
-        found |= {f"{pair.near.device}.{vlan.tag}" for vlan in pair.near.vlans}
+        found |= {vlan_name(pair.near.device, vlan.tag) for vlan in pair.near.vlans}
         found |= {tagger(pair.near.device, vlan.tag) for vlan in pair.near.vlans}
     return found
 
@@ -222,6 +218,11 @@ def machine_end(lab: str, uplink: Uplink) -> End:
     device = device_name("m", uplink.physnet)
     mark = alias(lab, f"{uplink.physnet}:{uplink.interface}")
     return End(namespace(lab), device, mark, uplink.mtu, arp=False, master=uplink.lab_bridge)
+
+
+def machine_devices(lab: str, specs: Iterable[HostSpec]) -> set[str]:
+    """Names of those in the lab's namespace that lead to interfaces of the machine."""
+    return {machine_end(lab, uplink).device for spec in specs for uplink in spec.uplinks if uplink.interface}
 
 
 def underlay_end(spec: HostSpec) -> End:
