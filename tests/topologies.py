@@ -17,43 +17,92 @@ PHYSNET = "office"
 
 
 @st.composite
-def files(draw: st.DrawFn, *, families: tuple[str, ...] = ("4", "6", "46"), nodes_at_least: int = 0) -> dict[str, Any]:
-    """A valid topology file as data: up to 3 chassis, 4 networks of every kind, 8 nodes with access and trunk ports."""
-    chassis = draw(st.lists(st.sampled_from(CHASSIS), min_size=1, max_size=3, unique=True).map(sorted))
+def files(
+    draw: st.DrawFn,
+    *,
+    families: tuple[str, ...] = ("4", "6", "46"),
+    nodes_at_least: int = 0,
+    linux: bool = False,
+    machine: bool = False,
+) -> dict[str, Any]:
+    """A valid topology file as data: up to 3 chassis, 4 networks of every kind, 8 nodes with access and trunk ports.
+
+    `linux`: some chassis are Linux ones, with gateways, addresses of their own and macvlan. `machine`: the physical
+    network has an interface of the machine.
+    """
+    names = draw(st.lists(st.sampled_from(CHASSIS), min_size=1, max_size=3, unique=True).map(sorted))
+    kinds = {name: draw(st.sampled_from(["ovs", "linux"])) if linux else "ovs" for name in names}
+    chassis = {name: _chassis(names.index(name), kind) for name, kind in kinds.items()}
+    homes: dict[str, str] = {}
+    """Of local networks."""
     networks = {
-        name: draw(_network(number, families))
+        name: draw(_network(number, families, name, kinds, homes))
         for number, name in enumerate(draw(st.lists(st.sampled_from(NETWORKS), min_size=1, unique=True)), start=1)
     }
-    nodes = {
-        name: {"chassis": draw(st.sampled_from(chassis)), "ports": draw(_ports(list(networks)))}
-        for name in draw(st.lists(st.sampled_from(NODES), min_size=nodes_at_least, unique=True))
-    }
-    return {"name": "random", "chassis": {name: {} for name in chassis}, "networks": networks, "nodes": nodes}
+    on = {name: draw(_there(name, kind, networks, homes)) for name, kind in kinds.items()}
+    nodes: dict[str, dict[str, Any]] = {}
+    for name in draw(st.lists(st.sampled_from(NODES), min_size=nodes_at_least, unique=True)):
+        where = draw(st.sampled_from(names))
+        if on[where]:
+            nodes[name] = {"chassis": where, "ports": draw(_ports(on[where]))}
+    physnet = {"interface": "eth7", "addresses": "move"} if machine else {}
+    if any("addresses" in each for each in chassis.values()):
+        physnet["gateway"] = "198.51.100.1"
+    physnets = {"physnets": {PHYSNET: physnet}} if physnet else {}
+    return {"name": "random", "chassis": chassis, **physnets, "networks": networks, "nodes": nodes}
+
+
+def _chassis(number: int, kind: str) -> dict[str, Any]:
+    if kind == "ovs":
+        return {}
+    return {"datapath": kind, "physnets": [PHYSNET], "addresses": {PHYSNET: f"198.51.100.{10 + number}/24"}}
 
 
 @st.composite
-def _network(draw: st.DrawFn, number: int, families: tuple[str, ...]) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["vxlan", "nvgre", "geneve", "vlan"]))
-    segment: dict[str, Any] = {kind: (5000 if kind == "nvgre" else 100) + number}
+def _network(
+    draw: st.DrawFn, number: int, families: tuple[str, ...], name: str, kinds: dict[str, str], homes: dict[str, str]
+) -> dict[str, Any]:
+    kind = draw(st.sampled_from(["vxlan", "nvgre", "geneve", "vlan", "local"]))
+    segment: Any = {kind: (5000 if kind == "nvgre" else 100) + number}
     if kind == "vlan":
         segment["physnet"] = PHYSNET
     family = draw(st.sampled_from(families))
     subnets = {"4": f"10.{number}.0.0/24", "6": f"fd00:{number}::/64"}
-    network: dict[str, Any] = {"segment": segment, "subnets": [subnets[version] for version in family], "mtu": 1400}
+    more: dict[str, Any] = {}
+    if kind == "local":
+        segment = kind
+        homes[name] = draw(st.sampled_from(sorted(kinds)))
+        if kinds[homes[name]] == "linux":
+            forward = draw(st.sampled_from([None, "isolated", {"nat": PHYSNET}, {"routed": PHYSNET}]))
+            family, more = ("4", {"forward": forward}) if forward else (family, {})
     if draw(st.integers(0, 4)) == 0:
-        network["unknown_unicast"] = draw(st.sampled_from(["drop", "flood"]))
-    return network
+        more["unknown_unicast"] = draw(st.sampled_from(["drop", "flood"]))
+    return {"segment": segment, "subnets": [subnets[version] for version in family], "mtu": 1400, **more}
 
 
 @st.composite
-def _ports(draw: st.DrawFn, networks: list[str]) -> list[dict[str, Any]]:
-    """One or two interfaces, an access port or a trunk each, no network twice on a trunk."""
+def _there(
+    draw: st.DrawFn, chassis: str, kind: str, networks: dict[str, Any], homes: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Networks that nodes of a chassis may have, and what their ports there have to say."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, network in networks.items():
+        macvlan = kind == "linux" and "vlan" in network["segment"] and draw(st.integers(0, 3)) == 0
+        if homes.get(name, chassis) == chassis and not (kind == "linux" and "geneve" in network["segment"]):
+            word, mode = draw(st.sampled_from(["macvlan", "macvtap"])), draw(st.sampled_from(["bridge", "private"]))
+            found[name] = {word: mode, "spoof_guard": False} if macvlan else {}
+    return found
+
+
+@st.composite
+def _ports(draw: st.DrawFn, networks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One or two interfaces, an access port or a trunk each, no network twice on a trunk, none with macvlan."""
     ports: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 2))):
-        chosen = draw(st.lists(st.sampled_from(networks), min_size=1, max_size=3, unique=True))
+        chosen = draw(st.lists(st.sampled_from(list(networks)), min_size=1, max_size=3, unique=True))
         guard = {} if draw(st.integers(0, 5)) else {"spoof_guard": False}
-        if len(chosen) == 1:
-            ports.append({"network": chosen[0], **guard})
+        if len(chosen) == 1 or any(networks[name] for name in chosen):
+            ports.append({"network": chosen[0], **guard, **networks[chosen[0]]})
         else:
             trunk: dict[Any, str] = {20 + tag: name for tag, name in enumerate(chosen[1:])}
             native = {"native": chosen[0]} if draw(st.booleans()) else {10: chosen[0]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from sdn.store.rows import (
     to_rows,
 )
 from sdn.store.update import Changed, Update, changed_between
+from tests.topologies import files, model_of
 from tests.unit.store.models import big, models
 
 
@@ -119,3 +121,9 @@ def _facts(flows: FlowFacts):
     from sdn.model.facts import Facts
 
     return Facts({"hv1": flows})
+
+
+@given(files(linux=True, machine=True))
+def test_what_a_file_means_survives_the_rows(file: dict[str, Any]) -> None:
+    model = model_of(file)
+    assert from_rows(to_rows(model)) == model
