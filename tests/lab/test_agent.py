@@ -287,6 +287,24 @@ async def test_changes_happen_in_place(lab: Lab) -> None:
     assert [each["local"] for each in eth0["addr_info"] if each["scope"] == "global"] == ["10.0.9.9"]
 
 
+async def test_a_wish_of_before_is_made_true_again(lab: Lab) -> None:
+    """Also where what was wished in between could be made true in part only."""
+    before = hosts(lab.name, 1, 3)
+    before["hv1"] = changed(before["hv1"], "n2", mtu=1400)
+    agent = lab.agent()
+    for _ in range(2):
+        await agent.apply({"hv1": without(before["hv1"], "n3")})
+    subprocess.run(["ip", "netns", "add", namespace(lab.name, "n3")], check=True)
+    try:
+        await agent.apply({"hv1": changed(before["hv1"], "n1", mtu=1440)})
+        assert lab.links("n1")["eth0"]["mtu"] == 1440
+        assert lab.chassis_states()["hv1"].errors
+        await agent.apply({"hv1": without(before["hv1"], "n3")})
+        assert lab.links("n1")["eth0"]["mtu"] == 1450
+    finally:
+        subprocess.run(["ip", "netns", "delete", namespace(lab.name, "n3")], check=True)
+
+
 async def test_nodes_and_chassis_come_move_and_go(lab: Lab) -> None:
     specs = hosts(lab.name, 3, 2)
     agent = lab.agent()
