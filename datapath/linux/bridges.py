@@ -53,6 +53,8 @@ class Bridges:
 
     def _make(self, missing: dict[str, Bridge | Tunnel]) -> tuple[str, ...]:
         """What is there otherwise, and is ours, goes first."""
+        if not missing:
+            return ()
         found = [self._home.devices.by_name[name] for name in missing if name in self._home.devices.by_name]
         wrong = [(f"remove {each.alias}", each.index) for each in found if self._is_ours(each)]
         self._send(list(messages.delete_links(wrong)))
@@ -86,8 +88,9 @@ class Bridges:
     def _set_up(self, names: Iterable[str]) -> Iterator[Message]:
         for name in names:
             device = self._home.devices.by_name.get(name)
-            if device is not None and not device.up and self._is_ours(device):
-                yield bridge_messages.set_up(device.alias, device.index)
+            # the kernel does not tell of an alias that a device gets while it is down
+            if device is not None and not device.up and (not device.alias or self._is_ours(device)):
+                yield bridge_messages.set_up(device.alias or name, device.index)
 
     def _ports(self) -> tuple[list[Message], list[Message]]:
         come: list[Message] = []

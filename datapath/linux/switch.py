@@ -39,7 +39,7 @@ _IPV6: Final = "/proc/sys/net/ipv6/conf"
 
 
 class LinuxSwitch:
-    """`on_change` is for switches that speak on their own account: what the kernel tells, its namespace hears."""
+    """What the kernel tells of devices, the chassis' namespace hears. `on_change` is called with '' for the rest."""
 
     type: DatapathType = "linux"
 
@@ -48,7 +48,7 @@ class LinuxSwitch:
         self._host = host
         self._chassis = chassis
         self._on_change = on_change
-        self._firewall = Firewall(host, lambda: on_change(""))
+        self._firewall = Firewall(host, self._firewall_changed)
         self._guarded = False
         self._choice: Choice | None = None
         self._home: Namespace | None = None
@@ -145,7 +145,12 @@ class LinuxSwitch:
         said = []
         if made.learns and not _limits_learning(home, made):
             said.append("MACs learned at uplinks have no limit: this kernel has none (before Linux 6.8)")
-        return said + list(dict.fromkeys(wires.notes.get(home.name, ())))
+        devices = [home.devices.by_name.get(name) for name in made.subs]
+        by_ebpf = [device for device in devices if device is not None and device.kind == "veth"]
+        if by_ebpf:
+            said.append(f"kernel lacks 8021q: {len(by_ebpf)} VLAN devices of ports are made with eBPF")
+        self.errors["vlans"] = tuple(wires.notes.get(home.name, ())) if None in devices else ()
+        return said
 
     async def configure(self, spec: HostSpec, without: set[str]) -> None:
         """Nothing: there is no database."""
@@ -168,6 +173,11 @@ class LinuxSwitch:
             return Plugged(True)
         device = self._home.devices.by_name.get(interface.bridge_port) if self._home else None
         return Plugged(device is not None and device.up)
+
+    def _firewall_changed(self) -> None:
+        if self._plugged is not None:
+            self.hear(self._plugged)
+        self._on_change("")
 
     def close(self) -> None:
         self._firewall.close()
