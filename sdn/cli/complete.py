@@ -43,6 +43,12 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     return _start(model.nodes, incomplete) if model else []
 
 
+def places(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What has a namespace."""
+    model = _model(ctx.params)
+    return _start([*model.nodes, *(c.name for c in model.chassis.values() if c.ours)], incomplete) if model else []
+
+
 def ports(ctx: typer.Context, incomplete: str) -> list[str]:
     model = _model(ctx.params)
     return _start([*model.nodes, *model.ports], incomplete) if model else []

@@ -17,8 +17,9 @@ from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 
 if TYPE_CHECKING:
     from sdn.lab import Status
-    from sdn.model import Model
+    from sdn.model import Chassis, Model
 
+_NETWORK_COLUMNS: Final = ("network", "segment", "MTU", "subnets", "ports", "unknown unicast", "forward")
 _MOST_NODES: Final = 60
 """More nodes than this are shown as a count, and by name only where one is not up."""
 
@@ -52,18 +53,26 @@ def _as_json(state: Status) -> dict[str, Any]:
 
 
 def _chassis_json(state: Status, name: str) -> dict[str, Any]:
+    """What a chassis without flow tables has none of is null."""
+    assert state.model is not None
+    chassis = state.model.chassis[name]
     flows, host = state.facts.flows.get(name, FlowFacts()), state.facts.hosts.get(name, HostFacts())
     own = {"connected": flows.connected, "flows": flows.count, "flows_revision": flows.revision}
+    programmed = own if chassis.has_tables else dict.fromkeys(own)
     errors = [*host.errors, *([flows.error] if flows.error else [])]
     said = {"errors": errors, "notes": list(host.notes)}
-    return {"name": name, **own, "datapath": host.datapath_type, "host_revision": host.revision, **said}
+    kinds = {"switch": chassis.datapath, "datapath": host.datapath_type, "vtep": str(chassis.vtep.ip)}
+    addresses = {physnet: str(address) for physnet, address in chassis.addresses}
+    return {"name": name, **kinds, "addresses": addresses, **programmed, "host_revision": host.revision, **said}
 
 
 def _network_json(model: Model, name: str) -> dict[str, Any]:
     network = model.networks[name]
     subnets = [str(subnet) for subnet in network.subnets]
     ports = len(model.ports_of[name])
-    return {"name": name, "segment": str(network.segment), "mtu": network.mtu, "subnets": subnets, "ports": ports}
+    forward = asdict(network.forward) if network.forward else None
+    own = {"name": name, "segment": str(network.segment), "mtu": network.mtu, "subnets": subnets, "ports": ports}
+    return {**own, "unknown_unicast": network.unknown_unicast, "forward": forward}
 
 
 def _port_json(state: Status, model: Model, name: str) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def _port_json(state: Status, model: Model, name: str) -> dict[str, Any]:
         "addresses": [str(address) for address in port.addresses],
         "up": fact.up,
         "ofport": fact.ofport,
+        "macvlan": asdict(port.macvlan) if port.macvlan else None,
         "source": str(port.source),
     }
 
@@ -86,10 +96,10 @@ def _show(state: Status, everything: bool) -> None:
     if model:
         whole = output.paint("whole", GOOD) if not state.troubles else output.paint("not whole", BAD)
         output.say(f"{output.paint(state.lab, STRONG)}: {whole}, revision {model.revision}\n")
-        output.table(("chassis", "vtep", "switch", "datapath", "flows", "revision"), _chassis(state, model), ("flows",))
+        columns = ("chassis", "vtep", "switch", "datapath", "controller", "flows", "revision")
+        output.table(columns, _chassis(state, model), ("flows",))
         output.say()
-        columns = ("network", "segment", "MTU", "subnets", "ports", "unknown unicast")
-        output.table(columns, _networks(model), ("MTU", "ports"))
+        output.table(_NETWORK_COLUMNS, _networks(model), ("MTU", "ports"))
         output.say()
         _show_ports(state, model, everything)
         output.say()
@@ -110,23 +120,31 @@ def _notes(state: Status) -> dict[str, list[str]]:
 
 
 def _chassis(state: Status, model: Model) -> Iterator[output.Row]:
-    ours = set(lab.managed(model))
+    """A chassis without flow tables has no controller, and somebody else's nothing that is known here."""
     for name, chassis in model.chassis.items():
         flows, host = state.facts.flows.get(name, FlowFacts()), state.facts.hosts.get(name, HostFacts())
-        if name not in ours:
-            yield Cell(name, STRONG), str(chassis.vtep.ip), Cell("external", SOFT), "", "", ""
+        first = Cell(name, STRONG), str(chassis.vtep.ip), chassis.datapath
+        if not chassis.ours:
+            yield *first, *[Cell("-", SOFT)] * 4
             continue
-        switch = Cell("connected", GOOD) if flows.connected else Cell("not connected", BAD)
-        newest = min(flows.revision, host.revision)
+        newest = min(flows.revision, host.revision) if chassis.has_tables else host.revision
         revision = Cell("confirmed", GOOD) if newest >= model.revision else Cell(f"{newest} of {model.revision}", BAD)
-        yield Cell(name, STRONG), str(chassis.vtep.ip), switch, host.datapath_type or "?", f"{flows.count:,}", revision
+        yield *first, host.datapath_type or "?", *_programmed(chassis, flows), revision
+
+
+def _programmed(chassis: Chassis, flows: FlowFacts) -> tuple[Cell, Cell]:
+    if not chassis.has_tables:
+        return Cell("-", SOFT), Cell("-", SOFT)
+    state = Cell("connected", GOOD) if flows.connected else Cell("not connected", BAD)
+    return state, Cell(f"{flows.count:,}")
 
 
 def _networks(model: Model) -> Iterator[output.Row]:
     for name, network in model.networks.items():
         subnets = ", ".join(map(str, network.subnets))
-        ports = len(model.ports_of[name])
-        yield Cell(name, STRONG), str(network.segment), network.mtu, subnets, ports, network.unknown_unicast
+        ports, forward = len(model.ports_of[name]), str(network.forward or "")
+        own = Cell(name, STRONG), str(network.segment), network.mtu, subnets, ports
+        yield *own, network.unknown_unicast, forward or Cell("-", SOFT)
 
 
 def _show_ports(state: Status, model: Model, everything: bool) -> None:
@@ -144,9 +162,10 @@ def _show_ports(state: Status, model: Model, everything: bool) -> None:
 def _port(state: Status, model: Model, name: str) -> output.Row:
     port, up = model.ports[name], state.facts.ports.get(name, PortFacts()).up
     place = port.interface + (f" tag {port.tag}" if port.tag is not None else "")
+    place += f" {port.macvlan}" if port.macvlan else ""
     addresses = ", ".join(map(str, port.addresses))
-    external = model.chassis[port.chassis].datapath == "external"
-    shown = Cell("external", SOFT) if external else Cell("up", GOOD) if up else Cell("down", BAD)
+    ours = model.chassis[port.chassis].ours
+    shown = Cell("external", SOFT) if not ours else Cell("up", GOOD) if up else Cell("down", BAD)
     return Cell(port.node, STRONG), place, port.chassis, port.network, addresses, str(port.mac), shown
 
 

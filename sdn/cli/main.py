@@ -202,13 +202,15 @@ def run_tests(
     "exec", rich_help_panel=_LOOK, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 def execute(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.", autocompletion=complete.nodes)],
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="A node of the lab, or a chassis.", autocompletion=complete.places)
+    ],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="A command and its arguments.")],
     lab: Lab = None,
 ) -> None:
-    """Run a command inside a node; ends with the command's own exit code.
+    """Run a command inside a node or on a chassis; ends with the command's own exit code.
 
-    Examples: `sdn exec web1 -- ping -c1 10.10.0.2` · `sdn exec web1 -- bash`
+    Examples: `sdn exec web1 -- ping -c1 10.10.0.2` · `sdn exec hv3 -- bridge fdb`
     """
     from sdn.cli import packets
 

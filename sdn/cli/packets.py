@@ -121,7 +121,7 @@ def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
     number = _table(which.table)
     cookies = _cookies(model, which.node)
     place = which.chassis or (model.nodes[which.node].chassis if which.node else None)
-    dumps = asyncio.run(_dump(model.lab, target.chassis(model, place)))
+    dumps = asyncio.run(_dump(model.lab, _with_tables(model, target.chassis(model, place))))
     kept = {name: [stats for stats in dump if _fits(stats, number, cookies)] for name, dump in dumps.items()}
     if as_json:
         output.as_json({name: [_flow_json(model, name, stats) for stats in found] for name, found in kept.items()})
@@ -130,6 +130,21 @@ def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
     else:
         for name, found in kept.items():
             _show_flows(model, name, found)
+
+
+def _with_tables(model: Model, chassis: Sequence[str]) -> list[str]:
+    """Raises FileError where none of them has any, and says what there is to look at instead."""
+    found = [name for name in chassis if model.chassis[name].has_tables]
+    if found or not chassis:
+        return found
+    name, kind = chassis[0], model.chassis[chassis[0]].datapath
+    if not model.chassis[name].ours:
+        raise FileError(f"{name} has no flow tables of ours: somebody else runs it (datapath {kind})")
+    looks = ("bridge fdb", "bridge vlan", "ip -d link", "nft list ruleset")
+    raise FileError(
+        f"{name} has no flow tables: the kernel's bridges forward there (datapath {kind})",
+        remedy="look at what they have: " + ", ".join(f"sdn exec {name} -- {look}" for look in looks),
+    )
 
 
 def _table(text: str | None) -> int | None:
@@ -223,14 +238,14 @@ def _flow_json(model: Model, chassis: str, stats: FlowStats) -> dict[str, Any]:
 
 
 def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
-    """Become `command` inside the node: its terminal, its signals and its exit code are ours."""
+    """Become `command` inside the node or chassis: its terminal, its signals and its exit code are ours."""
     model, _ = target.running(wanted)
-    target.node(model, node)
+    target.place(model, node)
     hosts = _write_hosts(model, node)
     try:
         inside.become(namespaces.DIRECTORY / namespace(model.lab, node), hosts)
     except FileNotFoundError:
-        raise FileError(f"node {node} is not on this machine", remedy=f"see: sdn status {model.lab}") from None
+        raise FileError(f"{node} is not on this machine", remedy=f"see: sdn status {model.lab}") from None
     try:
         os.execvp(command[0], list(command))  # noqa: S606
     except FileNotFoundError:

@@ -81,6 +81,14 @@ def node(model: Model, name: str) -> Node:
     return model.nodes.get(name) or _unknown("node", name, model.nodes)
 
 
+def place(model: Model, name: str) -> str:
+    """A node, or a chassis of ours: what has a namespace. Raises FileError with what was probably meant."""
+    known = [*model.nodes, *(chassis.name for chassis in model.chassis.values() if chassis.ours)]
+    if name not in known:
+        _unknown("node or chassis", name, known)
+    return name
+
+
 def chassis(model: Model, name: str | None) -> list[str]:
     """The chassis named, or all. Raises FileError."""
     from sdn.lab import managed

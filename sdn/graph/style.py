@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from sdn.model import DatapathKind
+
 LIGHT: Final = ("#0072b2", "#d55e00", "#009e73", "#b5559a", "#2b9fd9", "#c98a00", "#5b5b5b")
 DARK: Final = ("#4aa8e0", "#ff8a3d", "#2cc79b", "#e08cc4", "#8fd3ff", "#f2b632", "#b8b8b8")
 PATTERNS: Final = ("", "10 3", "3 3")
 """Dashes of the first, second and third seven networks."""
+
+SWITCHES: Final[dict[DatapathKind, str]] = {
+    "ovs": "Open vSwitch",
+    "linux": "Linux bridge",
+    "vswitch": "vswitch",
+    "external": "external",
+}
+"""What forwards on a chassis, in words."""
 
 _LIGHT_STYLE: Final = """
 text { font-family: Inter, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", Arial, sans-serif }

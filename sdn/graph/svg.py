@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from sdn.graph import layout
 from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
-from sdn.graph.style import LIGHT, PATTERNS, STYLE
-from sdn.model import Chassis, Model, Network
+from sdn.graph.style import LIGHT, PATTERNS, STYLE, SWITCHES
+from sdn.model import Model, Network
 from sdn.model.facts import Facts
 
 _TITLE: Final = 64
@@ -40,7 +40,8 @@ def svg(model: Model, facts: Facts | None = None) -> str:
 
 def _chip_text(network: Network) -> tuple[str, str]:
     subnets = "  ".join(map(str, network.subnets))
-    return network.name, f"{network.segment} · MTU {network.mtu}" + (f" · {subnets}" if subnets else "")
+    rest = [str(network.segment), f"MTU {network.mtu}", subnets, str(network.forward or "")]
+    return network.name, " · ".join(filter(None, rest))
 
 
 def _chip_width(network: Network) -> float:
@@ -183,8 +184,14 @@ class _Drawing:
 
     def host_state(self, box: Box) -> Iterator[str]:
         right = box.x + box.width - layout.PADDING
-        if not self.facts or box.chassis.datapath == "external":
-            yield _text(right, box.y + 24, _kind(box.chassis), "small soft", "text-anchor:end")
+        kind = SWITCHES[box.chassis.datapath]
+        if not self.facts or not box.chassis.ours:
+            yield _text(right, box.y + 24, kind, "small soft", "text-anchor:end")
+            return
+        if not box.chassis.has_tables:
+            host = self.facts.hosts.get(box.chassis.name)
+            yield _text(right - 12, box.y + 24, kind, "small soft", "text-anchor:end")
+            yield _state(right - 4, box.y + 20, bool(host and host.revision and not host.errors))
             return
         flows = self.facts.flows.get(box.chassis.name)
         if flows and flows.connected:
@@ -239,14 +246,20 @@ class _Drawing:
 
     def port_title(self, name: str) -> str:
         port = self.model.ports[name]
-        return f"{name} on {port.network} · {port.mac} · {' '.join(map(str, port.addresses))} · {port.source}"
+        parts = [
+            f"{name} on {port.network}",
+            str(port.macvlan or ""),
+            str(port.mac),
+            " ".join(map(str, port.addresses)),
+        ]
+        return " · ".join(filter(None, [*parts, str(port.source)]))
 
     def card(self, card: Card) -> Iterator[str]:
         yield _rect("card", card.x, card.y, card.width, card.height, 7)
         yield f"<g><title>{escape(f'{card.node} · {self.model.nodes[card.node].source}')}</title>"
         fits = int(card.width / 8.4)
         yield _text(card.x + 11, card.y + 19, layout.shorten(card.node, fits), "name") + "</g>"
-        if self.facts and self.model.chassis[self.model.nodes[card.node].chassis].datapath != "external":
+        if self.facts and self.model.chassis[self.model.nodes[card.node].chassis].ours:
             up = [self.facts.ports[p].up for _, _, p in card.drops if p in self.facts.ports]
             yield _state(card.x + card.width - 13, card.y + 14, bool(up) and all(up))
         y = card.y + layout.CARD_HEAD + 11
@@ -264,12 +277,6 @@ class _Drawing:
     def stroke(self, network: str) -> str:
         pattern = self.number[network] // len(LIGHT) % len(PATTERNS)
         return self.colour(network) + (f" p{pattern}" if pattern else "")
-
-
-def _kind(chassis: Chassis) -> str:
-    return {"ovs": "Open vSwitch", "linux": "Linux bridge", "vswitch": "vswitch", "external": "external"}[
-        chassis.datapath
-    ]
 
 
 def _rect(style: str, x: float, y: float, width: float, height: float, radius: float) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 
-from sdn.graph.style import LIGHT
-from sdn.model import Model, Network, Port
+from sdn.graph.style import LIGHT, SWITCHES
+from sdn.model import Chassis, Model, Network, Port
 from sdn.model.facts import Facts
 
 
 def _label(network: Network) -> list[str]:
-    return [network.name, str(network.segment), f"MTU {network.mtu}", *map(str, network.subnets)]
+    forward = [str(network.forward)] if network.forward else []
+    return [network.name, str(network.segment), f"MTU {network.mtu}", *map(str, network.subnets), *forward]
+
+
+def _host(chassis: Chassis) -> list[str]:
+    """Its switch is said where it is not the usual one."""
+    return [f"vtep {chassis.vtep.ip}", *([SWITCHES[chassis.datapath]] if chassis.datapath != "ovs" else [])]
 
 
 def _colour(model: Model, network: str) -> str:
@@ -18,11 +24,12 @@ def _colour(model: Model, network: str) -> str:
 
 
 def _edge_label(port: Port) -> list[str]:
-    return [*([f"tag {port.tag}"] if port.tag is not None else []), *map(str, port.ips)]
+    tag, macvlan = [f"tag {port.tag}"] if port.tag is not None else [], [str(port.macvlan)] if port.macvlan else []
+    return [*tag, *macvlan, *map(str, port.ips)]
 
 
 def _up(facts: Facts | None, node: str, model: Model) -> bool:
-    if model.chassis[model.nodes[node].chassis].datapath == "external":
+    if not model.chassis[model.nodes[node].chassis].ours:
         return True  # nobody tells us, so nothing is drawn as down
     states = [facts.ports.get(p.name) for p in model.ports.values() if p.node == node] if facts else []
     return all(state is not None and state.up for state in states)
@@ -40,7 +47,7 @@ def dot(model: Model, facts: Facts | None = None) -> str:
             f"  {quote('network ' + network.name)} [shape=ellipse, label={label}, color={quote(colour)}, penwidth=2];"
         )
     for chassis in model.chassis.values():
-        label = quote(f"{chassis.name}\nvtep {chassis.vtep.ip}")
+        label = quote("\n".join([chassis.name, *_host(chassis)]))
         lines.append(f"  subgraph {quote('cluster ' + chassis.name)} {{")
         lines.append(f'    label={label}; style="rounded,filled"; fillcolor="#f6f8fa"; color="#d1d9e0";')
         for node in model.nodes.values():
@@ -63,7 +70,7 @@ def mermaid(model: Model, facts: Facts | None = None) -> str:
     for name, network in model.networks.items():
         lines.append(f'  {names[name]}(["{_safe("<br/>".join(_label(network)))}"])')
     for i, chassis in enumerate(model.chassis.values()):
-        lines.append(f'  subgraph chassis{i}["{_safe(f"{chassis.name} · {chassis.vtep.ip}")}"]')
+        lines.append(f'  subgraph chassis{i}["{_safe(" · ".join([chassis.name, *_host(chassis)]))}"]')
         mine = [node.name for node in model.nodes.values() if node.chassis == chassis.name]
         lines += [f'    {nodes[name]}["{_safe(name)}"]' for name in mine]
         lines.append("  end")

@@ -1,20 +1,24 @@
 """What applying a model would do, said before it is done: steps on every chassis, whom they disturb, flows. PURE.
 
-Enters: the desired Model and the one in the running lab, if any. Leaves: a Plan. Never: a look at the machine; what
-somebody changed behind our back is found and repaired by agent and controller, not planned.
+Enters: the desired Model and the one in the running lab, if any; what was found on interfaces of the machine. Leaves: a
+Plan. Never: a look at the machine; what somebody changed behind our back is found and repaired by agent and controller,
+not planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
+from typing import Final
 
 from datapath.plan import Verb, diff
 from datapath.steps import HostStep, steps
 from sdn.compile import host_specs
-from sdn.model import Model
+from sdn.model import Model, Network
 from sdn.model.facts import Facts
 from sdn.pipeline.program import Program
+
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +43,54 @@ class Plan:
         return bool(self.steps or self.flows)
 
 
-def plan(model: Model, previous: Model | None) -> Plan:
-    """What leads from `previous` (None: from nothing) to `model`."""
+def plan(model: Model, previous: Model | None, machine: Mapping[str, str] = NOTHING) -> Plan:
+    """What leads from `previous` (None: from nothing) to `model`.
+
+    `machine` says by physical network what its having an interface of the machine does there.
+    """
     before = previous or Model(model.lab, model.underlay)
-    return Plan((*_network_steps(model, before), *_host_steps(model, before)), _flow_counts(model, before))
+    found = (*_machine_steps(model, before, machine), *_network_steps(model, before), *_host_steps(model, before))
+    return Plan(found, _flow_counts(model, before))
+
+
+def _machine_steps(model: Model, before: Model, machine: Mapping[str, str]) -> Iterator[PlanStep]:
+    """Interfaces of the machine that come, and those that go back."""
+    wanted = {physnet.interface: physnet for physnet in model.physnets.values() if physnet.interface}
+    had = {physnet.interface: physnet for physnet in before.physnets.values() if physnet.interface}
+    for interface in dict.fromkeys((*had, *wanted)):
+        new, old = wanted.get(interface), had.get(interface)
+        if new is None and old is not None:
+            why = f"leaves physnet {old.name}; the machine's addresses are put back"
+            yield PlanStep("machine", "remove", f"interface {interface}", why, "its traffic pauses")
+        elif new is not None and (old is None or old.name != new.name):
+            why = machine.get(new.name, f"joins physnet {new.name}").removeprefix(f"interface {interface} ")
+            disturbs = "its traffic pauses" if new.moves_addresses and "move" in why else ""
+            yield PlanStep("machine", "change" if old else "add", f"interface {interface}", why, disturbs)
 
 
 def _network_steps(model: Model, before: Model) -> Iterator[PlanStep]:
     """Networks are not objects of a host: they are flows. Named here so that the plan speaks the file's language."""
     for step in diff(model.networks, before.networks):
         if step.verb == "change" and step.desired and step.observed:
-            fields = ("segment", "subnets", "mtu", "unknown_unicast")
-            other = [name for name in fields if getattr(step.desired, name) != getattr(step.observed, name)]
-            if not other:  # only its line in the file
-                continue
-            told = ", ".join(f"{name} {getattr(step.observed, name)} → {getattr(step.desired, name)}" for name in other)
-            disturbs = "its traffic pauses" if {"segment"} & set(other) else ""
-            yield PlanStep("lab", "change", f"network {step.key}", told, disturbs)
+            told = _differences(step.desired, step.observed)
+            if told:  # else only its line in the file
+                disturbs = "its traffic pauses" if step.desired.segment != step.observed.segment else ""
+                yield PlanStep("lab", "change", f"network {step.key}", told, disturbs)
+        elif step.desired:
+            forward = f"; {step.desired.forward}" if step.desired.forward else ""
+            yield PlanStep("lab", "add", f"network {step.key}", f"new in the file{forward}", "")
         else:
-            why = "new in the file" if step.verb == "add" else "no longer in the file"
-            yield PlanStep("lab", step.verb, f"network {step.key}", why, "its traffic ends" if step.observed else "")
+            yield PlanStep("lab", "remove", f"network {step.key}", "no longer in the file", "its traffic ends")
+
+
+def _differences(new: Network, old: Network) -> str:
+    fields = ("segment", "subnets", "mtu", "unknown_unicast", "forward")
+    both = ((name, getattr(old, name), getattr(new, name)) for name in fields)
+    return ", ".join(f"{name} {_said(was)} → {_said(now)}" for name, was, now in both if was != now)
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else "none" if value is None else str(value)
 
 
 def _host_steps(model: Model, before: Model) -> Iterator[PlanStep]:
@@ -66,7 +98,16 @@ def _host_steps(model: Model, before: Model) -> Iterator[PlanStep]:
     observed = host_specs(before, before.ports)
     for chassis in dict.fromkeys((*desired, *observed)):
         for step in steps(desired.get(chassis), observed.get(chassis)):
-            yield _moved(model, before, chassis, step) or PlanStep(chassis, *astuple(step))
+            made = _moved(model, before, chassis, step) or PlanStep(chassis, *astuple(step))
+            yield _with_switch(model, made)
+
+
+def _with_switch(model: Model, step: PlanStep) -> PlanStep:
+    """A new chassis says what forwards there, where that is not Open vSwitch."""
+    host = model.chassis.get(step.where)
+    if step.verb != "add" or host is None or step.what != f"chassis {host.name}" or host.has_tables:
+        return step
+    return replace(step, why=f"{step.why}, with the kernel's bridges (datapath {host.datapath})")
 
 
 def _moved(model: Model, before: Model, chassis: str, step: HostStep) -> PlanStep | None:

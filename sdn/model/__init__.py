@@ -129,6 +129,9 @@ class Forward:
     gateway: IPv4Interface
     physnet: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.mode}{f' into {self.physnet}' if self.physnet else ''}, gateway {self.gateway.ip}"
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -168,6 +171,9 @@ class Macvlan:
 
     mode: MacvlanMode
     tap: bool = False
+
+    def __str__(self) -> str:
+        return f"{'macvtap' if self.tap else 'macvlan'} {self.mode}"
 
 
 @dataclass(frozen=True, slots=True)

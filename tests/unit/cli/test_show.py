@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -44,7 +45,7 @@ class TestPlan:
         return tmp_path / "my lab.yaml"
 
     def test_steps(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(lab, "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
+        monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
         life.plan(file, as_json=False)
         lines = capsys.readouterr().out.splitlines()
         assert lines[1].split() == ["+", "hv1", "node", "web5", "new", "in", "the", "file", "nothing"]
@@ -54,14 +55,14 @@ class TestPlan:
         assert lines[-1].endswith("my lab.yaml'")
 
     def test_json(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(lab, "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
+        monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan(self.STEPS, {"hv1": (3, 2, 1)}))
         life.plan(file, as_json=True)
         made = json.loads(capsys.readouterr().out)
         assert made["steps"][1]["disturbs"] == "its traffic ends"
         assert made["flows"] == {"hv1": [3, 2, 1]}
 
     def test_nothing(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(lab, "plan", lambda *_: Plan((), {}))
+        monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan((), {}))
         life.plan(file, as_json=False)
         assert capsys.readouterr().out == "overlay is already so: nothing to do\n"
 
