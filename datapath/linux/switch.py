@@ -35,6 +35,8 @@ SETTINGS: Final = {
     "/proc/sys/net/bridge/bridge-nf-call-iptables": "0",
     "/proc/sys/net/bridge/bridge-nf-call-ip6tables": "0",
 }
+_ATTEMPTS: Final = 3
+"""At what was changed behind our back: of a device that goes its entries do so first, and cannot be put back."""
 _IPV6: Final = "/proc/sys/net/ipv6/conf"
 
 
@@ -90,6 +92,7 @@ class LinuxSwitch:
         if home is not None and made is not None:
             self._guarded = self._firewall.settle(spec, home, made)
             self.errors["firewall"] = self._firewall.errors
+            self.errors["repair"] = ()
             self.errors["tunnels"] = self._bridges(home, made, wires).lay()
 
     def plug(self, spec: HostSpec, wires: Wires) -> None:
@@ -159,11 +162,15 @@ class LinuxSwitch:
         """What was changed behind our back: the vtep's address, devices, ports, entries. Nodes are the agent's."""
         if self._plugged is not spec:
             return
-        wires = Wires(self._host)
-        wires.settle(pair.near for pair in wiring.chassis_pairs(spec, self.type))
-        self.lay(spec, wires)
-        self.plug(spec, wires)
-        self.errors["repair"] = tuple(dict.fromkeys(map(str, wires.refusals.get(spec.namespace, ()))))
+        for _ in range(_ATTEMPTS):
+            wires = Wires(self._host)
+            wires.settle(pair.near for pair in wiring.chassis_pairs(spec, self.type))
+            self.lay(spec, wires)
+            self.plug(spec, wires)
+            refused = wires.refusals.get(spec.namespace, ())
+            if not refused:
+                return
+        self.errors["repair"] = tuple(dict.fromkeys(map(str, refused)))
 
     async def renew(self, spec: HostSpec) -> None:
         """Nothing: what is set here stays."""
