@@ -123,7 +123,7 @@ _IPV4: Final = """
 chain from_ipv4 {
     meta mark . ether saddr . ip saddr @own_ipv4 goto pass
     meta mark . ether saddr . ip saddr @own_ipv4_range goto pass
-    ip saddr 0.0.0.0 udp sport 68 udp dport 67 meta mark . ether saddr @has_ipv4 goto pass
+    ip saddr 0.0.0.0 ip frag-off & 0x3fff == 0 udp sport 68 udp dport 67 meta mark . ether saddr @has_ipv4 goto pass
     drop
 }
 chain arp_of_ethernet {
@@ -139,15 +139,16 @@ chain arp_sender {
     drop
 }
 """
-"""DHCP (RFC 2131) and probes (RFC 5227 section 2.1.1) come from 0.0.0.0. In ARP every length and type is Ethernet's and
+"""DHCP (RFC 2131) and probes (RFC 5227 section 2.1.1) come from 0.0.0.0. That it is no fragment is asked: in family
+bridge the kernel (6.18) takes what stands in one for a transport header. In ARP every length and type is Ethernet's and
 IPv4's, or the fields are elsewhere (RFC 826)."""
 
 _IPV6: Final = """
 chain from_ipv6 {
+    frag frag-off != 0 goto ipv6_source
     meta l4proto icmpv6 goto icmpv6_message
     meta l4proto != { icmpv6, ah } goto ipv6_source
     meta l4proto ah @th,0,8 != { 0, 43, 44, 51, 58, 60 } goto ipv6_source
-    frag frag-off != 0 goto ipv6_source
     drop
 }
 chain ipv6_source {
@@ -159,7 +160,6 @@ chain icmpv6_message {
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto neighbour_discovery
     icmpv6 type mld2-listener-report ip6 saddr :: meta mark . ether saddr @has_ipv6 goto pass
     icmpv6 type != { nd-router-advert, nd-redirect } goto ipv6_source
-    frag frag-off != 0 goto ipv6_source
     drop
 }
 chain neighbour_discovery {
