@@ -158,13 +158,15 @@ class _Drawing:
             yield f'<circle class="soft" cx="{x:.1f}" cy="{bar.y:.1f}" r="3"/>'
 
     def between(self, name: str, y: float, row: Row) -> Iterator[str]:
-        """A network's name and its way to the last chassis that has it, behind the boxes."""
+        """A network's name and its way to the last chassis that has it, behind the boxes; a local one goes nowhere, and
+        what leads to it is no cable."""
         last = [box for box in row.boxes if name in box.networks][-1]
         style = f"c{self.number[name] % len(LIGHT)}"
         yield _text(
             self.picture.left - 6, y + 4, layout.shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
         )
-        yield _path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", f"tunnel {style}")
+        local = self.model.networks[name].segment.kind == "local"
+        yield _path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}")
 
     # --- a chassis
 
