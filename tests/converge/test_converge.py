@@ -64,7 +64,7 @@ def test_a_second_time_is_no_change(running: Lab, state: str) -> None:
     running.apply(STATES[state])
     again = running.apply(STATES[state])
     assert not again.changed
-    assert again.seconds < 1.0
+    assert again.seconds < 5.0
     assert running.mesh() == []
 
 

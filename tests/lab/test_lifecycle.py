@@ -397,7 +397,7 @@ def test_a_change_disturbs_nobody_else(living: Lab, change: str) -> None:
             assert differences(living) == []
             again = living.apply(topology)
             assert not again.changed
-            assert again.seconds < 1.0
+            assert again.seconds < 5.0
             for pinger in pingers:
                 pinger.wait(10)
         assert [pinger.stop().lost for pinger in pingers] == [(), ()]

@@ -256,7 +256,7 @@ async def test_the_store_is_killed_and_comes_back(tmp_path: Path, server: Server
         assert update.changed == Changed(nodes=touched, ports=touched)
         assert update.model == wanted.with_revision(revision)
         assert update.facts.ports["web1"].up
-        assert took < 1.5
+        assert took < 10
     await asyncio.sleep(0)
     assert queue.empty()
 
