@@ -7,6 +7,7 @@ is changed; what is made here goes with the `with` block.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from datapath.linux.offload import switch_off
 from tests.lab import capture
 from tests.lab.capture import Capture
 from tests.lab.labs import Lab, run
+from tests.lab.processes import eventually
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -75,6 +77,16 @@ def machine(lab: Lab, bridge: str, mac: str, addresses: Sequence[str] = (), mtu:
         yield made
     finally:
         run("ip", "netns", "delete", made.namespace)
+
+
+def await_forwarding(namespace: str, bridge: str) -> None:
+    """Until all ports of a bridge forward: the kernel notices a carrier a little after it is there."""
+
+    def states() -> set[str]:
+        ports = json.loads(run("bridge", "-n", namespace, "-j", "link"))
+        return {port["state"] for port in ports if port.get("master") == bridge}
+
+    eventually(lambda: states() == {"forwarding"})
 
 
 def _compute_checksums() -> None:

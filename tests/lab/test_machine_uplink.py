@@ -31,6 +31,7 @@ from datapath.linux.uplink import Machine
 from datapath.linux.wires import Wires
 from datapath.spec import HostSpec, Underlay, Uplink, namespace
 from tests.lab.capture import Capture, send
+from tests.lab.external import await_forwarding
 from tests.lab.frames import BROADCAST, IP, UDP, Dot1Q, Ether, Packet, Raw, received, token
 from tests.lab.labs import run, unique_name
 from tests.lab.standin import BEYOND_MAC, StandIn, plug, stand_in
@@ -305,6 +306,8 @@ def _inside(office: Office) -> tuple[str, str]:
     run("ip", "-n", space, "link", "add", "sdntx", "type", "veth", "peer", "name", "sdnty")
     run("ip", "-n", space, "link", "set", "sdntx", "master", "phy-office", "up")
     run("ip", "-n", space, "link", "set", "sdnty", "up")
+    await_forwarding(space, "phy-office")
+    await_forwarding(office.machine.namespace, office.bridge)
     return space, "sdnty"
 
 
