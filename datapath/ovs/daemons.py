@@ -132,12 +132,20 @@ class Place:
 
 
 def start(place: Place, daemon: DaemonName) -> int:
-    """Starts it in the namespace of this thread; its pidfd once it is ready. Raises TransientError, MachineError."""
+    """Starts it in the namespace of this thread; its pidfd once it is ready. Raises TransientError, MachineError.
+
+    One that a killed agent was just starting may have been faster: then it is the one.
+    """
     directory = str(place.directory)
-    _run(place.command(daemon), {"OVS_RUNDIR": directory, "OVS_LOGDIR": directory, "OVS_DBDIR": directory})
+    refusal = None
+    try:
+        _run(place.command(daemon), {"OVS_RUNDIR": directory, "OVS_LOGDIR": directory, "OVS_DBDIR": directory})
+    except TransientError as error:
+        refusal = error
     descriptor = adopt(place, daemon)
     if descriptor is None:
-        raise TransientError(f"{daemon} ended right after its start; see {place.directory / daemon}.log")
+        ended = f"{daemon} ended right after its start; see {place.directory / daemon}.log"
+        raise refusal or TransientError(ended)
     return descriptor
 
 
