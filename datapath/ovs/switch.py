@@ -89,6 +89,7 @@ class OvsSwitch:
         indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
         ports = rows.ports(spec, self.type, indexes, without)
         self.errors["switch"] = ()
+        before = self.transactions
         try:
             loop = asyncio.get_running_loop()
             taken = await loop.run_in_executor(self._workers, switch.reconcile, bridges, ports)
@@ -99,7 +100,24 @@ class OvsSwitch:
             f"{name}: a bridge or port of this name is not ours; it was left alone\n  remedy: ovs-vsctl del-port {name}"
             for name in taken
         )
+        if self.transactions != before:
+            self._raise_again(spec, without)
         await self._settle_underlay(spec)
+
+    def _raise_again(self, spec: HostSpec, without: set[str]) -> None:
+        """Where a device was made anew under its old name: vswitchd, letting go of the old one, takes back by name the
+        flags that it had set, and with them the new one's up (OVS 3.1, netdev_restore_flags())."""
+        home = self._host.namespaces.get(spec.namespace)
+        if home is None:
+            return
+        home.hear()
+        pairs = wiring.chassis_pairs(spec, self.type)
+        for node in spec.nodes:
+            if node.name not in without:
+                pairs += wiring.node_pairs(spec, node, self.type)
+        wires = Wires(self._host)
+        wires.settle(pair.near for pair in pairs)
+        self.errors["switch"] += tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
 
     async def renew(self, spec: HostSpec) -> None:
         """Tunnel neighbours."""
