@@ -17,8 +17,9 @@ from datapath.errors import SdnError
 from datapath.linux import forward, guard
 from datapath.linux.bridging import Bridging
 from datapath.linux.host import Host, Namespace
+from datapath.linux.netlink import Message, Refusal
 from datapath.linux.nft import Tables
-from datapath.linux.places import places
+from datapath.linux.places import WayOut, places
 from datapath.linux.ruleset import Ruleset
 from datapath.spec import HostSpec
 
@@ -30,6 +31,7 @@ class _Wish(NamedTuple):
     bridging: Bridging
     tables: tuple[Ruleset, ...]
     forwards: bool
+    way_out: WayOut | None
     errors: tuple[str, ...]
 
 
@@ -68,8 +70,19 @@ class Firewall:
                 guard.ruleset(spec.lab, spec.chassis, of.plugs, of.far),
                 forward.ruleset(spec.lab, spec.chassis, of.legs, of.own),
             )
-            self._wish = _Wish(spec, bridging, tables, forward.forwards(of.legs), of.errors)
+            self._wish = _Wish(spec, bridging, tables, forward.forwards(of.legs), of.way_out, of.errors)
         return self._wish
+
+    def lead(self, spec: HostSpec, home: Namespace, bridging: Bridging) -> list[Refusal]:
+        """The chassis' own default route, once its devices are up; what of it was refused."""
+        way_out = self._wish_for(spec, bridging).way_out
+        batch: list[Message] = []
+        for name in set(bridging.homes.values()):
+            device = home.devices.by_name.get(name)
+            if device is not None and device.up:
+                gateway = way_out.gateway if way_out is not None and way_out.device == name else None
+                batch += home.lead(device.alias, device.index, gateway)
+        return home.send(batch) if batch else []
 
     def close(self) -> None:
         """Lets go; all of it stays as it is."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,7 +22,8 @@ from datapath.errors import ConflictError, SdnError
 from datapath.linux import namespaces
 from datapath.linux.devices import Devices
 from datapath.linux.forwarding import Forwarding
-from datapath.linux.netlink import GROUP_NEIGH, Channel, Message, Notice, Refusal
+from datapath.linux.netlink import GROUP_IPV4_ROUTE, GROUP_NEIGH, Channel, Message, Notice, Refusal
+from datapath.linux.ways import Ways
 from datapath.spec import MARK, alias, namespace
 
 Role = Literal["lab", "chassis", "node"]
@@ -75,6 +77,8 @@ class Namespace:
         self.neighbours: dict[int, dict[IPAddress, Mac]] = {}
         self.computing: set[int] = set()
         self.forwarding: Forwarding | None = None
+        self.ways = Ways()
+        self._has_way = False
         self.lost = False
         self.sent = 0
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
@@ -84,6 +88,8 @@ class Namespace:
         self.devices.fold(notice)
         if self.forwarding is not None:
             self.forwarding.fold(notice)
+        if self._has_way and (device := self.ways.has_changed(notice)):
+            self.devices.touch(device)
 
     def _overrun(self) -> None:
         self.lost = True
@@ -113,6 +119,13 @@ class Namespace:
             self.forwarding = Forwarding(self._forwards_otherwise)
             self.forwarding.read(self.channel)
         return self.forwarding
+
+    def lead(self, about: str, device: int, gateway: IPv4Address | None) -> Iterator[Message]:
+        """What makes the gateway the way out by the device, None: no way of ours. From then on it is watched."""
+        if gateway is not None and not self._has_way:
+            self._has_way = True
+            self.channel.join(GROUP_IPV4_ROUTE)
+        yield from self.ways.changes(self.channel, self.devices.version, about, device, gateway)
 
     def _forwards_otherwise(self, index: int) -> None:
         self.neighbours.pop(index, None)
@@ -155,6 +168,7 @@ def _made(wanted: Wanted, mark: str) -> Namespace:
     try:
         made.send([messages.set_link("lo", "lo", up=True, alias=mark)])
         made.devices.read(made.channel)
+        made.ways.none_yet()
         namespaces.publish(wanted.name, mark)
     except BaseException:
         made.close()

@@ -6,13 +6,22 @@ and where the chassis' own addresses are. Never: a rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from datapath.linux.bridging import UNTAGGED, Bridging
 from datapath.linux.forward import Leg, Own
 from datapath.linux.guard import Far, Plug
 from datapath.spec import HostSpec
+
+
+class WayOut(NamedTuple):
+    """The chassis' own default route."""
+
+    device: str
+    gateway: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Places:
     far: tuple[Far, ...]
     legs: tuple[Leg, ...]
     own: tuple[Own, ...]
+    way_out: WayOut | None
     errors: tuple[str, ...]
 
 
@@ -42,12 +52,9 @@ def places(spec: HostSpec, bridging: Bridging) -> Places:
         for network in spec.networks
         if network.gateway is not None and network.network in bridging.homes
     ]
-    errors = (
-        f"gateway {leg.gateway.address}: the chassis has no address in {leg.gateway.physnet}"
-        for leg in legs
-        if leg.gateway.mode != "isolated" and not leg.way
-    )
-    return Places(plugs, tuple(far), tuple(legs), tuple(own.values()), tuple(errors))
+    way_out = _way_out(spec, own)
+    errors = tuple(_errors(spec, legs, way_out))
+    return Places(plugs, tuple(far), tuple(legs), tuple(own.values()), way_out, errors)
 
 
 def _plugs(spec: HostSpec, bridging: Bridging) -> Iterator[Plug]:
@@ -67,3 +74,22 @@ def _own(spec: HostSpec, bridging: Bridging) -> dict[str, Own]:
         if uplink.address is not None and home:
             found[uplink.physnet] = Own(home, uplink.address.ip)
     return found
+
+
+def _way_out(spec: HostSpec, own: Mapping[str, Own]) -> WayOut | None:
+    """By the first physical network that has a router."""
+    for uplink in spec.uplinks:
+        if uplink.gateway is not None and uplink.physnet in own:
+            return WayOut(own[uplink.physnet].device, uplink.gateway)
+    return None
+
+
+def _errors(spec: HostSpec, legs: Iterable[Leg], way_out: WayOut | None) -> Iterator[str]:
+    """Networks that would not get where the file says."""
+    routed = {uplink.physnet for uplink in spec.uplinks if uplink.gateway is not None}
+    for leg in legs:
+        to = leg.gateway.physnet
+        if leg.gateway.mode != "isolated" and not leg.way:
+            yield f"gateway {leg.gateway.address}: the chassis has no address in {to}"
+        elif leg.way and to in routed and way_out is not None and way_out.device != leg.way:
+            yield f"gateway {leg.gateway.address}: the chassis' default route is not by {to}, but by {way_out.device}"

@@ -106,6 +106,7 @@ class LinuxSwitch:
         Trunks(self._host, wires).settle(made.trunks.values())
         self._allow_ipv6_neighbours(home, made)
         bridges.join()
+        wires.refusals[home.name] += self._firewall.lead(spec, home, made)
         self._plugged = spec
         self._remarks = tuple(self._remark(home, made, wires))
 

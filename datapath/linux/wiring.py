@@ -48,6 +48,8 @@ class End:
     vlans: tuple[Vlan, ...] = ()
     offload: bool = True
     neighbours: tuple[tuple[IPv4Address, Mac], ...] | None = None
+    gateway: IPv4Address | None = None
+    """The way out, where the addresses are our business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
         addresses=interface.addresses,
         vlans=interface.vlans,
         offload=datapath != "netdev",
+        gateway=interface.gateway,
     )
 
 
