@@ -155,8 +155,18 @@ def trace(
     if reached and not answered and isinstance(target, Port) and model.chassis[target.chassis].datapath == "external":
         verdict = f"delivered to {name} on {target.chassis}, which is external: what it does there is not ours to know"
     if isinstance(target, Port) and source.network != target.network:
-        verdict = f"{source.node} and {target.node} share no network; sent anyway: {verdict}"
+        verdict = (
+            f"{source.node} and {target.node} share no network{_by_gateway(model, source)}; sent anyway: {verdict}"
+        )
     return Trace(tuple(hops), tuple(delivered), name, verdict, reached)
+
+
+def _by_gateway(model: Model, source: Port) -> str:
+    """What else leads out of the source's network: that is routed by a kernel, and not followed."""
+    forward = model.networks[source.network].forward
+    if forward is None or forward.mode == "isolated":
+        return ""
+    return f", and {forward.gateway.ip} on {source.chassis} leads into {forward.physnet} ({forward.mode}), not traced"
 
 
 def packet_between(source: Port, target: Port | IPAddress, protocol: str, port: int = 0, version: int = 0) -> Packet:
