@@ -24,7 +24,9 @@ Loc = tuple[str | int, ...]
 _PASSES: Final = 4
 """A field that is gone can break what holds between fields, and that the object: beyond it, whole objects go."""
 
-_ESSENTIAL: Final = frozenset({"network", "trunk", "ports", "vxlan", "nvgre", "geneve", "vlan", "flat", "physnet"})
+_ESSENTIAL: Final = frozenset(
+    {"network", "trunk", "ports", "vxlan", "nvgre", "geneve", "vlan", "flat", "local", "physnet", "nat", "routed"}
+)
 """Without one of these a mapping is incomplete, which is no news where it was given and wrong."""
 
 _REMAINS: Final[dict[str, frozenset[str]]] = {

@@ -31,6 +31,7 @@ def _model(draft: Draft) -> Model:
     checks.unrealised(draft)
     physnets = hosts.physnets(draft)
     chassis = _chassis(draft, physnets)
+    hosts.check_used(draft, physnets, chassis.values())
     found = networks.networks(draft, physnets)
     attached = ports.attach(draft, found, chassis)
     taken = addresses.taken(found, chassis.values(), physnets)

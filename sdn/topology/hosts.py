@@ -5,11 +5,11 @@ Enters: a Draft. Leaves: physnets and chassis of the model, with vtep addresses 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
-from sdn.model import Physnet, Source
+from sdn.model import Chassis, Physnet, Source
 from sdn.topology import schema
 from sdn.topology.allot import ExhaustedError, Slots, allot, host_slots
 from sdn.topology.draft import Draft, Member
@@ -49,6 +49,17 @@ def _check_interfaces(draft: Draft, members: dict[str, Member[schema.Physnet | N
         owner = owners.setdefault(interface, name) if interface else name
         if owner != name:
             message = f"interface {interface} is that of physnet '{owner}' too; expected another"
+            draft.problems.add_once(("physnets", member.key, "interface"), message)
+
+
+def check_used(draft: Draft, found: dict[str, Physnet], chassis: Iterable[Chassis]) -> None:
+    """An interface that no chassis has a way to would be taken from the machine for nothing."""
+    used = {name for host in chassis if host.ours for name in host.physnets}
+    for name, member in draft.members("physnets", draft.topology.physnets or {}).items():
+        if found[name].interface and name not in used and not draft.broken.sections & {"chassis"}:
+            message = (
+                f"no chassis has an uplink into {name}; expected '{name}' among the physnets of one, or no interface"
+            )
             draft.problems.add_once(("physnets", member.key, "interface"), message)
 
 

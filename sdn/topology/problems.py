@@ -39,6 +39,7 @@ _PARTS: Final[dict[str, type[BaseModel]]] = {
     "trunk": schema.Tagged,
     "allowed_addresses": schema.AllowedAddress,
     "gateway": schema.Gateway,
+    "forward": schema.Forward,
 }
 
 

@@ -21,6 +21,7 @@ HOSTILE = [
     "255.255.255.255", "::ffff:1.2.3.4", "fe80::1%eth0", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "4294967295",
     "\n", "\n  ", "name", "chassis", "network", "trunk", "native", "subnet", "mtu: ", "ip: ", "mac: ", "ports: ",
     "physnet", "vlan: ", "flat: ", "place: pack", "underlay: ", "groups: [a]", "٣", "²",
+    "segment: local", "forward: isolated", "forward: {nat: office}", "macvlan: bridge", "datapath: linux",
 ]  # fmt: skip
 """Pieces that have meant something to some parser."""
 
@@ -88,7 +89,7 @@ KEYS = [
     "name", "chassis", "underlay", "physnets", "networks", "routers", "security_groups", "nodes", "guests", "tests",
     "segment", "vxlan", "nvgre", "vlan", "flat", "physnet", "subnet", "subnets", "mtu", "network", "trunk", "ports",
     "ip", "mac", "allowed_addresses", "from", "to", "ping", "tcp", "within", "native", "20", "100-102", "web",
-    "web[1-3]", "hv1",
+    "web[1-3]", "hv1", "datapath", "addresses", "interface", "gateway", "forward", "nat", "macvlan", "spoof_guard",
 ]  # fmt: skip
 shaped = st.recursive(plain, lambda inner: st.dictionaries(st.sampled_from(KEYS), inner, max_size=6), max_leaves=40)
 
