@@ -278,8 +278,9 @@ def processes_of(directory: Path) -> list[str]:
 
 def _uses(process: Path, prefix: str) -> bool:
     try:
-        if prefix in _command(process):
-            return True
+        command = _command(process)
+        if not command or prefix in command:
+            return bool(command)  # one without memory is ending: its files go next
         return os.readlink(process / "fd" / "2").startswith(prefix)
     except OSError:
         return False  # it has just ended

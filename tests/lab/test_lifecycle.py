@@ -216,7 +216,7 @@ def patiently(command: Callable[[], object]) -> None:
             return False
         return True
 
-    eventually(done, within=2.0)
+    eventually(done)
 
 
 # ── several ──
