@@ -58,10 +58,13 @@ class MachineUplinks:
         wanted = {uplink.physnet: uplink for spec in specs.values() for uplink in spec.uplinks if uplink.interface}
         if not wanted and self._idle:
             return
-        errors, kept = self._give_back(wanted)
-        for uplink in wanted.values():
-            if uplink.physnet not in errors:
-                errors[uplink.physnet] = self._tried(uplink, kept.get(uplink.physnet))
+        try:
+            errors, kept = self._give_back(wanted)
+            for uplink in wanted.values():
+                if uplink.physnet not in errors:
+                    errors[uplink.physnet] = self._tried(uplink, kept.get(uplink.physnet))
+        except (OSError, SdnError) as error:  # what there is could not be read
+            errors = dict.fromkeys(wanted or ("",), str(error))
         self._idle = not wanted and not any(errors.values())
         self._tell(wanted, errors)
         self._watch(wanted)

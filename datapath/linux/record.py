@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from datapath.errors import ConflictError
 from datapath.linux.belongings import Belongings, address_text, lasting, route_text
 
 SUFFIX: Final = ".uplink.json"
@@ -77,14 +78,22 @@ def has_any(directory: Path) -> bool:
 
 
 def read(directory: Path) -> dict[str, Record]:
-    """By physical network. What an earlier boot left says nothing any more and is removed."""
+    """By physical network. What an earlier boot left says nothing any more and is removed.
+
+    Raises ConflictError for a file that nobody of us has written.
+    """
     found = {}
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        content = json.loads(path.read_text())
-        if content.pop("boot") != _BOOT.read_text().strip():
-            path.unlink()
-            continue
-        record = _decoded(content)
+        try:
+            content = json.loads(path.read_text())
+            if content.pop("boot") != _BOOT.read_text().strip():
+                path.unlink()
+                continue
+            record = _decoded(content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConflictError(
+                f"{path} is not readable: {error!r}", remedy="what it says of an interface is lost: remove it"
+            ) from error
         found[record.physnet] = record
     return found
 

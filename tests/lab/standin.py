@@ -116,6 +116,7 @@ def stand_in() -> Iterator[StandIn]:
     try:
         made.ip("link", "set", "lo", "up")
         plug(made)
+        await_address(made, "eth1")
         made.ip_beyond("address", "add", "192.0.2.1/24", "dev", "eth0")
         made.ip_beyond("address", "add", "fd00:9::1/64", "dev", "eth0", "nodad")
         yield made
@@ -125,12 +126,18 @@ def stand_in() -> Iterator[StandIn]:
 
 
 def plug(machine: StandIn, device: str = "eth1", far: str = "eth0") -> None:
-    """Another interface, with its other end beyond; both up, and its link-local address known to be unique."""
+    """Another interface, with its other end beyond; both up."""
     peer = ["peer", "name", far, "netns", machine.beyond]
     machine.ip("link", "add", "name", device, "type", "veth", *peer)
-    unique = Path(f"/proc/sys/net/ipv6/conf/{device}/accept_dad")
-    machine.inside(lambda: unique.write_text("0"))  # looking for duplicates takes more than a second
     machine.ip_beyond("link", "set", far, "up", *(["address", BEYOND_MAC] if far == "eth0" else []))
+    machine.ip("link", "set", device, "up")
+
+
+def await_address(machine: StandIn, device: str) -> None:
+    """Until its link-local address is there, for which looking for duplicates would take more than a second."""
+    unique = Path(f"/proc/sys/net/ipv6/conf/{device}/accept_dad")
+    machine.ip("link", "set", device, "down")
+    machine.inside(lambda: unique.write_text("0"))
     machine.ip("link", "set", device, "up")
     eventually(lambda: len(machine.addresses(device)) == 1 and "tentative" not in machine.ip("address", "show", device))
     machine.inside(lambda: unique.write_text("1"))

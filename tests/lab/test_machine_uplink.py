@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,16 +26,19 @@ from datapath.errors import ConflictError, MachineError, SdnError
 from datapath.linux import takeover, uplink, wiring
 from datapath.linux.host import Host, Wanted, drop_all
 from datapath.linux.joined import MachineUplinks
+from datapath.linux.namespaces import names
 from datapath.linux.netlink import Message, Refusal
 from datapath.linux.takeover import give_all_back
 from datapath.linux.uplink import Machine
 from datapath.linux.wires import Wires
 from datapath.spec import HostSpec, Underlay, Uplink, namespace
+from tests.conftest import RunDirectories
 from tests.lab.capture import Capture, send
 from tests.lab.external import await_forwarding
-from tests.lab.frames import BROADCAST, IP, UDP, Dot1Q, Ether, Packet, Raw, received, token
-from tests.lab.labs import run, unique_name
-from tests.lab.standin import BEYOND_MAC, StandIn, plug, stand_in
+from tests.lab.frames import ARP, BROADCAST, ICMP, IP, UDP, Dot1Q, Ether, Packet, Raw, ip, received, token
+from tests.lab.labs import Lab, run, unique_name
+from tests.lab.processes import PAIR, SUPERVISED, daemon, eventually, kill, pid_of, whole
+from tests.lab.standin import BEYOND_MAC, StandIn, await_address, plug, stand_in
 
 pytestmark = pytest.mark.lab
 
@@ -334,19 +338,34 @@ GAP = 0.05
 def test_machine_stays_reachable(machine: StandIn, office: Office, target: str) -> None:
     """Taken and given back ten times while someone pings it."""
     furnish(machine)
+    for _ in range(10):
+        for uplinks in ((UPLINK,), ()):
+            answers = _pinged_meanwhile(machine, target, lambda: office.settle(*uplinks))  # noqa: B023
+            assert _longest_gap(answers) <= GAP
+    assert office.traces() == []
+
+
+def _pinged_meanwhile(machine: StandIn, target: str, errand: Callable[[], Any]) -> list[int]:
+    """The numbers of the pings from beyond that were answered, some before and some after the errand."""
     command = ["ip", "netns", "exec", machine.beyond, "ping", "-i", str(EVERY), target]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ping:
         assert ping.stdout is not None
-        answers = list(itertools.islice(ping.stdout, 20))
-        for _ in range(10):
-            for uplinks in ((UPLINK,), ()):
-                assert office.settle(*uplinks) == ()
-                answers += itertools.islice(ping.stdout, 20)  # it answers again
-        ping.terminate()
-    seen = [int(number) for number in re.findall(r"icmp_seq=(\d+)", "".join(answers))]
-    longest = max(after - before - 1 for before, after in itertools.pairwise(seen)) * EVERY
-    print(f"{target}: out of reach for {longest * 1000:.0f} ms at most, {seen[-1] - len(seen)} of {seen[-1]} lost")
-    assert longest <= GAP
+        first = [ping.stdout.readline() for _ in range(10)]
+        gathering = ThreadPoolExecutor(1)
+        said = gathering.submit(ping.stdout.read)
+        errand()
+        _ping(machine.beyond, target)
+        ping.send_signal(signal.SIGINT)
+        text = "".join(first) + said.result()
+        gathering.shutdown()
+    return [int(number) for number in re.findall(r"icmp_seq=(\d+)", text)]
+
+
+def _longest_gap(answered: list[int]) -> float:
+    """In seconds."""
+    longest = max(after - before - 1 for before, after in itertools.pairwise(answered)) * EVERY
+    print(f"out of reach for {longest * 1000:.0f} ms at most; {answered[-1] - len(answered)} of {answered[-1]} lost")
+    return longest
 
 
 class TestKilled:
@@ -518,6 +537,7 @@ class TestConflicts:
 class TestChanges:
     def test_another_interface(self, machine: StandIn, office: Office) -> None:
         plug(machine, "eth2", "eth9")
+        await_address(machine, "eth2")
         furnish(machine)
         first, second = machine.has(), machine.has("eth2")
         assert office.settle(UPLINK) == ()
@@ -619,3 +639,150 @@ def _readable(descriptor: int) -> bool:
     import select
 
     return bool(select.select([descriptor], [], [], 0)[0])
+
+
+TOPOLOGY = """
+chassis:
+  hv1: {datapath: linux}
+  hv2: {}
+physnets:
+  office: {interface: eth1, addresses: move}
+networks:
+  floor: {segment: {flat: office}, subnet: 192.0.2.0/24}
+  desk: {segment: {vlan: 120, physnet: office}, subnet: 10.4.0.0/24}
+nodes:
+  floor1: {network: floor, chassis: hv1, ip: 192.0.2.101}
+  floor2: {network: floor, chassis: hv2, ip: 192.0.2.102}
+  desk1: {network: desk, chassis: hv1, ip: 10.4.0.101}
+  desk2: {network: desk, chassis: hv2, ip: 10.4.0.102}
+"""
+NEITHER = TOPOLOGY.replace("{interface: eth1, addresses: move}", "{}")
+
+
+class Commands:
+    """`sdn` on the stand-in."""
+
+    def __init__(self, machine: StandIn, directory: Path) -> None:
+        self.lab = Lab(unique_name())
+        self.machine = machine
+        self._file = directory / f"{self.lab.name}.yaml"
+
+    def __call__(self, command: str, topology: str = "") -> tuple[int, str]:
+        """Exit code, and all that it says."""
+        if topology:
+            self._file.write_text(f"name: {self.lab.name}\n{topology}")
+        done = self.machine.sdn(command, self._file if topology else self.lab.name)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def sdn(machine: StandIn, tmp_path: Path, run_directories: RunDirectories) -> Iterator[Commands]:
+    made = Commands(machine, tmp_path)
+    run_directories.add(made.lab.run.path)
+    try:
+        yield made
+    finally:
+        run_directories.discard(made.lab.run.path)
+        if made.lab.run.path.exists():
+            made("down")
+        assert made.lab.leftovers() == []
+
+
+class TestWhole:
+    """By the commands, with both kinds of chassis."""
+
+    def test_up_and_down(self, machine: StandIn, sdn: Commands) -> None:
+        furnish(machine)
+        before = machine.has()
+        code, said = sdn("plan", TOPOLOGY)
+        assert code == 0, said
+        assert "joins physnet office; its addresses 10.20.0.1/16, 192.0.2.7/24" in " ".join(said.split())
+        assert machine.has() == before
+        answers = _pinged_meanwhile(machine, "192.0.2.7", lambda: sdn("up", TOPOLOGY))
+        assert _longest_gap(answers) <= GAP
+        await_forwarding(sdn.lab.namespace(), sdn.lab.physnet_bridge("office"))
+        for node in ("192.0.2.101", "192.0.2.102"):
+            _ping(machine.beyond, node)
+            _ping(machine.namespace, node)
+        _tagged_both_ways(machine, sdn.lab, "desk1")
+        _tagged_both_ways(machine, sdn.lab, "desk2")
+        assert sdn("up", TOPOLOGY)[0] == sdn("apply", TOPOLOGY)[0] == 0
+        answers = _pinged_meanwhile(machine, "192.0.2.7", lambda: sdn("down"))
+        assert _longest_gap(answers) <= GAP
+        assert machine.has() == before
+
+    def test_refused_before_anything_is_touched(self, machine: StandIn, sdn: Commands) -> None:
+        furnish(machine)
+        before = machine.has()
+        code, said = sdn("up", TOPOLOGY.replace("move", "refuse"))
+        assert code == 1
+        assert "interface eth1 is in use by this machine: 10.20.0.1/16, 192.0.2.7/24" in said
+        assert "remedy: `addresses: move`" in said
+        assert machine.has() == before
+        assert sdn.lab.leftovers() == []
+
+    def test_everything_killed(self, machine: StandIn, sdn: Commands) -> None:
+        """The machine is reachable, nodes too; `down` puts everything back."""
+        furnish(machine)
+        before = machine.has()
+        assert sdn("up", TOPOLOGY)[0] == 0
+        _ping(machine.beyond, "192.0.2.101")
+        running = ["supervisor", *SUPERVISED]
+        kill(*[pid_of(sdn.lab, name) for name in running], *[daemon(sdn.lab, "hv2", name) for name in PAIR])
+        _ping(machine.beyond, "192.0.2.7")
+        _ping(machine.beyond, "192.0.2.101")
+        assert sdn("down")[0] == 0
+        assert machine.has() == before
+
+    def test_namespaces_deleted(self, machine: StandIn, sdn: Commands) -> None:
+        furnish(machine)
+        before = machine.has()
+        assert sdn("up", TOPOLOGY)[0] == 0
+        for name in names(namespace(sdn.lab.name)):
+            run("ip", "netns", "delete", name)
+        _ping(machine.beyond, "192.0.2.7")
+        assert sdn("up", TOPOLOGY)[0] == 0
+        _ping(machine.beyond, "192.0.2.101")
+        assert sdn("down")[0] == 0
+        assert machine.has() == before
+
+    def test_a_killed_agent_adopts(self, machine: StandIn, sdn: Commands) -> None:
+        furnish(machine)
+        assert sdn("up", TOPOLOGY)[0] == 0
+        devices = json.loads(machine.ip("-j", "link"))
+        killed = kill(pid_of(sdn.lab, "agent"))
+        eventually(lambda: pid_of(sdn.lab, "agent") not in (0, killed) and whole(sdn.lab))
+        assert json.loads(machine.ip("-j", "link")) == devices
+
+    def test_dropped_from_the_file(self, machine: StandIn, sdn: Commands) -> None:
+        furnish(machine)
+        before = machine.has()
+        assert sdn("up", TOPOLOGY)[0] == 0
+        assert sdn("apply", NEITHER)[0] == 0
+        assert machine.has() == before
+        assert sdn("apply", TOPOLOGY)[0] == 0
+        _ping(machine.beyond, "192.0.2.102")
+
+    def test_unplugged(self, machine: StandIn, sdn: Commands) -> None:
+        """It is told while it is so, and taken again when it is back."""
+        assert sdn("up", TOPOLOGY.replace("move", "refuse"))[0] == 0
+        machine.ip("link", "delete", "eth1")
+        eventually(lambda: "no interface eth1" in str(sdn.lab.facts.hosts["hv1"].errors))
+        plug(machine)
+        machine.ip_beyond("address", "add", "192.0.2.1/24", "dev", "eth0")
+        eventually(lambda: whole(sdn.lab))
+        _ping(machine.beyond, "192.0.2.101")
+
+
+def _tagged_both_ways(machine: StandIn, lab: Lab, node: str) -> None:
+    """Frames of a VLAN between a node and the network beyond the machine's interface."""
+    port, asks = lab.port(node), token()
+    question = Ether(src=BEYOND_MAC, dst=BROADCAST) / Dot1Q(vlan=120)
+    ping = Ether(src=BEYOND_MAC, dst=str(port.mac)) / Dot1Q(vlan=120) / IP(src="10.4.0.250", dst=str(ip(port)))
+    with machine.capture_beyond() as beyond:
+        send(machine.beyond, "eth0", [question / ARP(op=1, hwsrc=BEYOND_MAC, psrc="10.4.0.250", pdst=str(ip(port)))])
+        (answer,) = beyond.wait(lambda packet: ARP in packet and packet[ARP].psrc == str(ip(port)))
+        assert _tag(answer) == 120
+        send(machine.beyond, "eth0", [ping / ICMP(id=9, seq=1) / Raw(asks)])
+        (echo,) = beyond.wait(lambda packet: received(asks)(packet) and packet[ICMP].type == 0)
+        assert _tag(echo) == 120
