@@ -6,12 +6,13 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from itertools import combinations, pairwise
 
 import pytest
 
 from sdn.graph import FORMATS, dot, layout, mermaid, svg
-from sdn.model import Model
+from sdn.model import Forward, Macvlan, Model, Segment
 from tests.unit.cli.sample import facts, many_networks, overlay, wide
 
 MODELS = {
@@ -120,6 +121,27 @@ def test_an_external_chassis_is_nobodys_failure() -> None:
     assert "not connected" not in svg(model, facts(model, "hv2"))
     assert "external" in svg(model, facts(model, "hv2"))
     assert "stroke-dasharray" not in mermaid(model, facts(model, "db1"))
+
+
+def test_a_linux_chassis_says_so() -> None:
+    """Its state is that of its host: no controller is connected to it."""
+    model = overlay()
+    model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
+    assert "Linux bridge" in texts(svg(model, facts(model)))
+    assert "not connected" not in texts(svg(model, facts(model, "hv2")))
+    assert "vtep 172.31.0.2\\nLinux bridge" in dot(model)
+    assert "hv2 · vtep 172.31.0.2 · Linux bridge" in mermaid(model)
+    assert "hv1 · vtep 172.31.0.1 · Open" not in mermaid(model)
+
+
+def test_gateways_and_macvlan_are_told() -> None:
+    model = overlay()
+    forward = Forward("routed", IPv4Interface("10.20.0.254/24"), "campus")
+    model.networks["db"] = replace(model.networks["db"], segment=Segment("local"), forward=forward)
+    model.ports["desk.eth0"] = replace(model.ports["desk.eth0"], macvlan=Macvlan("vepa"))
+    for drawing in (svg(model), dot(model), mermaid(model)):
+        assert "routed into campus, gateway 10.20.0.254" in drawing
+        assert "macvlan vepa" in drawing
 
 
 def test_hostile_names_are_escaped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
@@ -14,8 +15,10 @@ import pytest
 from datapath import probe
 from datapath.errors import FileError
 from datapath.probe import Outcome, Probe
+from datapath.spec import ForwardMode
 from sdn.cli import check, junit, matrix, pairs, target
 from sdn.cli.check import Options
+from sdn.model import Forward
 from tests.unit.cli.sample import facts, overlay, wide
 
 
@@ -53,6 +56,16 @@ class TestPairs:
 
     def test_full_mesh_of_100(self) -> None:
         assert len(pairs.mesh(wide())) == 9900
+
+    @pytest.mark.parametrize(("mode", "asked"), [("nat", {"web1"}), ("routed", set()), ("isolated", {"web1", "db2"})])
+    def test_where_a_gateway_may_lead_the_mesh_does_not_ask(self, mode: ForwardMode, asked: set[str]) -> None:
+        """From db2, behind it, to web1 and back; it still has to reach db1."""
+        model = overlay()
+        forward = Forward(mode, IPv4Interface("10.20.0.254/24"), "" if mode == "isolated" else "campus")
+        model.networks["db"] = replace(model.networks["db"], forward=forward)
+        found = {(check.source.node, check.target.node): check.probe.expect for check in pairs.mesh(model)}
+        assert {source for source, target in found if {source, target} == {"web1", "db2"}} == asked
+        assert found["db1", "db2"] == "ok"
 
     def test_verdicts_count_nodes_not_addresses(self) -> None:
         model = overlay()

@@ -7,19 +7,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
-from datapath.errors import FileError
+from datapath.errors import FileError, MachineError
 from sdn import lab, topology
 from sdn.cli import life, logs, look, output, packets, target
 from sdn.cli.main import main
 from sdn.lab import Result, Status
 from sdn.lab.plan import Plan, PlanStep
 from sdn.lab.processes import Process
-from sdn.model import Model
-from sdn.model.facts import Facts
+from sdn.model import Forward, Macvlan, Model
+from sdn.model.facts import Facts, FlowFacts, HostFacts
 from tests.unit.cli.sample import facts, overlay, wide
 
 OVERLAY = Path(__file__).parent.parent.parent.parent / "topologies" / "overlay.yaml"
@@ -78,6 +79,17 @@ class TestPlan:
         assert "overlay is up: 3 chassis, 10 nodes, 4 networks in 0.50 s (revision 1)" in out
         assert err == "chassis that confirm: 0/3\nchassis that confirm: 3/3\n"
 
+    @pytest.mark.parametrize("act", [life.plan, life.up, life.apply])
+    def test_the_machine_is_looked_at_first(self, act, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+        wish = overlay()
+        wish.physnets["campus"] = replace(wish.physnets["campus"], interface="no-such-device")
+        monkeypatch.setattr(target, "read", lambda _: (wish, None))
+        monkeypatch.setattr(target, "change", lambda _: nullcontext((wish, None)))
+        for name in ("up", "apply"):
+            monkeypatch.setattr(lab, name, lambda *_, **__: pytest.fail("it was touched"))
+        with pytest.raises(MachineError, match="this machine has no interface no-such-device"):
+            act(file, *([] if act is life.plan else [60]), as_json=False)
+
     def test_up_again(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setattr(lab, "up", lambda *_, **__: Result(1, False, 0.01))
         life.up(file, 60, as_json=False)
@@ -112,6 +124,44 @@ class TestStatus:
         rows = [line.split() for line in capsys.readouterr().out.splitlines()]
         assert next(row for row in rows if row[:1] == ["web2"])[-1] == "external"
         assert next(row for row in rows if row[:1] == ["web1"])[-1] == "up"
+
+    def test_a_chassis_without_flow_tables(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        """What it has none of is a dash, and no trouble; why it is as it is stands below."""
+        model, why = overlay().with_revision(7), "one bridge per network: this kernel has no VLAN filtering"
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
+        observed = facts(model)
+        observed.flows["hv2"] = FlowFacts()
+        observed.hosts["hv2"] = HostFacts(7, "linux", (), (why,))
+        assert show(model, observed) == 0
+        out = capsys.readouterr().out
+        rows = [line.split() for line in out.splitlines()]
+        assert ["hv1", "172.31.0.1", "ovs", "netdev", "connected", "42", "confirmed"] in rows
+        assert ["hv2", "172.31.0.2", "linux", "linux", "-", "-", "confirmed"] in rows
+        assert f"hv2: {why}" in out
+        show(model, observed, as_json=True)
+        (first, second, _) = json.loads(capsys.readouterr().out)["chassis"]
+        assert (first["switch"], first["flows"], first["connected"]) == ("ovs", 42, True)
+        assert (second["switch"], second["flows"], second["connected"]) == ("linux", None, None)
+        assert (second["datapath"], second["notes"]) == ("linux", [why])
+
+    def test_gateways_and_macvlan(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        forward = Forward("nat", IPv4Interface("10.20.0.254/24"), "campus")
+        model.networks["db"] = replace(model.networks["db"], forward=forward)
+        model.ports["desk.eth0"] = replace(model.ports["desk.eth0"], macvlan=Macvlan("bridge", tap=True))
+        show(model, facts(model))
+        out = capsys.readouterr().out
+        assert "nat into campus, gateway 10.20.0.254" in out
+        assert "eth0 macvtap bridge" in out
+        show(model, facts(model), as_json=True)
+        state = json.loads(capsys.readouterr().out)
+        found = {network["name"]: network["forward"] for network in state["networks"]}
+        assert found["db"] == {"mode": "nat", "gateway": "10.20.0.254/24", "physnet": "campus"}
+        assert found["web"] is None
+        assert {port["name"]: port["macvlan"] for port in state["ports"]}["desk.eth0"] == {
+            "mode": "bridge",
+            "tap": True,
+        }
 
     def test_not_whole(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         model = overlay().with_revision(8)
@@ -164,6 +214,37 @@ class TestTrace:
     @pytest.mark.parametrize("protocol", ["tcp", "tcp/0", "tcp/99999", "icmp/3", "sctp/1", "tcp/x", ""])
     def test_wrong_protocol(self, protocol: str) -> None:
         assert main(["trace", "web1", "web2", protocol]) == 2
+
+
+class TestWithoutTables:
+    """`flows` and `exec` of a chassis that has a namespace and no flow tables."""
+
+    @pytest.fixture
+    def linux(self, model: Model) -> Model:
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
+        model.chassis["hv3"] = replace(model.chassis["hv3"], datapath="external")
+        return model
+
+    @pytest.mark.usefixtures("linux")
+    @pytest.mark.parametrize("arguments", [["hv2"], ["--node", "web2"]])
+    def test_flows(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["flows", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert "hv2 has no flow tables: the kernel's bridges forward there (datapath linux)" in err
+        assert "sdn exec hv2 -- bridge fdb" in err
+        assert "sdn exec hv2 -- nft list ruleset" in err
+
+    @pytest.mark.usefixtures("linux")
+    def test_flows_of_somebody_else(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["flows", "hv3"]) == 2
+        assert "somebody else runs it" in capsys.readouterr().err
+
+    def test_one_can_be_inside_of_a_chassis(self, linux: Model) -> None:
+        assert target.place(linux, "hv2") == "hv2"
+        assert target.place(linux, "web1") == "web1"
+        for name in ("hv3", "web9"):
+            with pytest.raises(FileError, match="there is no node or chassis"):
+                target.place(linux, name)
 
 
 def test_wrong_table(model: Model) -> None:
