@@ -53,8 +53,7 @@ _VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_CHECKSUM = 1, 4, 7
 _GRE_IFLAGS, _GRE_OFLAGS, _GRE_IKEY, _GRE_OKEY, _GRE_LOCAL, _GRE_REMOTE, _GRE_TTL = 2, 3, 4, 5, 6, 7, 8  # IFLA_GRE_*
 _GRE_PMTUDISC, _GRE_IGNORE_DF = 10, 19
 _GRE_KEY: Final = struct.pack("!H", 0x2000)  # RFC 2890: the K bit, and with it the key
-_GENEVE_ID, _GENEVE_REMOTE, _GENEVE_PORT = 1, 2, 5  # IFLA_GENEVE_*
-_VXLAN_UDP, _GENEVE_UDP = 4789, 6081
+_VXLAN_UDP: Final = 4789
 _TTL: Final = 64
 _LEAST_MTU: Final = 68
 
@@ -81,16 +80,10 @@ def traits(wish: Bridge | Tunnel) -> Traits:
         found |= {_VXLAN_PORT: _PORT.pack(_VXLAN_UDP), _VXLAN_CHECKSUM: b"\0"}  # RFC 7348 section 5: SHOULD be zero
     elif wish.remote is None:
         raise ValueError(f"{wish.device}: {wish.kind} has one remote")
-    elif wish.kind == "gretap":
+    else:
         key = struct.pack("!I", wish.id)
         found = {_GRE_IKEY: key, _GRE_OKEY: key, _GRE_LOCAL: wish.local.packed, _GRE_REMOTE: wish.remote.packed}
         found |= {_GRE_PMTUDISC: b"\0", _GRE_IGNORE_DF: b"\1"}
-    else:
-        found = {
-            _GENEVE_ID: _U32.pack(wish.id),
-            _GENEVE_REMOTE: wish.remote.packed,
-            _GENEVE_PORT: _PORT.pack(_GENEVE_UDP),
-        }
     return frozenset(found.items())
 
 

@@ -21,7 +21,7 @@ from datapath.linux.wiring import End
 from datapath.plan import diff
 from datapath.spec import MARK
 
-_FEATURES: dict[TunnelDevice, str] = {"vxlan": "VXLAN (vxlan)", "gretap": "GRE (gretap)", "geneve": "Geneve (geneve)"}
+_FEATURES: dict[TunnelDevice, str] = {"vxlan": "VXLAN (vxlan)", "gretap": "GRE (gretap)"}
 _TOGETHER = 512
 """Messages after which what they caused is heard, before it is too much for the socket's buffer."""
 

@@ -29,7 +29,7 @@ from datapath.linux.wiring import End, vlan_name
 from datapath.spec import Bridged, HostSpec, Interface, Sender, Uplink, Vlan, alias, device_name
 
 Form = Literal["aware", "classic"]
-TunnelDevice = Literal["vxlan", "gretap", "geneve"]
+TunnelDevice = Literal["vxlan", "gretap"]
 
 AWARE_BRIDGE: Final = "br-vlan"
 PVID, UNTAGGED = 0x2, 0x4
@@ -350,17 +350,26 @@ def _add_legs(made: Bridging, spec: HostSpec, legs: Iterable[Leg]) -> None:
     for leg in legs:
         by_parent[leg.parent].append(leg)
     for parent, of_parent in by_parent.items():
-        alike = len({leg.network.floods_unknown for leg in of_parent}) == 1  # which is a flag of the whole port
+        floods = _floods(of_parent)
         subs = []
         for leg in of_parent:
             device = parent
-            if leg.tag is not None and not (alike and made.vids.get(leg.network.network) == leg.tag):
+            native = made.vids.get(leg.network.network) == leg.tag and leg.network.floods_unknown == floods
+            if leg.tag is not None and not native:
                 device = vlan_name(parent, leg.tag)
                 subs.append(leg)
             _join(made, leg, device)
         if subs:
             vlans = tuple(Vlan(leg.tag or 0, leg.network.mtu, ()) for leg in subs)
             made.trunks[parent] = End(spec.namespace, parent, subs[0].alias, subs[0].mtu, vlans=vlans)
+
+
+def _floods(of_parent: Iterable[Leg]) -> bool:
+    """Whether unknown unicast leaves by a device, which its bridge minds for all VLANs alike: as its untagged network
+    has it, or else most of the others."""
+    untagged = [leg.network.floods_unknown for leg in of_parent if leg.tag is None]
+    others = [leg.network.floods_unknown for leg in of_parent]
+    return untagged[0] if untagged else 2 * sum(others) > len(others)
 
 
 def _join(made: Bridging, leg: Leg, device: str) -> None:
@@ -423,18 +432,17 @@ def _shared(network: Bridged, legs: Iterable[Leg]) -> set[Mac]:
 
 
 def _tunnels(spec: HostSpec, network: Bridged) -> Iterator[Tunnel]:
-    """By vxlan one device reaches all vteps; the others have one each, as the kernel makes them."""
+    """A vxlan device reaches all vteps, a gretap one; the file may not ask for others here."""
     local = spec.underlay.vtep.ip
     mark = alias(spec.lab, f"{spec.chassis}:{network.tunnel}:{network.network}")
     if network.tunnel == "vxlan":
         device = device_name("vx-", network.network)
         yield Tunnel("vxlan", network.network, device, mark, network.mtu, network.tunnel_id, local)
-    elif network.tunnel is not None:
-        kind: TunnelDevice = "gretap" if network.tunnel == "nvgre" else "geneve"
-        key = network.tunnel_id << NVGRE_FLOW_ID_BITS if kind == "gretap" else network.tunnel_id
+    elif network.tunnel == "nvgre":
+        key = network.tunnel_id << NVGRE_FLOW_ID_BITS
         for vtep in network.vteps:
-            device = device_name("nv" if kind == "gretap" else "ge", network.network, str(vtep))
-            yield Tunnel(kind, network.network, device, f"{mark}:{vtep}", network.mtu, key, local, vtep)
+            device = device_name("nv", network.network, str(vtep))
+            yield Tunnel("gretap", network.network, device, f"{mark}:{vtep}", network.mtu, key, local, vtep)
 
 
 def _add_tunnels(

@@ -53,7 +53,6 @@ _TELLING: Final = {
     "bridge": frozenset({7, 23, 49}),  # IFLA_BR_VLAN_FILTERING, MCAST_SNOOPING, FDB_MAX_LEARNED
     "vxlan": frozenset({1, 4, 7, 15, 18}),  # IFLA_VXLAN_ID, LOCAL, LEARNING, PORT, UDP_CSUM
     "gretap": frozenset({4, 5, 6, 7, 10, 19}),  # IFLA_GRE_IKEY, OKEY, LOCAL, REMOTE, PMTUDISC, IGNORE_DF
-    "geneve": frozenset({1, 2, 5}),  # IFLA_GENEVE_ID, REMOTE, PORT
 }
 """Attributes of IFLA_INFO_DATA that say what a device is; among the rest are timers."""
 

@@ -161,9 +161,11 @@ def test_another_tag_than_the_networks_vlan_is_a_device_of_its_own() -> None:
 
 def test_flooding_is_of_a_whole_port_so_networks_that_differ_have_devices() -> None:
     flooding = replace(WEB, floods_unknown=True)
-    made = bridging(host(flooding, DB, nodes=(trunk("t", 1, {None: "web", 20: "db"}),)), "aware")
+    tags = {None: "web", 20: "db", 120: "desk"}
+    made = bridging(host(flooding, DB, DESK, nodes=(trunk("t", 1, tags),)), "aware")
     sub = vlan_name("p-t", 20)
     assert (made.ports["p-t"].flags.flood, made.ports[sub].flags.flood) == (True, False)
+    assert made.ports["p-t"].vlans == {(made.vids["web"], ACCESS), (120, 0)}
     assert made.ports[sub].vlans == {(made.vids["db"], ACCESS)}
 
 
