@@ -40,6 +40,10 @@ class Kernel:
         body[4:8] = index.to_bytes(4, "little")
         return Notice(RTM_NEWLINK, bytes(body))
 
+    def lead(self, about: str, device: int, gateway: object) -> Sequence[Message]:
+        assert gateway is None
+        return ()
+
     def send(self, batch: Sequence[Message]) -> list[Refusal]:
         refusals = []
         for message in batch:
