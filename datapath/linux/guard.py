@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Final, NamedTuple
 
@@ -209,7 +210,7 @@ def ruleset(lab: str, chassis: str, plugs: Iterable[Plug], far: Iterable[Far]) -
     for each in far:
         elements["places"].add(f'"{each.device}" : goto {"tagged_once" if each.tagged else "untagged"}')
     for plug, mark in _marked(plugs):
-        for name, element in _plug(plug, mark):
+        for name, element in _elements(plug, mark):
             elements[name].add(element)
     sets = (
         Set(name, declaration, frozenset(elements[name]), name in _MAPS) for name, declaration in _DECLARATIONS.items()
@@ -229,8 +230,13 @@ def _marked(plugs: Iterable[Plug]) -> Iterator[tuple[Plug, int]]:
         yield plug, mark
 
 
-def _plug(plug: Plug, mark: int) -> Iterator[tuple[str, str]]:
-    """Names of sets, and what of the plug is in them."""
+@lru_cache(maxsize=1 << 12)
+def _elements(plug: Plug, mark: int) -> tuple[tuple[str, str], ...]:
+    """Names of sets, and what of the plug is in them. Most plugs are the same as the last time."""
+    return tuple(_of_plug(plug, mark))
+
+
+def _of_plug(plug: Plug, mark: int) -> Iterator[tuple[str, str]]:
     device, tag, attachment = plug
     if tag is None:
         yield "port", f'"{device}" : {mark}'
@@ -247,7 +253,7 @@ def _plug(plug: Plug, mark: int) -> Iterator[tuple[str, str]]:
     for mac, subnets in _by_mac(attachment).items():
         yield "own_mac", f"{mark} . {mac} . {int(mac):#x}"
         for subnet in subnets:
-            yield from _sender(plug, mark, mac, subnet)
+            yield from _sender(plug, str(mac), mark, subnet)
 
 
 def _by_mac(attachment: Attachment) -> dict[Mac, list[IPNetwork]]:
@@ -264,7 +270,7 @@ def _by_mac(attachment: Attachment) -> dict[Mac, list[IPNetwork]]:
     }
 
 
-def _sender(plug: Plug, mark: int, mac: Mac, subnet: IPNetwork) -> Iterator[tuple[str, str]]:
+def _sender(plug: Plug, mac: str, mark: int, subnet: IPNetwork) -> Iterator[tuple[str, str]]:
     family = f"ipv{subnet.version}"
     one = subnet.prefixlen == subnet.max_prefixlen
     suffix, own = ("", str(subnet.network_address)) if one else ("_range", str(subnet))
