@@ -107,6 +107,8 @@ class LinuxSwitch:
         self._allow_ipv6_neighbours(home, made)
         bridges.join()
         wires.refusals[home.name] += self._firewall.lead(spec, home, made)
+        if wires.refusals[home.name]:
+            self._ipv6.clear()  # an MTU that is too small for it, for one, takes IPv6 off a device for good
         self._plugged = spec
         self._remarks = tuple(self._remark(home, made, wires))
 
