@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.machine.plugin"]
+
 ROOT = Path(__file__).parent.parent
 ARTIFACTS = ROOT / "artifacts"
 LAB_COMMANDS = ("ip", "ovs-vswitchd", "ovsdb-server", "ovs-ofctl", "ovs-appctl")
