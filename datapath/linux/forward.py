@@ -12,8 +12,9 @@ node that reached it could send frames into each network of the lab; only ICMP c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Final, NamedTuple
 
 from datapath.linux.ruleset import Ruleset, Set
@@ -95,7 +96,7 @@ def ruleset(lab: str, chassis: str, legs: Iterable[Leg], own: Iterable[Own]) -> 
     sets += [
         Set("routed_out", _WAYS, frozenset(_way(leg) for leg in legs if leg.way and leg.gateway.mode == "routed")),
         Set("masqueraded", _WAYS, frozenset(_way(leg) for leg in masqueraded)),
-        Set("sources", "typeof ip saddr . oifname; flags interval", frozenset(_source(leg) for leg in masqueraded)),
+        Set("sources", "typeof ip saddr . oifname; flags interval", frozenset(_sources(masqueraded))),
     ]
     return Ruleset("ip", alias(lab, chassis), tuple(sets), _INPUT + _FORWARD)
 
@@ -104,5 +105,10 @@ def _way(leg: Leg) -> str:
     return f'"{leg.device}" . {leg.gateway.address.network} . "{leg.way}"'
 
 
-def _source(leg: Leg) -> str:
-    return f'{leg.gateway.address.network} . "{leg.way}"'
+def _sources(legs: Iterable[Leg]) -> Iterator[str]:
+    """None within another: ranges of a set must not overlap."""
+    by_way: dict[str, list[IPv4Network]] = defaultdict(list)
+    for leg in legs:
+        by_way[leg.way].append(leg.gateway.address.network)
+    for way, networks in by_way.items():
+        yield from (f'{network} . "{way}"' for network in collapse_addresses(networks))
