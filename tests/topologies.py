@@ -14,6 +14,7 @@ CHASSIS = ("hv1", "hv2", "hv3")
 NETWORKS = ("red", "green", "blue", "grey")
 NODES = tuple(f"n{number}" for number in range(1, 9))
 PHYSNET = "office"
+KINDS = ("vxlan", "nvgre", "geneve", "vlan", "local")
 
 
 @st.composite
@@ -22,6 +23,7 @@ def files(
     *,
     families: tuple[str, ...] = ("4", "6", "46"),
     nodes_at_least: int = 0,
+    kinds: tuple[str, ...] = KINDS,
     linux: bool = False,
     machine: bool = False,
 ) -> dict[str, Any]:
@@ -31,15 +33,15 @@ def files(
     network has an interface of the machine.
     """
     names = draw(st.lists(st.sampled_from(CHASSIS), min_size=1, max_size=3, unique=True).map(sorted))
-    kinds = {name: draw(st.sampled_from(["ovs", "linux"])) if linux else "ovs" for name in names}
-    chassis = {name: _chassis(names.index(name), kind) for name, kind in kinds.items()}
+    switches = {name: draw(st.sampled_from(["ovs", "linux"])) if linux else "ovs" for name in names}
+    chassis = {name: _chassis(names.index(name), switch) for name, switch in switches.items()}
     homes: dict[str, str] = {}
     """Of local networks."""
     networks = {
-        name: draw(_network(number, families, name, kinds, homes))
+        name: draw(_network((number, name), kinds, families, switches, homes))
         for number, name in enumerate(draw(st.lists(st.sampled_from(NETWORKS), min_size=1, unique=True)), start=1)
     }
-    on = {name: draw(_there(name, kind, networks, homes)) for name, kind in kinds.items()}
+    on = {name: draw(_there(name, switch, networks, homes)) for name, switch in switches.items()}
     nodes: dict[str, dict[str, Any]] = {}
     for name in draw(st.lists(st.sampled_from(NODES), min_size=nodes_at_least, unique=True)):
         where = draw(st.sampled_from(names))
@@ -52,17 +54,22 @@ def files(
     return {"name": "random", "chassis": chassis, **physnets, "networks": networks, "nodes": nodes}
 
 
-def _chassis(number: int, kind: str) -> dict[str, Any]:
-    if kind == "ovs":
+def _chassis(number: int, switch: str) -> dict[str, Any]:
+    if switch == "ovs":
         return {}
-    return {"datapath": kind, "physnets": [PHYSNET], "addresses": {PHYSNET: f"198.51.100.{10 + number}/24"}}
+    return {"datapath": switch, "physnets": [PHYSNET], "addresses": {PHYSNET: f"198.51.100.{10 + number}/24"}}
 
 
 @st.composite
 def _network(
-    draw: st.DrawFn, number: int, families: tuple[str, ...], name: str, kinds: dict[str, str], homes: dict[str, str]
+    draw: st.DrawFn,
+    which: tuple[int, str],
+    kinds: tuple[str, ...],
+    families: tuple[str, ...],
+    switches: dict[str, str],
+    homes: dict[str, str],
 ) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["vxlan", "nvgre", "geneve", "vlan", "local"]))
+    (number, name), kind = which, draw(st.sampled_from(kinds))
     segment: Any = {kind: (5000 if kind == "nvgre" else 100) + number}
     if kind == "vlan":
         segment["physnet"] = PHYSNET
@@ -71,8 +78,8 @@ def _network(
     more: dict[str, Any] = {}
     if kind == "local":
         segment = kind
-        homes[name] = draw(st.sampled_from(sorted(kinds)))
-        if kinds[homes[name]] == "linux":
+        homes[name] = draw(st.sampled_from(sorted(switches)))
+        if switches[homes[name]] == "linux":
             forward = draw(st.sampled_from([None, "isolated", {"nat": PHYSNET}, {"routed": PHYSNET}]))
             family, more = ("4", {"forward": forward}) if forward else (family, {})
     if draw(st.integers(0, 4)) == 0:
@@ -82,13 +89,13 @@ def _network(
 
 @st.composite
 def _there(
-    draw: st.DrawFn, chassis: str, kind: str, networks: dict[str, Any], homes: dict[str, str]
+    draw: st.DrawFn, chassis: str, switch: str, networks: dict[str, Any], homes: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Networks that nodes of a chassis may have, and what their ports there have to say."""
     found: dict[str, dict[str, Any]] = {}
     for name, network in networks.items():
-        macvlan = kind == "linux" and "vlan" in network["segment"] and draw(st.integers(0, 3)) == 0
-        if homes.get(name, chassis) == chassis and not (kind == "linux" and "geneve" in network["segment"]):
+        macvlan = switch == "linux" and "vlan" in network["segment"] and draw(st.integers(0, 3)) == 0
+        if homes.get(name, chassis) == chassis and not (switch == "linux" and "geneve" in network["segment"]):
             word, mode = draw(st.sampled_from(["macvlan", "macvtap"])), draw(st.sampled_from(["bridge", "private"]))
             found[name] = {word: mode, "spoof_guard": False} if macvlan else {}
     return found
@@ -119,8 +126,12 @@ def models() -> st.SearchStrategy[Model]:
 
 
 def intended(a: Port, b: Port) -> bool:
-    """Whether packets of `a` are meant to reach `b`: the same network, and it is not the same interface's port."""
-    return a.network == b.network and a.name != b.name
+    """Whether packets of `a` are meant to reach `b`: the same network, and it is not the same interface's port.
+
+    On one uplink only macvlan ports in mode bridge hear each other.
+    """
+    apart = a.macvlan and b.macvlan and a.chassis == b.chassis and {a.macvlan.mode, b.macvlan.mode} != {"bridge"}
+    return a.network == b.network and a.name != b.name and not apart
 
 
 def families(a: Port, b: Port) -> set[int]:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from datapath.addr import IPAddress
 from datapath.probe import Expect, Outcome, Probe
-from datapath.spec import namespace
+from datapath.spec import MacvlanMode, namespace
 from sdn.model import Forward, Model, Port, Test
 
 
@@ -100,6 +100,13 @@ class Addresses:
     def share_a_network(self, source: str, target: str) -> bool:
         return bool({p.network for p in self.ports[source]} & {p.network for p in self.ports[target]})
 
+    def kept_apart(self, source: str, target: str) -> set[MacvlanMode]:
+        """Modes of macvlan by which two nodes do not hear each other on the uplink that they share; empty where they
+        may meet anywhere."""
+        ends = [(s, t) for s in self.ports[source] for t in self.ports[target] if s.network == t.network]
+        modes = [_apart_on_uplink(here, there) for here, there in ends]
+        return set[MacvlanMode]().union(*modes) if all(modes) else set()
+
     def may_be_routed(self, source: str, target: str) -> bool:
         """Whether they are in different networks, and one of a gateway's: it leads out of both kinds, into routed."""
         modes = ({forward.mode for forward in self._forwards(node)} for node in (source, target))
@@ -109,6 +116,13 @@ class Addresses:
     def _forwards(self, node: str) -> Iterator[Forward]:
         forwards = (self.model.networks[port.network].forward for port in self.ports[node])
         return (forward for forward in forwards if forward)
+
+
+def _apart_on_uplink(here: Port, there: Port) -> set[MacvlanMode]:
+    """Only two in mode bridge are joined where they are. What vepa sends comes back if the switch beyond does that."""
+    if here.macvlan is None or there.macvlan is None or here.chassis != there.chassis:
+        return set()
+    return {here.macvlan.mode, there.macvlan.mode} - {"bridge"}
 
 
 def checks(model: Model, tests: Iterable[Test]) -> list[Check]:
@@ -156,14 +170,16 @@ def _apart(addresses: Addresses, test: Test) -> Iterator[tuple[str, str]]:
 def mesh(model: Model, within: float = 2.0) -> list[Check]:
     """Every node to every other, expected to answer exactly where they share a network.
 
-    Where a gateway may lead from one to the other, the model alone does not say whether it does: not asked.
+    Where a gateway or the switch beyond an uplink may lead from one to the other, the model alone does not say whether
+    it does: not asked.
     """
     addresses = Addresses(model)
     source = next(iter(model.nodes.values())).source if model.nodes else None
     found: list[Check] = []
     for a in model.nodes:
         for b in model.nodes:
-            if a != b and source and not addresses.may_be_routed(a, b):
-                expect: Expect = "ok" if addresses.share_a_network(a, b) else "fail"
+            apart = addresses.kept_apart(a, b)
+            if a != b and source and not addresses.may_be_routed(a, b) and "vepa" not in apart:
+                expect: Expect = "ok" if addresses.share_a_network(a, b) and not apart else "fail"
                 found += _checks(addresses, Test("matrix", (a,), (b,), "ping", 0, expect, within, source), a, b)
     return found

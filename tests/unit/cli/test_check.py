@@ -15,10 +15,10 @@ import pytest
 from datapath import probe
 from datapath.errors import FileError
 from datapath.probe import Outcome, Probe
-from datapath.spec import ForwardMode
+from datapath.spec import ForwardMode, MacvlanMode
 from sdn.cli import check, junit, matrix, pairs, target
 from sdn.cli.check import Options
-from sdn.model import Forward
+from sdn.model import Forward, Macvlan
 from tests.unit.cli.sample import facts, overlay, wide
 
 
@@ -66,6 +66,24 @@ class TestPairs:
         found = {(check.source.node, check.target.node): check.probe.expect for check in pairs.mesh(model)}
         assert {source for source, target in found if {source, target} == {"web1", "db2"}} == asked
         assert found["db1", "db2"] == "ok"
+
+    @pytest.mark.parametrize(
+        ("one", "two", "expect"),
+        [
+            ("bridge", "bridge", "ok"),
+            ("private", "bridge", "fail"),
+            ("private", "private", "fail"),
+            ("vepa", "vepa", None),
+        ],
+    )
+    def test_macvlan_on_one_uplink(self, one: MacvlanMode, two: MacvlanMode, expect: str | None) -> None:
+        """web1 and web4 are on hv1, web2 is not."""
+        model = overlay()
+        for name, mode in (("web1", one), ("web4", two), ("web2", one)):
+            model.ports[f"{name}.eth0"] = replace(model.ports[f"{name}.eth0"], macvlan=Macvlan(mode))
+        found = {(check.source.node, check.target.node): check.probe.expect for check in pairs.mesh(model)}
+        assert found.get(("web1", "web4")) == expect
+        assert found["web1", "web2"] == "ok"
 
     def test_verdicts_count_nodes_not_addresses(self) -> None:
         model = overlay()
