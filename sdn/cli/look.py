@@ -17,8 +17,9 @@ from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 
 if TYPE_CHECKING:
     from sdn.lab import Status
-    from sdn.model import Chassis, Model
+    from sdn.model import Chassis, Model, Physnet
 
+_PHYSNET_COLUMNS: Final = ("physnet", "MTU", "interface", "gateway", "addresses of chassis")
 _NETWORK_COLUMNS: Final = ("network", "segment", "MTU", "subnets", "ports", "unknown unicast", "forward")
 _MOST_NODES: Final = 60
 """More nodes than this are shown as a count, and by name only where one is not up."""
@@ -47,6 +48,7 @@ def _as_json(state: Status) -> dict[str, Any]:
         "revision": model.revision if model else 0,
         "processes": [asdict(process) for process in state.processes],
         "chassis": [_chassis_json(state, name) for name in (model.chassis if model else ())],
+        "physnets": [_physnet_json(model, physnet) for physnet in model.physnets.values()] if model else [],
         "networks": [_network_json(model, name) for name in model.networks] if model else [],
         "ports": [_port_json(state, model, name) for name in model.ports] if model else [],
     }
@@ -64,6 +66,17 @@ def _chassis_json(state: Status, name: str) -> dict[str, Any]:
     kinds = {"switch": chassis.datapath, "datapath": host.datapath_type, "vtep": str(chassis.vtep.ip)}
     addresses = {physnet: str(address) for physnet, address in chassis.addresses}
     return {"name": name, **kinds, "addresses": addresses, **programmed, "host_revision": host.revision, **said}
+
+
+def _physnet_json(model: Model, physnet: Physnet) -> dict[str, Any]:
+    return {
+        "name": physnet.name,
+        "mtu": physnet.mtu,
+        "interface": physnet.interface or None,
+        "moves_addresses": physnet.moves_addresses,
+        "gateway": str(physnet.gateway) if physnet.gateway else None,
+        "chassis": [chassis.name for chassis in model.chassis.values() if physnet.name in chassis.physnets],
+    }
 
 
 def _network_json(model: Model, name: str) -> dict[str, Any]:
@@ -99,6 +112,9 @@ def _show(state: Status, everything: bool) -> None:
         columns = ("chassis", "vtep", "switch", "datapath", "controller", "flows", "revision")
         output.table(columns, _chassis(state, model), ("flows",))
         output.say()
+        if model.physnets:
+            output.table(_PHYSNET_COLUMNS, _physnets(model), ("MTU",))
+            output.say()
         output.table(_NETWORK_COLUMNS, _networks(model), ("MTU", "ports"))
         output.say()
         _show_ports(state, model, everything)
@@ -137,6 +153,16 @@ def _programmed(chassis: Chassis, flows: FlowFacts) -> tuple[Cell, Cell]:
         return Cell("-", SOFT), Cell("-", SOFT)
     state = Cell("connected", GOOD) if flows.connected else Cell("not connected", BAD)
     return state, Cell(f"{flows.count:,}")
+
+
+def _physnets(model: Model) -> Iterator[output.Row]:
+    nothing = Cell("-", SOFT)
+    for name, physnet in model.physnets.items():
+        own = [
+            f"{host.name} {address}" for host in model.chassis.values() for on, address in host.addresses if on == name
+        ]
+        gateway = str(physnet.gateway or "") or nothing
+        yield Cell(name, STRONG), physnet.mtu, physnet.interface or nothing, gateway, ", ".join(own) or nothing
 
 
 def _networks(model: Model) -> Iterator[output.Row]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from sdn.store.rows import Atom, Ref, Row, Value
+from sdn.store.objects import Atom, Ref, Row, Value
 
 _DEFAULT: Final[dict[str, Atom]] = {"string": "", "integer": 0, "boolean": False}
 

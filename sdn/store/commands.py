@@ -16,9 +16,10 @@ from ovsdbapp.backend.ovs_idl.command import BaseCommand
 from datapath.plan import diff
 from sdn.model import Model
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.store.objects import Row
 from sdn.store.operations import operations, to_json, update
 from sdn.store.replica import Replica
-from sdn.store.rows import Row, flow_facts_row, host_facts_row, port_facts_row, rows_that_differ
+from sdn.store.rows import flow_facts_row, host_facts_row, port_facts_row, rows_that_differ
 
 
 class ApplyModel(BaseCommand):  # type: ignore[misc]

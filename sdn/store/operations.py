@@ -11,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from datapath.plan import Step
-from sdn.store.rows import LAB, Key, Ref, Row, Value
+from sdn.store.objects import Ref, Row, Value
+from sdn.store.rows import LAB, Key
 
 Operation = dict[str, Any]
 

@@ -18,6 +18,7 @@ from datapath.ovsdb import Idl
 from sdn.model import Model, Node
 from sdn.model.facts import Facts
 from sdn.store.columns import name_of, read_row
+from sdn.store.objects import Row, decode, underlay
 from sdn.store.rows import (
     ATTRIBUTE,
     FLOW_FACTS,
@@ -25,14 +26,11 @@ from sdn.store.rows import (
     LAB,
     PORT_FACTS,
     Key,
-    Row,
-    decode,
     flow_facts,
     from_rows,
     host_facts,
     in_file_order,
     port_facts,
-    underlay,
 )
 from sdn.store.update import Changed, Names, Update, changed_between, changed_facts, differs
 

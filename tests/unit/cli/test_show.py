@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -143,6 +143,19 @@ class TestStatus:
         assert (first["switch"], first["flows"], first["connected"]) == ("ovs", 42, True)
         assert (second["switch"], second["flows"], second["connected"]) == ("linux", None, None)
         assert (second["datapath"], second["notes"]) == ("linux", [why])
+
+    def test_physical_networks(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        model.physnets["campus"] = replace(model.physnets["campus"], interface="eth1", gateway=IPv4Address("192.0.2.1"))
+        own = (("campus", IPv4Interface("192.0.2.2/24")),)
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux", addresses=own)
+        show(model, facts(model))
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["campus", "1500", "eth1", "192.0.2.1", "hv2", "192.0.2.2/24"] in rows
+        show(model, facts(model), as_json=True)
+        (physnet,) = json.loads(capsys.readouterr().out)["physnets"]
+        assert (physnet["interface"], physnet["gateway"], physnet["moves_addresses"]) == ("eth1", "192.0.2.1", False)
+        assert physnet["chassis"] == ["hv1", "hv2", "hv3"]
 
     def test_gateways_and_macvlan(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         model = overlay().with_revision(7)

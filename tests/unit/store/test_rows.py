@@ -9,10 +9,10 @@ from hypothesis import given
 from datapath.plan import diff
 from sdn.model import Model, Source
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.store.objects import Ref
 from sdn.store.operations import operations
 from sdn.store.rows import (
     LAB,
-    Ref,
     flow_facts,
     flow_facts_row,
     from_rows,
