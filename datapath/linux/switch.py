@@ -21,7 +21,7 @@ from datapath.linux.form import Choice
 from datapath.linux.host import Host, Namespace
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
-from datapath.linux.wiring import DatapathType
+from datapath.linux.wiring import DatapathType, End
 from datapath.spec import HostSpec, Interface
 from datapath.switch import Plugged
 
@@ -59,6 +59,8 @@ class LinuxSwitch:
         self._plugged: HostSpec | None = None
         """The spec that was carried out last."""
         self._remarks: tuple[str, ...] = ()
+        self._trunks: set[str] | None = None
+        """Devices that had tags when last looked at."""
         self._ipv6: set[int] = set()
         """Indexes of devices on which IPv6 is enabled."""
 
@@ -103,7 +105,7 @@ class LinuxSwitch:
             return
         bridges = self._bridges(home, made, wires)
         bridges.open_trunks()
-        Trunks(self._host, wires).settle(made.trunks.values())
+        self._settle_trunks(home, made, Trunks(self._host, wires))
         self._allow_ipv6_neighbours(home, made)
         bridges.join()
         wires.refusals[home.name] += self._firewall.lead(spec, home, made)
@@ -111,6 +113,19 @@ class LinuxSwitch:
             self._ipv6.clear()  # an MTU that is too small for it, for one, takes IPv6 off a device for good
         self._plugged = spec
         self._remarks = tuple(self._remark(home, made, wires))
+
+    def _settle_trunks(self, home: Namespace, made: Bridging, trunks: Trunks) -> None:
+        """VLAN devices of those that went are gone already; programs that served them are left, if the kernel has no
+        such devices. An agent that has just come looks at all ports."""
+        trunks.settle(made.trunks.values())
+        former = made.ports.keys() if self._trunks is None else self._trunks
+        if made.form == "classic":
+            devices = [
+                home.devices.by_name[name] for name in former - made.trunks.keys() if name in home.devices.by_name
+            ]
+            veths = [device for device in devices if device.kind == "veth" and device.alias]
+            trunks.forget(End(home.name, device.name, device.alias, device.mtu) for device in veths)
+        self._trunks = set(made.trunks)
 
     def _bridges(self, home: Namespace, made: Bridging, wires: Wires) -> Bridges:
         return Bridges(self._host.lab, self._chassis, home, made, wires)
@@ -137,6 +152,7 @@ class LinuxSwitch:
             self._host.visit(home, partial(_write, SETTINGS))
             self._home = home
             self._ipv6.clear()
+            self._trunks = None
 
     def _allow_ipv6_neighbours(self, home: Namespace, made: Bridging) -> None:
         """A device has none while IPv6 is disabled on it. Without an address it does not speak it."""

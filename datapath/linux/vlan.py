@@ -122,6 +122,14 @@ class Trunks:
             if end.vlans or _had_tags(namespace, end):
                 self._trunk(namespace, end, parent)
 
+    def forget(self, ends: Iterable[End]) -> None:
+        """Takes our programs off devices that have no tags any more, and whose devices of tags are gone already."""
+        for end in ends:
+            namespace = self._host.namespaces.get(end.namespace)
+            parent = namespace.devices.by_name.get(end.device) if namespace else None
+            if namespace is not None and parent is not None:
+                self._detach(namespace, end, parent)
+
     def _trunk(self, namespace: Namespace, end: End, parent: Device) -> None:
         lacking = self._add(namespace, end, parent)
         found = namespace.devices.by_name
@@ -134,12 +142,12 @@ class Trunks:
     def _add(self, namespace: Namespace, end: End, parent: Device) -> list[Vlan]:
         """Asks the kernel for devices of its own; those that it has no kind for. Its first no is for all of them."""
         missing = [vlan for vlan in end.vlans if not _kind(namespace.devices.by_name, end, vlan)]
-        for vlan in missing:
-            wish = vlan_end(end, vlan)
-            refused = namespace.send([messages.add_vlan(wish.alias, wish.device, parent.index, vlan.tag)])
-            if any(refusal.errno == errno.EOPNOTSUPP for refusal in refused):
-                return missing
-            self._wires.refusals[end.namespace] += refused
+        wishes = [(vlan_end(end, vlan), vlan.tag) for vlan in missing]
+        batch = [messages.add_vlan(wish.alias, wish.device, parent.index, tag) for wish, tag in wishes]
+        refused = namespace.send(batch[:1]) if batch else []
+        if any(refusal.errno == errno.EOPNOTSUPP for refusal in refused):
+            return missing
+        self._wires.refusals[end.namespace] += refused + (namespace.send(batch[1:]) if batch[1:] else [])
         return []
 
     def _tag(self, namespace: Namespace, end: End, parent: Device, vlans: Sequence[Vlan]) -> str:

@@ -122,7 +122,7 @@ def everything(machine: Machine, chassis: str) -> object:  # noqa: F811
         for each in shown(machine, chassis, "bridge", "-json", "-details", "link")
         if "flood" in each
     }
-    vlans = shown(machine, chassis, "bridge", "-json", "vlan")
+    vlans = {each["ifname"]: each["vlans"] for each in shown(machine, chassis, "bridge", "-json", "vlan")}
     return links, ports, vlans, entries(machine, chassis), neighbours(machine, chassis)
 
 
@@ -229,10 +229,29 @@ async def test_a_chassis_changes_its_kind(machine: Machine) -> None:  # noqa: F8
     agent = await up(machine, specs(machine))
     ovs = TWO.replace("{datapath: linux}", "{}")
     await agent.apply(specs(machine, ovs))
-    kinds = {each.get("linkinfo", {}).get("info_kind") for each in machine.links("hv1").values()}  # type: ignore[attr-defined]
-    assert not kinds & {"bridge", "vxlan"}
+    ours = {name for name, each in machine.links("hv1").items() if each.get("ifalias")}
+    assert ours - {"br-underlay"} == {"lo", "underlay0"} | {
+        device_name("p", node, "eth0") for node in ("web1", "web3", "fw")
+    }
     await agent.apply(specs(machine))
     assert machine.inside("web1", "ping", "-c1", "-W1", address(machine, "web2")).returncode == 0
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["same agent", "new agent"])
+async def test_a_trunk_becomes_an_access_port(machine: Machine, restarted: bool) -> None:
+    """No program is left that would take its tagged frames, and no device of theirs."""
+    agent = await up(machine, specs(machine))
+    port = device_name("p", "fw", "eth0")
+    if restarted:
+        machine.close()
+        agent = machine.agent()
+    await agent.apply(specs(machine, TWO.replace("trunk: {native: web, 20: db}", "network: web")))
+    assert not [name for name in machine.links("hv1") if name.startswith(("tag-", "v")) and not name.startswith("vx-")]
+    assert "bpf" not in machine.inside("hv1", "tc", "filter", "show", "dev", port, "ingress").stdout
+    assert machine.inside("fw", "ping", "-c1", "-W1", address(machine, "web2")).returncode == 0
+    work = agent.work
+    await agent.apply(specs(machine, TWO.replace("trunk: {native: web, 20: db}", "network: web")))
+    assert agent.work == work
 
 
 # ── what is changed behind our back ──
