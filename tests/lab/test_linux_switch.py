@@ -238,7 +238,7 @@ async def test_a_chassis_changes_its_kind(machine: Machine) -> None:  # noqa: F8
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["same agent", "new agent"])
-async def test_a_trunk_becomes_an_access_port(machine: Machine, restarted: bool) -> None:
+async def test_a_trunk_becomes_an_access_port(machine: Machine, restarted: bool) -> None:  # noqa: F811
     """No program is left that would take its tagged frames, and no device of theirs."""
     agent = await up(machine, specs(machine))
     port = device_name("p", "fw", "eth0")
