@@ -160,8 +160,10 @@ class Takeover:
             self._prepare(port, bridge, noted)
         if port.master != bridge.index or not port.up:
             self._do([messages.set_link(port.name, port.name, master=bridge.index, up=True)])
+        batch = [messages.set_link(self._mark, bridge.name, up=True)] if fresh else []
         if noted.moves:
-            self._move(port, bridge, noted, fresh)
+            batch += self._moving(port, bridge, noted, fresh)
+        self._do(batch)
         _write(port.name, "disable_ipv6", "1")
 
     def _make_bridge(self, port: Device) -> Device:
@@ -174,23 +176,28 @@ class Takeover:
         return made
 
     def _prepare(self, port: Device, bridge: Device, noted: Record) -> None:
-        """Where the machine has no addresses, it shall have none of the bridge either: no IPv6, and no answer to ARP
-        for those that it has elsewhere. Up when that is sure."""
+        """Before it is up. Where the machine has no addresses, it shall have none of the bridge either: no IPv6, and no
+        answer to ARP for those that it has elsewhere.
+
+        A bridge that is up before it has a port has no carrier then, and sends nothing until a worker of the kernel has
+        noticed that it has one (net/core/link_watch.c). So the interface is its port first.
+        """
         if noted.moves:
             self._do(list(_address_mode(bridge, _NO_ADDRESS)))
             _copy_settings(port.name, bridge.name)
         _write(bridge.name, "disable_ipv6", noted.ipv6[0] if noted.moves else "1")
-        self._do([messages.set_link(self._mark, bridge.name, up=True, arp=noted.moves)])
+        self._do([messages.set_link(self._mark, bridge.name, arp=noted.moves)])
 
-    def _move(self, port: Device, bridge: Device, noted: Record, fresh: bool) -> None:
+    def _moving(self, port: Device, bridge: Device, noted: Record, fresh: bool) -> list[Message]:
         """All that the interface has; what a bridge that was not there or not up lacks of the record too."""
         has = self._machine.belongings(port.index)
         wanted = redirected(has, port.index, bridge.index)
         if fresh:
             wanted = belongings.merged(wanted, redirected(noted.now(), noted.index, bridge.index))
         lacking = belongings.without(wanted, self._machine.belongings(bridge.index))
-        if has or lacking:
-            self._do([*taking(has), *giving(lacking, port.name, bridge.name), *_address_mode(bridge, noted.ipv6[1])])
+        if not has and not lacking:
+            return []
+        return [*taking(has), *giving(lacking, port.name, bridge.name), *_address_mode(bridge, noted.ipv6[1])]
 
     # Give back
 
