@@ -170,6 +170,8 @@ class Agent:
         if found is None:
             found = _Chassis(spec.chassis, spec.switch, self._switch(spec.chassis, spec.switch))
             self._chassis[spec.chassis] = found
+            # before its switch connects: what it cannot do is not asked of it
+            self._on_event(ChassisState(spec.chassis, found.switch.type, (), found.switch.notes))
         if found.spec is not spec:
             found.spec = spec
             found.interfaces = {interface.bridge_port: interface for interface in spec.interfaces}

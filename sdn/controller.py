@@ -20,6 +20,7 @@ from datapath.errors import RefusedError, SdnError
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
+from sdn.pipeline import without_nd
 from sdn.pipeline.program import FlowChange, Program
 from sdn.southbound.changes import Changes
 from sdn.store import Update
@@ -91,6 +92,8 @@ class Controller:
     def _matters(self, update: Update) -> bool:
         """Most updates only tell of facts that we wrote ourselves."""
         if self._program is None or update.changed is None:
+            return True
+        if update.changed.host_facts and without_nd(update.facts) != self._program.without_nd:
             return True
         return bool(update.changed.port_facts) or update.model.revision != self._program.model.revision
 

@@ -1,4 +1,4 @@
-"""What a device of the machine has, and the same for another device: addresses, routes, fixed neighbours. PURE.
+"""What a device of the machine has, and the same for another device: addresses, routes, fixed neighbours.
 
 Enters: answers of rtnetlink, as bytes. Leaves: requests that take them off one device and give them to another, and
 text. Never: a value is interpreted that only the kernel needs: metrics, encapsulations, protocols go as they came.

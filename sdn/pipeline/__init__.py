@@ -59,18 +59,20 @@ def local_port_unit(view: View, port: Port, network: Network) -> tuple[Flow, ...
     """The flows about a port on its own chassis."""
     tables = (classify, spoof_guard, answer, forward, output)
     flows = (flow for table in tables for flow in table.local_port_flows(view, port, network))
-    return _about(Kind.PORT, port.id, (*flows, *answer.port_flows(port, network)))
+    return _about(Kind.PORT, port.id, (*flows, *answer.port_flows(port, network, view.rewrites_nd)))
 
 
-def remote_port_unit(port: Port, network: Network, chassis: Chassis) -> tuple[Flow, ...]:
+def remote_port_unit(port: Port, network: Network, chassis: Chassis, rewrites_nd: bool) -> tuple[Flow, ...]:
     """The flows about a port on every other chassis that has its network; `chassis` is the port's."""
-    flows = (*answer.port_flows(port, network), *forward.remote_port_flows(port, network, chassis))
+    flows = (*answer.port_flows(port, network, rewrites_nd), *forward.remote_port_flows(port, network, chassis))
     return _about(Kind.PORT, port.id, flows)
 
 
 def flows(model: Model, chassis: str, facts: Facts | None = None) -> Iterator[Flow]:
     """Every flow of a chassis, from nothing: the specification that incremental compilation has to equal."""
-    view = View(model.chassis[chassis], model, Places(model.ports.values()), odd_ofports(model, facts or Facts()))
+    facts = facts or Facts()
+    places, rewrites_nd = Places(model.ports.values()), chassis not in without_nd(facts)
+    view = View(model.chassis[chassis], model, places, odd_ofports(model, facts), rewrites_nd)
     yield from chassis_unit(view)
     for network in view.networks():
         yield from network_unit(view, network)
@@ -78,7 +80,12 @@ def flows(model: Model, chassis: str, facts: Facts | None = None) -> Iterator[Fl
             if view.is_local(port):
                 yield from local_port_unit(view, port, network)
             else:
-                yield from remote_port_unit(port, network, model.chassis[port.chassis])
+                yield from remote_port_unit(port, network, model.chassis[port.chassis], rewrites_nd)
+
+
+def without_nd(facts: Facts) -> frozenset[str]:
+    """Chassis whose switch cannot rewrite ND: Open vSwitch's flows can, the kernel's datapath has no action for it."""
+    return frozenset(name for name, host in facts.hosts.items() if host.datapath_type == "system")
 
 
 def odd_ofports(model: Model, facts: Facts) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 Example: web1 asks who has 10.10.0.12. The request is turned into web2's reply in place and sent back through `reply`;
 no other chassis and no other port sees it. Only packets from ports of this chassis come through this table.
+The kernel's datapath of Open vSwitch cannot turn an ND question into an answer: there the question goes to the one whom
+it is about, and to nobody else.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from datapath.openflow.flow import Flow, Move, SetField, match
+from datapath.openflow.flow import Flow, Match, Move, SetField, match
 from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION
 from sdn.model import Network, Port
 from sdn.pipeline.fields import INPORT, NETWORK
@@ -32,10 +34,12 @@ def chassis_flows(view: View) -> Iterator[Flow]:
     yield Flow(Table.ANSWER, 0, match(), goto=Table.ROUTE)
 
 
-def port_flows(port: Port, network: Network) -> Iterator[Flow]:
-    """The answers for the port's addresses: the same on every chassis that has the network."""
+def port_flows(port: Port, network: Network, rewrites_nd: bool) -> Iterator[Flow]:
+    """The answers for the port's addresses: the same on every chassis that has the network, as far as its switch can
+    rewrite ND."""
+    nd = _nd_answer if rewrites_nd else _nd_passed_on
     for ip in answered(port):
-        yield _arp_answer(port, network, ip) if isinstance(ip, IPv4Address) else _nd_answer(port, network, ip)
+        yield _arp_answer(port, network, ip) if isinstance(ip, IPv4Address) else nd(port, network, ip)
 
 
 def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]:
@@ -87,7 +91,7 @@ def _nd_answer(port: Port, network: Network, ip: IPv6Address) -> Flow:
     return Flow(
         Table.ANSWER,
         50,
-        match(reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=SOLICITATION, nd_target=int(ip)),
+        _question(network, ip),
         (
             Move("eth_src", "eth_dst", 48),
             SetField("eth_src", port.mac),
@@ -99,6 +103,15 @@ def _nd_answer(port: Port, network: Network, ip: IPv6Address) -> Flow:
         ),
         goto=Table.REPLY,
     )
+
+
+def _nd_passed_on(port: Port, network: Network, ip: IPv6Address) -> Flow:
+    """To the owner of the address alone, as if it had been known."""
+    return Flow(Table.ANSWER, 50, _question(network, ip), (SetField("eth_dst", port.mac),), goto=Table.ROUTE)
+
+
+def _question(network: Network, ip: IPv6Address) -> Match:
+    return match(reg0=network.id, eth_type=IPV6, ip_proto=ICMPV6, icmpv6_type=SOLICITATION, nd_target=int(ip))
 
 
 assert (NETWORK, INPORT) == ("reg0", "reg1")  # keyword arguments of `match` above spell them out

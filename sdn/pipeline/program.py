@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Chassis, Model, Port
 from sdn.model.facts import Facts
-from sdn.pipeline import chassis_unit, local_port_unit, network_unit, odd_ofports, remote_port_unit
+from sdn.pipeline import chassis_unit, local_port_unit, network_unit, odd_ofports, remote_port_unit, without_nd
 from sdn.pipeline.fields import Kind
 from sdn.pipeline.view import Places, View
 
@@ -52,7 +52,8 @@ class Program:
         self.model = model
         self._places = Places(model.ports.values())
         self._ofports = odd_ofports(model, facts)
-        self._remote: dict[str, tuple[Flow, ...]] = {}
+        self.without_nd = without_nd(facts)
+        self._remote: dict[str, dict[bool, tuple[Flow, ...]]] = {}
         self._units: dict[str, dict[Unit, tuple[Flow, ...]]] = {
             chassis.name: self._compile(chassis.name, self._units_of(chassis.name)) for chassis in _programmed(model)
         }
@@ -88,7 +89,9 @@ class Program:
     def _take_over(self, model: Model, facts: Facts) -> dict[str, set[Unit]]:
         old, self.model = self.model, model
         old_ofports, self._ofports = self._ofports, odd_ofports(model, facts)
-        if old.chassis != model.chassis or old.physnets != model.physnets:
+        old_without_nd, self.without_nd = self.without_nd, without_nd(facts)
+        as_before = (old.chassis, old.physnets, old_without_nd) == (model.chassis, model.physnets, self.without_nd)
+        if not as_before:
             return self._start_over()
         touched: dict[str, set[Unit]] = {chassis.name: set() for chassis in _programmed(model)}
         changed = [
@@ -106,7 +109,8 @@ class Program:
         return touched
 
     def _start_over(self) -> dict[str, set[Unit]]:
-        """A chassis came, went or moved: vteps stand in every table, so that every unit is compiled again."""
+        """A chassis came, went, moved or turned out to be of another kind: vteps stand in every table, so that every
+        unit is compiled again."""
         self._places = Places(self.model.ports.values())
         self._remote.clear()
         touched = {}
@@ -168,7 +172,8 @@ class Program:
             yield from ((Kind.PORT, port.name) for port in self._places.ports_of(network))
 
     def _compile(self, chassis: str, units: Iterable[Unit]) -> dict[Unit, tuple[Flow, ...]]:
-        view = View(self.model.chassis[chassis], self.model, self._places, self._ofports)
+        rewrites_nd = chassis not in self.without_nd
+        view = View(self.model.chassis[chassis], self.model, self._places, self._ofports, rewrites_nd)
         compiled = {unit: self._flows_about(view, *unit) for unit in units}
         return {unit: flows for unit, flows in compiled.items() if flows}
 
@@ -183,14 +188,15 @@ class Program:
             return ()
         if view.is_local(port):
             return local_port_unit(view, port, self.model.networks[port.network])
-        return self._remote_unit(port)
+        return self._remote_unit(port, view.rewrites_nd)
 
-    def _remote_unit(self, port: Port) -> tuple[Flow, ...]:
-        """Made once for all the chassis that are not the port's."""
-        unit = self._remote.get(port.name)
+    def _remote_unit(self, port: Port, rewrites_nd: bool) -> tuple[Flow, ...]:
+        """Made once for all the chassis that are not the port's and alike in this."""
+        made = self._remote.setdefault(port.name, {})
+        unit = made.get(rewrites_nd)
         if unit is None:
-            unit = remote_port_unit(port, self.model.networks[port.network], self.model.chassis[port.chassis])
-            self._remote[port.name] = unit
+            network, chassis = self.model.networks[port.network], self.model.chassis[port.chassis]
+            unit = made[rewrites_nd] = remote_port_unit(port, network, chassis, rewrites_nd)
         return unit
 
 

@@ -52,6 +52,8 @@ class View:
     places: Places
     ofports: Mapping[str, int] = field(default_factory=dict)
     """Actual OpenFlow port numbers of ports that did not get the one in the model."""
+    rewrites_nd: bool = True
+    """Whether its switch can turn an ND question into an answer."""
 
     def ofport(self, port: Port) -> int:
         return self.ofports.get(port.name, port.ofport)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdn.model import Model
-from sdn.model.facts import Facts, PortFacts
+from sdn.model.facts import Facts, HostFacts, PortFacts
 from sdn.pipeline import flows
 from sdn.pipeline.program import FlowChange, Program
 from tests.topologies import files, model_of
@@ -76,3 +76,21 @@ def test_no_two_flows_share_a_key(file: dict[str, Any]) -> None:
     for name in model.chassis:
         compiled = list(flows(model, name))
         assert len({flow.key for flow in compiled}) == len(compiled)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(files(), min_size=2, max_size=3), st.data())
+def test_a_switch_that_cannot_rewrite_nd_is_not_asked_to(states: list[dict[str, Any]], data: st.DataObject) -> None:
+    """What kind of datapath a chassis has is told later than its model, and may change."""
+    model = model_of(states[0])
+    program = Program(model, Facts())
+    switches = full(model, Facts())
+    for state in states[1:]:
+        model = model_of(state, previous=model)
+        kinds = {name: data.draw(st.sampled_from(["system", "netdev", ""])) for name in model.chassis}
+        facts = Facts(hosts={name: HostFacts(datapath_type=kind) for name, kind in kinds.items()})
+        changes = program.update(model, facts)
+        switches = {name: after(switches.get(name, {}), changes.get(name, NOTHING)) for name in full(model, facts)}
+        assert switches == full(model, facts)
+        of_kernel = [f for name, kind in kinds.items() if kind == "system" for f in switches.get(name, {}).values()]
+        assert not any(getattr(a, "field", "").startswith("nd_") for f in of_kernel for a in f.actions)
