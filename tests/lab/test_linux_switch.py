@@ -1,7 +1,7 @@
 """The switch of a Linux chassis by itself: what it programs, what it notices, what it leaves as it is.
 
-What it does with frames is test_linux.py's. These tests hold in both forms of the kernel's bridges; some are run again by
-test_kernel_linux_switch.py, where there is VLAN filtering.
+What it does with frames is test_linux.py's. These tests hold in both forms of the kernel's bridges; some are run again
+by test_kernel_linux_switch.py, where there is VLAN filtering.
 """
 
 from __future__ import annotations
