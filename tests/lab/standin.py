@@ -75,12 +75,20 @@ class StandIn:
         }
         return {**found, "settings": self.inside(lambda: _settings(device))}
 
+    def _is_settled(self, device: str) -> bool:
+        """IPv6 addresses are usable, and have their routes in table `local`, when a worker of the kernel has seen to
+        them: a moment after they are there."""
+        own = [each.split("/")[0] for each in self.addresses(device) if ":" in each] if self.is_up(device) else []
+        routes = json.loads(self.ip("-6", "-j", "route", "show", "table", "local", "dev", device) or "[]")
+        return set(own) <= {route["dst"] for route in routes}
+
     def addresses(self, device: str) -> list[str]:
         (found,) = json.loads(self.ip("-j", "address", "show", "dev", device))
         return [f"{each['local']}/{each['prefixlen']}" for each in found["addr_info"]]
 
-    def devices(self) -> set[str]:
-        return {each["ifname"] for each in json.loads(self.ip("-j", "link"))}
+    def devices(self) -> dict[str, int]:
+        """With their numbers."""
+        return {each["ifname"]: each["ifindex"] for each in json.loads(self.ip("-j", "link"))}
 
     def is_up(self, device: str = "eth1") -> bool:
         return "UP" in json.loads(self.ip("-j", "link", "show", device))[0]["flags"]

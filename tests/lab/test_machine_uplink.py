@@ -629,6 +629,8 @@ class TestChanges:
 def test_others_events_are_not_heard(machine: StandIn, office: Office) -> None:
     """The machine's namespace has the devices of everybody."""
     office.settle(REFUSES)
+    ours = (office.bridge, takeover.wire_name(office.lab, "office"))
+    eventually(lambda: all("state UP" in machine.ip("link", "show", each) for each in ours))
     machine.inside(office.uplinks.hear)
     for number in range(20):
         machine.ip("link", "add", f"eth1x{number}", "type", "veth", "peer", "name", f"y{number}")
@@ -751,10 +753,10 @@ class TestWhole:
     def test_a_killed_agent_adopts(self, machine: StandIn, sdn: Commands) -> None:
         furnish(machine)
         assert sdn("up", TOPOLOGY)[0] == 0
-        devices = json.loads(machine.ip("-j", "link"))
+        devices = machine.devices()
         killed = kill(pid_of(sdn.lab, "agent"))
         eventually(lambda: pid_of(sdn.lab, "agent") not in (0, killed) and whole(sdn.lab))
-        assert json.loads(machine.ip("-j", "link")) == devices
+        assert machine.devices() == devices
 
     def test_dropped_from_the_file(self, machine: StandIn, sdn: Commands) -> None:
         furnish(machine)
