@@ -32,7 +32,6 @@ _SIGNS: Final = {"add": ("+", output.GOOD), "change": ("~", output.WARNING), "re
 def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
     """Without `tell` the result is left to whoever called: tests that follow as JSON are one document."""
     with target.change(file) as (model, store), output.progress(_PHASES) as report:
-        _look_at_machine(model)
         result = lab.up(model, timeout=timeout, progress=report, store=store)
     if tell:
         _tell(model, result, as_json)
@@ -41,18 +40,8 @@ def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
 
 def apply(file: Path, timeout: float, as_json: bool) -> None:
     with target.change(file) as (model, store), output.progress(_PHASES) as report:
-        _look_at_machine(model)
         result = lab.apply(model, timeout=timeout, progress=report, store=store)
     _tell(model, result, as_json)
-
-
-def _look_at_machine(model: Model) -> dict[str, str]:
-    """What becomes of its interfaces that the file names. Raises, before anything is touched, if they cannot be had."""
-    if not any(physnet.interface for physnet in model.physnets.values()):
-        return {}
-    from sdn.lab import interfaces
-
-    return interfaces.inspect(model)
 
 
 def _tell(model: Model, result: Result, as_json: bool) -> None:
@@ -90,7 +79,7 @@ def plan(file: Path, as_json: bool) -> None:
     from sdn.lab.plan import plan as steps_to
 
     model, previous = target.read(file)
-    made = steps_to(model, previous, _look_at_machine(model))
+    made = steps_to(model, previous, lab.look_at_machine(model))
     if as_json:
         output.as_json(asdict(made))
     elif not made.steps and not any(map(any, made.flows.values())):

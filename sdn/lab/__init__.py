@@ -24,12 +24,9 @@ from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
 
 if TYPE_CHECKING:
-    from sdn.lab.plan import Plan, PlanStep
     from sdn.store import Store
 
 __all__ = [
-    "Plan",
-    "PlanStep",
     "Process",
     "Progress",
     "Result",
@@ -39,7 +36,6 @@ __all__ = [
     "down",
     "is_running",
     "labs",
-    "plan",
     "run_dir",
     "snapshot",
     "status",
@@ -179,6 +175,7 @@ def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, st
 
 def _bring(model: Model, timeout: float, progress: Progress, store: Store | None, *, anew: bool) -> Result:
     started = time.monotonic()
+    look_at_machine(model)
     run = RunDir(model.lab)
     with run.exclusive() as lock:
         fresh = not run.running
@@ -200,6 +197,16 @@ def _bring(model: Model, timeout: float, progress: Progress, store: Store | None
             asyncio.run(_wait(opened, model.with_revision(revision), started + timeout, progress))
     same = before is not None and before.with_revision(model.revision) == model
     return Result(revision, fresh or not same, time.monotonic() - started)
+
+
+def look_at_machine(model: Model) -> dict[str, str]:
+    """What becomes of the machine's interfaces that physical networks have, by physnet. Raises ConflictError or
+    MachineError, before anything is touched, if they cannot be had."""
+    if not any(physnet.interface for physnet in model.physnets.values()):
+        return {}
+    from sdn.lab import interfaces
+
+    return interfaces.inspect(model)
 
 
 async def _wait(store: Store, model: Model, deadline: float, progress: Progress) -> None:
@@ -236,13 +243,6 @@ def _confirmed(model: Model, facts: Facts, chassis: str) -> bool:
     flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
     programmed = not model.chassis[chassis].has_tables or (flows.connected and flows.revision >= model.revision)
     return host.revision >= model.revision and (programmed or bool(host.errors))
-
-
-def plan(model: Model, previous: Model | None) -> Plan:
-    """What `apply` would do: see `sdn.lab.plan`."""
-    from sdn.lab.plan import plan as make
-
-    return make(model, previous)
 
 
 def snapshot(lab: str) -> tuple[Model | None, Facts]:
