@@ -16,7 +16,8 @@ from sdn.cli import output, target
 from sdn.cli.output import Cell, count
 
 if TYPE_CHECKING:
-    from sdn.lab import Plan, PlanStep, Result
+    from sdn.lab import Result
+    from sdn.lab.plan import Plan, PlanStep
     from sdn.model import Model
 
 _PHASES: Final = {
