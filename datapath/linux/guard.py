@@ -133,20 +133,21 @@ chain arp_of_ethernet {
     drop
 }
 chain arp_sender {
-    meta mark . ether saddr . arp saddr ip @own_ipv4 goto pass
-    meta mark . ether saddr . arp saddr ip @own_ipv4_range goto pass
-    arp saddr ip 0.0.0.0 meta mark . ether saddr . arp daddr ip @own_ipv4 goto pass
-    arp saddr ip 0.0.0.0 meta mark . ether saddr . arp daddr ip @own_ipv4_range goto pass
+    meta protocol arp meta mark . ether saddr . arp saddr ip @own_ipv4 goto pass
+    meta protocol arp meta mark . ether saddr . arp saddr ip @own_ipv4_range goto pass
+    meta protocol arp arp saddr ip 0.0.0.0 meta mark . ether saddr . arp daddr ip @own_ipv4 goto pass
+    meta protocol arp arp saddr ip 0.0.0.0 meta mark . ether saddr . arp daddr ip @own_ipv4_range goto pass
     drop
 }
 """
 """DHCP (RFC 2131) and probes (RFC 5227 section 2.1.1) come from 0.0.0.0. That it is no fragment is asked: in family
 bridge the kernel (6.18) takes what stands in one for a transport header. In ARP every length and type is Ethernet's and
-IPv4's, or the fields are elsewhere (RFC 826)."""
+IPv4's, or the fields are elsewhere (RFC 826). `meta protocol arp` is said in each rule, or libnftables puts `ether type
+arp` there, which a frame with a tag does not have."""
 
 _IPV6: Final = """
 chain from_ipv6 {
-    frag frag-off != 0 goto ipv6_source
+    meta protocol ip6 frag frag-off != 0 goto ipv6_source
     meta l4proto icmpv6 goto icmpv6_message
     meta l4proto != { icmpv6, ah } goto ipv6_source
     meta l4proto ah @th,0,8 != { 0, 43, 44, 51, 58, 60 } goto ipv6_source
@@ -158,31 +159,36 @@ chain ipv6_source {
     drop
 }
 chain icmpv6_message {
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto neighbour_discovery
-    icmpv6 type mld2-listener-report ip6 saddr :: meta mark . ether saddr @has_ipv6 goto pass
-    icmpv6 type != { nd-router-advert, nd-redirect } goto ipv6_source
+    meta protocol ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto neighbour_discovery
+    meta protocol ip6 icmpv6 type mld2-listener-report ip6 saddr :: meta mark . ether saddr @has_ipv6 goto pass
+    meta protocol ip6 icmpv6 type != { nd-router-advert, nd-redirect } goto ipv6_source
     drop
 }
 chain neighbour_discovery {
     ip6 nexthdr != icmpv6 drop
-    icmpv6 code != 0 drop
+    meta protocol ip6 icmpv6 code != 0 drop
     @th,64,128 0 drop
-    icmpv6 type nd-neighbor-advert ip6 saddr :: drop
+    meta protocol ip6 icmpv6 type nd-neighbor-advert ip6 saddr :: drop
     meta mark . ether saddr . ip6 saddr . @th,64,128 @own_target goto options
     meta mark . ether saddr . ip6 saddr . @th,64,128 @own_target_range goto options
-    icmpv6 type nd-neighbor-solicit meta mark . ether saddr . ip6 saddr @own_ipv6 goto options
-    icmpv6 type nd-neighbor-solicit meta mark . ether saddr . ip6 saddr @own_ipv6_range goto options
+    meta protocol ip6 icmpv6 type nd-neighbor-solicit meta mark . ether saddr . ip6 saddr @own_ipv6 goto options
+    meta protocol ip6 icmpv6 type nd-neighbor-solicit meta mark . ether saddr . ip6 saddr @own_ipv6_range goto options
     drop
 }
 chain options {
-    icmpv6 type nd-neighbor-solicit @th,192,16 0x0101 meta mark . ether saddr . @th,208,48 @own_mac goto options_32
-    icmpv6 type nd-neighbor-advert @th,192,16 0x0201 meta mark . ether saddr . @th,208,48 @own_mac goto options_32
+    meta protocol ip6 icmpv6 type nd-neighbor-solicit @th,192,16 0x0101 goto first_option
+    meta protocol ip6 icmpv6 type nd-neighbor-advert @th,192,16 0x0201 goto first_option
+    goto options_24
+}
+chain first_option {
+    meta mark . ether saddr . @th,208,48 @own_mac goto options_32
     goto options_24
 }
 """
 """Only the head of a datagram says what it is, so that a later fragment has but a source; the kernel finds the head of
 what is behind extension headers, other than an authentication header. ND in fragments or behind any of them is not
-believed by hosts (RFC 6980 section 5) and dropped here. A link-layer address comes first among the options."""
+believed by hosts (RFC 6980 section 5) and dropped here. A link-layer address comes first among the options.
+`meta protocol ip6` is there for the same reason as `meta protocol arp` above."""
 
 
 def _options() -> Iterator[str]:
