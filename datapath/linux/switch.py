@@ -166,7 +166,7 @@ class LinuxSwitch:
     def _remark(self, home: Namespace, made: Bridging, wires: Wires) -> list[str]:
         said = []
         if made.learns and not _limits_learning(home, made):
-            said.append("MACs learned at uplinks have no limit: this kernel has none (before Linux 6.8)")
+            said.append("MACs learned at uplinks have no limit: this kernel has none (before Linux 6.7)")
         devices = [home.devices.by_name.get(name) for name in made.subs]
         by_ebpf = [device for device in devices if device is not None and device.kind == "veth"]
         if by_ebpf:

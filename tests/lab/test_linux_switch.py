@@ -177,7 +177,7 @@ def kernel_has_limit() -> bool:
     import platform
 
     major, minor = (int(part) for part in platform.release().split(".")[:2])
-    return (major, minor) >= (6, 8)
+    return (major, minor) >= (6, 7)
 
 
 # ── twice, and by another agent ──
