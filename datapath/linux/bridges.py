@@ -10,6 +10,7 @@ import errno
 from collections.abc import Iterable, Iterator
 
 from datapath.linux import bridge_messages, messages
+from datapath.linux.announce import Moved
 from datapath.linux.bridge_messages import traits
 from datapath.linux.bridging import Bridge, Bridging, Flags, Known, Neighbour, Port, Remote, Tunnel, TunnelDevice
 from datapath.linux.devices import Device
@@ -36,6 +37,8 @@ class Bridges:
         self._made = made
         self._wires = wires
         self._forwarding: Forwarding = home.watch_forwarding()
+        self.moved: list[Moved] = []
+        """Addresses of nodes here that have another MAC now."""
 
     # Devices
 
@@ -182,9 +185,19 @@ class Bridges:
             device = names[step.key.device]
             if step.desired is not None:
                 come.append(bridge_messages.set_neighbour(device.alias, device.index, step.key.address, step.desired))
+                if step.verb == "change" and step.key in self._made.here:
+                    self.moved.append(Moved(step.key.address, step.desired, self._tunnels_of(step.key.device)))
             else:
                 gone.append(bridge_messages.delete_neighbour(device.alias, device.index, step.key.address))
         return come, gone
+
+    def _tunnels_of(self, home: str) -> tuple[str, ...]:
+        """Those of the network that has its neighbours on this device."""
+        return tuple(
+            name
+            for name, tunnel in self._made.tunnels.items()
+            if self._made.homes[tunnel.network] == home and name in self._home.devices.by_name
+        )
 
     def _send(self, batch: list[Message]) -> None:
         for start in range(0, len(batch), _TOGETHER):

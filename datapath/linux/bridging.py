@@ -160,6 +160,8 @@ class Bridging:
     known: dict[Known, str] = field(default_factory=dict)
     remotes: dict[Remote, bytes] = field(default_factory=dict)
     neighbours: dict[Neighbour, bytes] = field(default_factory=dict)
+    here: set[Neighbour] = field(default_factory=set)
+    """Those neighbours that are nodes of this chassis."""
     homes: dict[str, str] = field(default_factory=dict)
     inlets: dict[tuple[str, str, int | None], Inlet] = field(default_factory=dict)
     """By node, interface and tag."""
@@ -468,6 +470,7 @@ def _add_neighbours(made: Bridging, network: Bridged, legs: Iterable[Leg]) -> No
     for leg in legs:
         for ip, mac in leg.local:
             made.neighbours[Neighbour(device, ip.packed)] = raw(mac)
+            made.here.add(Neighbour(device, ip.packed))
     for peer in network.peers:
         for ip in peer.addresses:
             made.neighbours[Neighbour(device, ip.packed)] = raw(peer.mac)

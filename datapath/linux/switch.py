@@ -13,6 +13,7 @@ from typing import Final
 
 from datapath.errors import SdnError
 from datapath.linux import form, wiring
+from datapath.linux.announce import announce
 from datapath.linux.bridge_messages import BR_MAX_LEARNED
 from datapath.linux.bridges import Bridges
 from datapath.linux.bridging import PVID, Bridging, access_vids, bridging
@@ -108,6 +109,7 @@ class LinuxSwitch:
         self._settle_trunks(home, made, Trunks(self._host, wires))
         self._allow_ipv6_neighbours(home, made)
         bridges.join()
+        self._announce(home, bridges)
         wires.refusals[home.name] += self._firewall.lead(spec, home, made)
         if wires.refusals[home.name]:
             self._ipv6.clear()  # an MTU that is too small for it, for one, takes IPv6 off a device for good
@@ -162,6 +164,14 @@ class LinuxSwitch:
         if missing:
             self._host.visit(home, lambda: _write(_quiet_ipv6(device.name for device in missing)))
             self._ipv6 |= {device.index for device in missing}
+
+    def _announce(self, home: Namespace, bridges: Bridges) -> None:
+        self.errors["announcements"] = ()
+        if bridges.moved:
+            try:
+                self._host.visit(home, lambda: announce(bridges.moved))
+            except OSError as error:
+                self.errors["announcements"] = (f"addresses that have another MAC are not announced: {error}",)
 
     def _remark(self, home: Namespace, made: Bridging, wires: Wires) -> list[str]:
         said = []
