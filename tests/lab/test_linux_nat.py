@@ -83,8 +83,14 @@ def outside(nat: Lab) -> Iterator[Machine]:
         ):
             made.ip("route", "add", network, "via", CHASSIS)
         await_forwarding(nat.namespace(), bridge)
-        await_forwarding(nat.namespace("hv1"), "brp-office")
+        for forwarding in bridges(nat):
+            await_forwarding(nat.namespace("hv1"), forwarding)
         yield made
+
+
+def bridges(lab: Lab) -> list[str]:
+    shown = json.loads(lab.execute("hv1", "ip", "-j", "link", "show", "type", "bridge"))
+    return [each["ifname"] for each in shown]
 
 
 def address(lab: Lab, node: str) -> str:
@@ -105,9 +111,17 @@ def into(lab: Lab, node: str, outside: Machine, kind: Kind = "ping") -> bool:
     return asked(outside.namespace, OUTSIDE, lab.namespace(node), address(lab, node), kind).passed
 
 
-def gateway_mac(lab: Lab, network: str, chassis: str = "hv1") -> str:
-    (found,) = json.loads(lab.execute(chassis, "ip", "-j", "link", "show", f"brv-{network}"))
-    return str(found["address"])
+def gateway_mac(lab: Lab, network: str) -> str:
+    """Of the bridge device that the chassis has in a network, in either form of bridges."""
+    forward = lab.model.networks[network].forward
+    return device_mac(lab, str(forward.gateway.ip) if forward else "")
+
+
+def device_mac(lab: Lab, address: str) -> str:
+    """Of the device with the address, else of a bridge."""
+    shown = json.loads(lab.execute("hv1", "ip", "-j", "address", "show"))
+    at = [each for each in shown if address in [found.get("local") for found in each["addr_info"]]]
+    return str((at or [each for each in shown if each["ifname"] in ("brv-web", "br-vlan")])[0]["address"])
 
 
 # ── where packets get ──
@@ -239,7 +253,7 @@ def reaches_the_tunnel(nat: Lab, node: str, to: str, how: str) -> bool:
 def test_who_is_outside_is_no_vtep(nat: Lab, outside: Machine) -> None:
     mark, end = token(), token()
     for target in (CHASSIS, str(nat.model.chassis["hv1"].vtep.ip)):
-        for mac in (gateway_mac_of_uplink(nat), BROADCAST):
+        for mac in (device_mac(nat, CHASSIS), BROADCAST):
             frame = Ether(src=MAC, dst=mac) / IP(src=OUTSIDE, dst=target)
             outside.send(frame / UDP(sport=5, dport=VXLAN_PORT, chksum=0) / smuggled(nat, mark))
     with nat.capture("web1") as victim:
@@ -248,20 +262,19 @@ def test_who_is_outside_is_no_vtep(nat: Lab, outside: Machine) -> None:
         assert not victim.matching(received(mark))
 
 
-def gateway_mac_of_uplink(lab: Lab) -> str:
-    (found,) = json.loads(lab.execute("hv1", "ip", "-j", "link", "show", "brp-office"))
-    return str(found["address"])
-
-
 def test_each_network_knows_its_own_gateway_only(nat: Lab) -> None:
     vm = nat.port("vm1")
     with nat.capture("vm1") as node:
         for target in ("192.168.121.1", "192.168.123.1", CHASSIS, str(nat.model.chassis["hv1"].vtep.ip)):
             nat.send("vm1", arp_request(vm, target))
         nat.send("vm1", arp_request(vm, "192.168.122.1"))
-        node.wait(lambda packet: ARP in packet and packet[ARP].op == 2)
-        answers = node.matching(lambda packet: ARP in packet and packet[ARP].op == 2)
+        node.wait(is_answer)
+        answers = node.matching(is_answer)
     assert [answer[ARP].psrc for answer in answers] == ["192.168.122.1"]
+
+
+def is_answer(packet: Packet) -> bool:
+    return ARP in packet and packet[ARP].op == 2 and packet.direction == "in"
 
 
 # ── kept so ──

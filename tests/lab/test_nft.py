@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import select
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Interface, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +189,23 @@ def test_what_is_refused_changes_nothing(place: str, opened: Callable[[], Tables
     assert listing(place) == before
     tables.put(*ONE)
     assert listing(place) == before
+
+
+def test_libnftables_asks_for_no_ether_type_of_its_own(place: str, tmp_path: Path) -> None:
+    """A frame with a tag has another: a rule that allows would miss it, and so would one that drops."""
+    file = tmp_path / "guard.nft"
+    file.write_text(ONE[0].replacement())
+    asks = [
+        chain
+        for chain, code in re.findall(r"^bridge sdn (\w+) *\n((?:  .*\n)+)", _bytecode(place, file), re.MULTILINE)
+        if "@ link header + 12" in code
+    ]
+    assert asks.count("prerouting") == guard.RULES[: guard.RULES.index("chain untagged")].count("ether type")
+    assert set(asks) == {"prerouting", "untagged"}
+
+
+def _bytecode(place: str, file: Path) -> str:
+    return nft(place, "--check", "--debug=netlink", "--file", str(file))
 
 
 def test_a_thousand_ports(place: str, opened: Callable[[], Tables]) -> None:
