@@ -205,16 +205,17 @@ class Bridges:
 
 
 def _creation(wish: Bridge | Tunnel) -> Iterator[Message]:
+    """A tunnel is set up when it is a port: until it has its flags, a port floods and learns."""
     yield bridge_messages.add_device(wish.alias, wish)
+    bridge = isinstance(wish, Bridge)
     mac = wish.mac if isinstance(wish, Bridge) else None
-    arp = isinstance(wish, Bridge)
-    yield messages.set_link(wish.alias, wish.device, up=True, arp=arp, mtu=wish.mtu, mac=mac, alias=wish.alias)
+    yield messages.set_link(wish.alias, wish.device, up=bridge, arp=bridge, mtu=wish.mtu, mac=mac, alias=wish.alias)
 
 
 def _end(namespace: str, wish: Bridge | Tunnel) -> End:
     """A bridge has ARP, or it would not answer for neighbours."""
     if isinstance(wish, Tunnel):
-        return End(namespace, wish.device, wish.alias, wish.mtu, arp=False)
+        return End(namespace, wish.device, wish.alias, wish.mtu, up=False, arp=False)
     return End(namespace, wish.device, wish.alias, wish.mtu, mac=wish.mac, addresses=wish.addresses)
 
 
