@@ -20,13 +20,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address
 from typing import Final, Literal, NamedTuple
 
-from datapath.addr import IPAddress, IPInterface, Mac
+from datapath.addr import IPInterface, Mac
+from datapath.linux.legs import Leg, legs_of, networks_of
 from datapath.linux.vids import allot
 from datapath.linux.wiring import End, vlan_name
-from datapath.spec import Bridged, HostSpec, Interface, Sender, Uplink, Vlan, alias, device_name
+from datapath.spec import Bridged, HostSpec, Vlan, alias, device_name
 
 Form = Literal["aware", "classic"]
 TunnelDevice = Literal["vxlan", "gretap"]
@@ -123,28 +124,6 @@ class Inlet(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A network at a device of the chassis that is no tunnel: a node's port or an uplink."""
-
-    parent: str
-    alias: str
-    mtu: int
-    tag: int | None
-    network: Bridged
-    macs: tuple[Mac, ...] = ()
-    node: str = ""
-    interface: str = ""
-    local: tuple[tuple[IPAddress, Mac], ...] = ()
-    """Addresses in the network, with their MACs."""
-    roams: bool = False
-    """It may send from addresses that it has in common with others, so that they move."""
-
-    @property
-    def is_uplink(self) -> bool:
-        return not self.node
-
-
-@dataclass(frozen=True)
 class Bridging:
     """All that a chassis' bridges shall be. `homes` are the devices of the chassis' own addresses, by network."""
 
@@ -182,8 +161,8 @@ def raw(mac: Mac) -> bytes:
 
 def bridging(spec: HostSpec, form: Form, before: Mapping[str, int] | None = None) -> Bridging:
     """`before` are the VLANs that networks had, for the aware form. Raises RefusedError where they are too many."""
-    networks = list(_networks(spec))
-    legs = list(_legs(spec, networks))
+    networks = list(networks_of(spec))
+    legs = list(legs_of(spec, networks))
     vids = _vids(networks, legs, before or {}) if form == "aware" else {}
     made = Bridging(form, vids, learns=any(leg.is_uplink for leg in legs))
     of_network: dict[str, list[Leg]] = defaultdict(list)
@@ -200,7 +179,7 @@ def bridging(spec: HostSpec, form: Form, before: Mapping[str, int] | None = None
 def access_vids(spec: HostSpec, pvids: Mapping[str, int]) -> dict[str, int]:
     """What VLAN each network is on an aware bridge, going by the PVIDs of its ports as they are."""
     votes: dict[str, Counter[int]] = defaultdict(Counter)
-    for network in _networks(spec):
+    for network in networks_of(spec):
         for tunnel in _tunnels(spec, network):
             votes[network.network][pvids.get(tunnel.device, 0)] += 1
     for interface in spec.interfaces:
@@ -212,68 +191,6 @@ def access_vids(spec: HostSpec, pvids: Mapping[str, int]) -> dict[str, int]:
     for count in votes.values():
         del count[0]
     return {name: count.most_common(1)[0][0] for name, count in votes.items() if count}
-
-
-# ── what there is ──
-
-
-def _networks(spec: HostSpec) -> Iterator[Bridged]:
-    """Those that need a bridge: macvlan devices do not. A chassis' own address in a physical network does."""
-    attached = {each.network for i in spec.interfaces if i.macvlan is None for each in i.attachments}
-    needed = [each for each in spec.networks if each.network in attached or each.gateway is not None]
-    yield from needed
-    flat = {each.physnet for each in needed if each.physnet and not each.vlan_id}
-    for uplink in spec.uplinks:
-        if uplink.address is not None and uplink.physnet not in flat:
-            yield Bridged(_own(uplink), uplink.mtu, physnet=uplink.physnet, floods_unknown=True)
-
-
-def _own(uplink: Uplink) -> str:
-    """The name, which no network of a file can have, of the chassis' own part in a physical network."""
-    return f"@{uplink.physnet}"
-
-
-def _legs(spec: HostSpec, networks: Iterable[Bridged]) -> Iterator[Leg]:
-    by_name = {network.network: network for network in networks}
-    for interface in spec.interfaces:
-        if interface.macvlan is None:
-            yield from _legs_of(spec, interface, by_name)
-    uplinks = {uplink.physnet: uplink for uplink in spec.uplinks}
-    for network in by_name.values():
-        uplink = uplinks.get(network.physnet) if network.physnet else None
-        if uplink is not None:
-            mark = alias(spec.lab, f"{spec.chassis}:{uplink.physnet}")
-            yield Leg(uplink.bridge_port, mark, uplink.mtu, network.vlan_id or None, network)
-
-
-def _legs_of(spec: HostSpec, interface: Interface, networks: Mapping[str, Bridged]) -> Iterator[Leg]:
-    mark = alias(spec.lab, f"{interface.node}:{interface.name}")
-    tagged = {vlan.tag: vlan.addresses for vlan in interface.vlans}
-    for each in interface.attachments:
-        network = networks.get(each.network)
-        if network is None:
-            continue
-        addresses = interface.addresses if each.tag is None else tagged.get(each.tag, ())
-        local = tuple((ip, interface.mac) for ip in _speaks(interface.mac, addresses))
-        own = {Sender(mac, ip_network(ip)) for ip, mac in local}
-        yield Leg(
-            interface.bridge_port,
-            mark,
-            interface.mtu,
-            each.tag,
-            network,
-            each.macs,
-            interface.node,
-            interface.name,
-            local,
-            roams=each.senders is None or not own.issuperset(each.senders),
-        )
-
-
-def _speaks(mac: Mac, addresses: Iterable[IPInterface]) -> list[IPAddress]:
-    """Who speaks IPv6 has a link-local address too (RFC 4291 section 2.8)."""
-    found = [address.ip for address in addresses]
-    return [*found, mac.link_local()] if any(ip.version == 6 for ip in found) else found
 
 
 def _vids(networks: list[Bridged], legs: Iterable[Leg], before: Mapping[str, int]) -> dict[str, int]:
@@ -334,7 +251,7 @@ def _add_own_vlans(made: Bridging, spec: HostSpec) -> None:
         return
     answering = {neighbour.device for neighbour in made.neighbours}
     vlans = []
-    for network in _networks(spec):
+    for network in networks_of(spec):
         addresses = _addresses(spec, network)
         if addresses or made.homes[network.network] in answering:
             vlans.append(Vlan(made.vids[network.network], network.mtu, addresses))
