@@ -1,6 +1,7 @@
 """The guard on a kernel that has everything: one bridge with VLANs, where tagged frames come in as they are.
 
-The tests of test_linux_guard.py again, and its frames once more with a tag, by a trunk whose tag the bridge filters.
+The frames of test_linux_guard.py once more with a tag, by a trunk whose tag the bridge filters. All of a kind go in one
+test: the machine is slow where its processor is emulated.
 """
 
 from __future__ import annotations
@@ -17,15 +18,13 @@ from tests.lab.test_linux_guard import (
     ON_LINUX,
     STRICTER,
     UNANSWERED,
-    TestAllowedAddresses,
-    TestSpoofGuard,
     TestTrunk,
 )
 from tests.lab.test_ports import tagged
 
 pytestmark = [pytest.mark.lab, pytest.mark.machine]
 
-__all__ = ["TestAllowedAddresses", "TestSpoofGuard", "TestTrunk"]
+__all__ = ["TestTrunk"]
 
 TAG = 20
 TAGGED = """
@@ -86,19 +85,25 @@ def test_the_tag_comes_in_by_the_port_itself(trunks: Lab) -> None:
     assert shown.count(f"{TAG} . ") == 3
 
 
-@pytest.mark.parametrize("what", [name for name in (*FORGED, *STRICTER) if name not in ON_WIRE])
-def test_forged_is_dropped(trunks: Lab, what: str) -> None:
-    mark = token()
-    made = (FORGED | STRICTER)[what](tagged(trunks, "fw1", "db"), tagged(trunks, "db1", "db"), mark)
-    assert not arrives(trunks, with_tag(made), mark)
+def test_forged_is_dropped(trunks: Lab) -> None:
+    here, there, end = tagged(trunks, "fw1", "db"), tagged(trunks, "db1", "db"), token()
+    marks = {what: token() for what in (*FORGED, *STRICTER) if what not in ON_WIRE}
+    frames = [with_tag((FORGED | STRICTER)[what](here, there, mark)) for what, mark in marks.items()]
+    with trunks.capture("db1") as node:
+        trunks.send("fw1", *frames, with_tag(datagram(here, there, end)))
+        node.wait(received(end))
+        assert [what for what, mark in marks.items() if node.matching(received(mark))] == []
 
 
-@pytest.mark.parametrize("what", [*HONEST, *UNANSWERED])
 @pytest.mark.parametrize("source", ["fw1", "fw2"])
-def test_honest_passes(trunks: Lab, source: str, what: str) -> None:
-    mark = token()
-    made = (HONEST | UNANSWERED)[what](tagged(trunks, source, "db"), tagged(trunks, "db1", "db"), mark)
-    assert arrives(trunks, with_tag(made), mark, source)
+def test_honest_passes(trunks: Lab, source: str) -> None:
+    here, there, end = tagged(trunks, source, "db"), tagged(trunks, "db1", "db"), token()
+    marks = {what: token() for what in (*HONEST, *UNANSWERED)}
+    frames = [with_tag((HONEST | UNANSWERED)[what](here, there, mark)) for what, mark in marks.items()]
+    with trunks.capture("db1") as node:
+        trunks.send(source, *frames, with_tag(datagram(here, there, end)))
+        node.wait(received(end))
+        assert [what for what, mark in marks.items() if not node.matching(received(mark))] == []
 
 
 @pytest.mark.parametrize("at", ["db1", "db3"])

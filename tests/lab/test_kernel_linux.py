@@ -6,13 +6,16 @@ The tests of test_linux.py again, where NVGRE is the overlay, and what only such
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from datapath.spec import device_name
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
 from tests.lab.test_linux import (  # noqa: F401
     TOPOLOGY,
+    UPLINK,
     TestTags,
     TestTunnels,
     bridge,
@@ -29,7 +32,8 @@ def wire(shared_lab: Labs) -> Lab:
 
 
 def test_one_bridge_with_a_vlan_for_each_network(wire: Lab) -> None:
-    """Access ports have their network as PVID, untagged; the trunk carries its tags natively where it can."""
+    """Access ports have their network as PVID, untagged. The trunk carries the tag of a network natively; that of one
+    that floods otherwise, which is a flag of a whole port, by a VLAN device that is an access port."""
     assert any("one VLAN-aware bridge" in note for note in wire.facts.hosts["hv2"].notes)
     shown = json.loads(wire.execute("hv2", "ip", "-json", "-details", "link", "show", "type", "bridge"))
     (only,) = shown
@@ -37,22 +41,34 @@ def test_one_bridge_with_a_vlan_for_each_network(wire: Lab) -> None:
     ports = {entry["ifname"]: entry["vlans"] for entry in bridge(wire, "hv2", "vlan", "show")}
     vids = {vlan["vlan"] for vlans in ports.values() for vlan in vlans}
     assert len(vids) == 4, "red, pink, desk and floor"
-    tagged = [vlans for vlans in ports.values() if any("Egress Untagged" not in v.get("flags", []) for v in vlans)]
-    assert any({vlan["vlan"] for vlan in vlans} >= {20, 120} for vlans in tagged), ports
+    trunk = device_name("p", "trunk2", "eth0")
+    by_vid = {vlan["vlan"]: vlan.get("flags", []) for vlan in ports[trunk]}
+    assert by_vid[20] == []
+    assert sorted(by_vid.values()) == [[], ["PVID", "Egress Untagged"]]
+    below = [device["ifname"] for device in linked(wire) if device.get("link") == trunk]
+    assert [ports[device][0]["vlan"] for device in below] == [120]
+    assert ports[UPLINK] == [vlan for vlan in ports[UPLINK] if vlan["vlan"] in vids - {20}]
+    assert [vlan.get("flags", []) for vlan in ports[UPLINK] if vlan["vlan"] == 120] == [[]]
 
 
 def test_devices_of_the_kernels_own_kinds(wire: Lab) -> None:
-    devices = json.loads(wire.execute("hv2", "ip", "-json", "-details", "link", "show"))
+    devices = linked(wire)
     kinds = {device.get("linkinfo", {}).get("info_kind") for device in devices}
     assert {"bridge", "gretap", "veth"} <= kinds
-    keys = {device["linkinfo"]["info_data"]["ikey"] for device in devices if kinds_of(device) == "gretap"}
-    assert {f"{vsid >> 16}.{vsid >> 8 & 0xFF}.{vsid & 0xFF}.0" for vsid in (16711935, 16711934)} >= keys != set()
+    tunnels = [device["linkinfo"]["info_data"] for device in devices if kinds_of(device) == "gretap"]
+    keys = {tunnel.get("key") or tunnel.get("ikey") for tunnel in tunnels if tunnel["remote"] != "any"}
+    assert keys == {f"{vsid >> 16}.{vsid >> 8 & 0xFF}.{vsid & 0xFF}.0" for vsid in (16711935, 16711934)}
     inside = json.loads(wire.execute("trunk2", "ip", "-json", "-details", "link", "show", "eth0.20"))
     assert kinds_of(inside[0]) == "vlan"
 
 
-def kinds_of(device: dict[str, dict[str, str]]) -> str:
-    return device.get("linkinfo", {}).get("info_kind", "")
+def linked(wire: Lab) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(wire.execute("hv2", "ip", "-json", "-details", "link", "show"))
+    return found
+
+
+def kinds_of(device: dict[str, Any]) -> str:
+    return str(device.get("linkinfo", {}).get("info_kind", ""))
 
 
 @pytest.mark.parametrize("kind", ["vxlan"])
