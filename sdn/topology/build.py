@@ -36,7 +36,7 @@ def _model(draft: Draft) -> Model:
     attached = ports.attach(draft, found, chassis)
     taken = addresses.taken(found, chassis.values(), physnets)
     macs, port_map = ports.numbered(draft, attached, list(chassis), taken)
-    sharing.check(draft, attached.rows, found, chassis, port_map)
+    sharing.check(draft, attached.rows, found, chassis)
     return Model(
         lab=draft.topology.name,
         underlay=model.Underlay(draft.topology.underlay.subnet, draft.topology.underlay.mtu),

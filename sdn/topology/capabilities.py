@@ -20,7 +20,6 @@ class Feature(StrEnum):
     FORWARD = "forward"
     MACVLAN = "macvlan or macvtap"
     ADDRESSES = "addresses of its own in physical networks"
-    SHARED_MAC = "MACs that several ports share"
 
 
 _FOREIGN: Final = "somebody else runs it"
@@ -39,7 +38,6 @@ CANNOT: Final[dict[DatapathKind, dict[Feature, str]]] = {
     },
     "linux": {
         Feature.GENEVE: "the kernel's geneve device has no forwarding database that could be programmed",
-        Feature.SHARED_MAC: "a forwarding database has one place for each MAC",
     },
     "external": {
         Feature.LOCAL: _FOREIGN,
@@ -55,7 +53,6 @@ INSTEAD: Final[dict[Feature, str]] = {
     Feature.FORWARD: "a chassis with datapath linux",
     Feature.ADDRESSES: "a chassis with datapath linux",
     Feature.MACVLAN: "a chassis with datapath linux",
-    Feature.SHARED_MAC: "a MAC on one port only, or all chassis of the network with datapath ovs",
 }
 
 

@@ -1,37 +1,28 @@
 """What the networks of one chassis have to share, once it is known which chassis has which: checked here.
 
-Enters: placed ports. Leaves: problems. Never: two gateways in one subnet of a chassis' routes, a MAC in two places of a
-forwarding database, an uplink's network that is taken by a bridge and by macvlan.
+Enters: placed ports. Leaves: problems. Never: two gateways in one subnet of a chassis' routes, an uplink's network that
+is taken by a bridge and by macvlan.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from datapath.addr import Mac
-from sdn.model import Chassis, Network, Port
-from sdn.topology.capabilities import Feature, lack
+from sdn.model import Chassis, Network
 from sdn.topology.draft import Draft
 from sdn.topology.ports import Row
 
 Rows = list[Row]
 
 
-def check(
-    draft: Draft, rows: Rows, networks: dict[str, Network], chassis: dict[str, Chassis], ports: dict[str, Port]
-) -> None:
+def check(draft: Draft, rows: Rows, networks: dict[str, Network], chassis: dict[str, Chassis]) -> None:
     on: dict[tuple[str, str], Rows] = defaultdict(list)
-    of: dict[str, Rows] = defaultdict(list)
     for row in rows:
         if row.chassis in chassis:
             on[row.chassis, row.link.network.name].append(row)
-            of[row.link.network.name].append(row)
     for (host, _), group in on.items():
         _macvlan(draft, host, group)
-    for group in of.values():
-        _macs(draft, group, chassis, ports)
     for host_name in dict.fromkeys(host for host, _ in on):
         gateways = [networks[name] for at, name in on if at == host_name and networks[name].forward]
         _subnets(draft, chassis[host_name], gateways)
@@ -52,30 +43,6 @@ def _macvlan(draft: Draft, host: str, rows: Rows) -> None:
         else:
             continue
         draft.problems.add_once((*row.plug.path, word), message)
-
-
-def _macs(draft: Draft, rows: Rows, chassis: dict[str, Chassis], ports: dict[str, Port]) -> None:
-    """Every chassis of a network has all of its MACs in a forwarding database, or in flows, which can have several."""
-    if not any(row.link.allowed for row in rows):
-        return
-    hosts = (
-        lack(chassis[name], Feature.SHARED_MAC, "") and chassis[name] for name in dict.fromkeys(r.chassis for r in rows)
-    )
-    host = next((host for host in hosts if host), None)
-    if host is None:
-        return
-    owners = {ports[row.name].mac: row.name for row in rows}
-    for row in rows:
-        for mac in _virtual(row):
-            owner = owners.setdefault(mac, row.name)
-            missing = lack(host, Feature.SHARED_MAC, f"{mac} of '{owner}' and '{row.name}'")
-            if owner != row.name and missing:
-                path = (*row.link.path, "allowed_addresses")
-                draft.problems.add_once(path, f"chassis '{host.name}' has {missing.what}; expected {missing.expected}")
-
-
-def _virtual(row: Row) -> Iterator[Mac]:
-    yield from dict.fromkeys(allowed.mac for allowed in row.link.allowed if allowed.mac is not None)
 
 
 def _subnets(draft: Draft, host: Chassis, networks: list[Network]) -> None:

@@ -469,6 +469,38 @@ def test_what_is_taken_away_comes_back(lab: Labs) -> None:
         assert running.mesh() == [], damage
 
 
+SHARED = """
+chassis:
+  hv1: {}
+  hv[2-3]: {datapath: linux}
+networks:
+  lan: {segment: {vxlan: 100}, subnet: 10.1.0.0/24}
+nodes:
+  router[1-3]: {network: lan, allowed_addresses: [{ip: 10.1.0.254, mac: "00:00:5e:00:01:05"}]}
+  client[1-3]: {network: lan}
+"""
+
+
+def test_a_shared_mac_is_where_it_was_heard_last(lab: Labs) -> None:
+    """VRRP (RFC 5798 section 7.3): the router that takes over announces the virtual address from the virtual MAC."""
+    running, mac = lab(SHARED), "00:00:5e:00:01:05"
+    routers = [f"router{number}" for number in (1, 2, 3, 2, 1)]
+    for master in routers:
+        here = running.port(master)
+        announcement = arp_request(here, "10.1.0.254", hwsrc=mac, psrc="10.1.0.254")
+        announcement.src = mac
+        for client in ("client1", "client2", "client3"):
+            with running.capture_all(client, *dict.fromkeys(routers)) as (asking, *ends):
+                running.send(master, announcement)
+                asking.wait(lambda packet: ARP in packet and packet[ARP].psrc == "10.1.0.254")
+                mark = token()
+                frame = datagram(running.port(client), here, mark)
+                frame.dst = mac
+                running.send(client, frame)
+                by_name = dict(zip(dict.fromkeys(routers), ends, strict=True))
+                by_name[master].wait(received(mark))
+
+
 def devices(lab: Lab, kind: str) -> list[str]:
     shown = json.loads(lab.execute("hv2", "ip", "-json", "link", "show", "type", kind))
     return sorted(device["ifname"] for device in shown)

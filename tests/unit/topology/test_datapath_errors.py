@@ -68,17 +68,6 @@ NODES = [
     ("  a[1-3]: {network: out, ip: §10.5.0.8}", "10.5.0.9 is the address of the gateway too"),
     ("  a: {network: shut, ip: §10.6.0.1}", "10.6.0.1 is the address of the gateway too"),
     ("  a: {network: floor, ip: §203.0.113.2}", "203.0.113.2 is the address of chassis 'hv2' too"),
-    # a MAC in two places
-    (
-        "  a: {network: red, chassis: hv3}\n"
-        "  b[1-2]: {network: red, chassis: hv1, allowed_addresses: §[{ip: 10.0.0.9, mac: 02:00:00:00:00:05}]}",
-        "chassis 'hv3' has no MACs that several ports share (datapath linux: a forwarding database has one place",
-    ),
-    (
-        "  a: {network: red, chassis: hv3, mac: 02:00:00:00:00:05}\n"
-        "  b: {network: red, chassis: hv1, allowed_addresses: §[{ip: 10.0.0.9, mac: 02:00:00:00:00:05}]}",
-        "which 02:00:00:00:00:05 of 'a:eth0' and 'b:eth0' needs; expected a MAC on one port only",
-    ),
     # macvlan
     ("  §a: {network: desk, macvlan: bridge}", "macvlan cannot be guarded against spoofing; expected 'spoof_guard"),
     ("  §a: {network: desk, macvtap: vepa}", "macvtap cannot be guarded against spoofing"),

@@ -140,12 +140,6 @@ def test_macvlan() -> None:
     assert [str(port.macvlan) for port in model.ports.values()][:2] == ["macvlan bridge", "macvtap vepa"]
 
 
-def test_a_mac_may_be_shared_where_only_flows_forward() -> None:
-    shared = "allowed_addresses: [{ip: 10.0.0.9, mac: 02:00:00:00:00:05}]"
-    assert lab(f"  a[1-2]: {{network: red, chassis: hv1, {shared}}}\n  b: {{network: here1, chassis: hv2}}\n")
-    assert lab(f"  a: {{network: red, chassis: hv2, {shared}}}\n  b: {{network: red, chassis: hv1}}\n")
-
-
 def test_specs_of_chassis_have_it_all() -> None:
     spec = host_specs(lab("  a[1-2]: {network: out}\n  b: {network: here1, chassis: hv2}\n"), ())["hv2"]
     networks = {network.network: network for network in spec.networks}
