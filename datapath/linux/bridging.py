@@ -144,6 +144,8 @@ class Bridging:
     homes: dict[str, str] = field(default_factory=dict)
     inlets: dict[tuple[str, str, int | None], Inlet] = field(default_factory=dict)
     """By node, interface and tag."""
+    uplinks: dict[str, str] = field(default_factory=dict)
+    """By network, the port by which its physical network comes in."""
     learns: bool = False
     """MACs beyond an uplink."""
 
@@ -309,6 +311,8 @@ def _join(made: Bridging, leg: Leg, device: str) -> None:
     made.ports[device] = port
     if leg.node:
         made.inlets[leg.node, leg.interface, leg.tag] = Inlet(device, native)
+    else:
+        made.uplinks[name] = device
 
 
 def _bridge(made: Bridging, network: str) -> str:
@@ -333,11 +337,11 @@ def _add_network(made: Bridging, spec: HostSpec, network: Bridged, legs: list[Le
                 port = made.ports[device]
                 made.ports[device] = replace(port, flags=port.flags._replace(learning=True))
     for peer in network.peers:
-        device = to_vtep.get(peer.vtep) or to_vtep.get(None, "")
+        device = to_vtep.get(peer.vtep) or to_vtep.get(None) or made.uplinks.get(network.network, "")
         if peer.mac in shared or not device:
             continue
         made.known[Known(bridge, vid, raw(peer.mac))] = device
-        if tunnels[device].remote is None:
+        if device in tunnels and tunnels[device].remote is None:
             made.remotes[Remote(device, raw(peer.mac))] = peer.vtep.packed
     if tunnels:
         _add_neighbours(made, network, legs)

@@ -217,9 +217,10 @@ class _Networks:
         segment, forward = network.segment, network.forward
         gateway = Gateway(forward.gateway, forward.mode, forward.physnet) if forward else None
         made = Bridged(network.name, network.mtu, floods_unknown=network.unknown_unicast == "flood", gateway=gateway)
-        if not segment.tunnelled:
-            return replace(made, physnet=segment.physnet, vlan_id=segment.id)
         beyond = {name: peers for name, peers in self._by_chassis(network).items() if name != chassis.name}
+        if not segment.tunnelled:
+            peers = tuple(peer for peers in beyond.values() for peer in peers)
+            return replace(made, physnet=segment.physnet, vlan_id=segment.id, peers=peers)
         return replace(
             made,
             tunnel=cast(TunnelKind, segment.kind),

@@ -518,3 +518,11 @@ def test_forged_senders_are_dropped(living: Lab) -> None:
         living.send("n2", *frames, datagram(here, there, end))
         node.wait(received(end))
         assert not node.matching(received(mark))
+
+
+def test_known_addresses_beyond_an_uplink_are_not_flooded(wire: Lab) -> None:
+    """Also of those who have not spoken yet; only strangers are learned."""
+    of_bridge = [entry for entry in bridge(wire, "hv2", "fdb", "show") if entry.get("master")]
+    fixed = {entry["mac"]: entry["ifname"] for entry in of_bridge if entry["state"] == "static"}
+    for name in ("desk1", "desk3", "floor1", "floor3"):
+        assert fixed[str(wire.port(name).mac)].startswith(UPLINK)
