@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from datapath.linux.namespaces import DIRECTORY, inside
+from tests.machine.pace import PATIENCE
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -72,7 +73,7 @@ class Capture:
     def close(self) -> None:
         self._socket.close()
 
-    def wait(self, wanted: Wanted, count: int = 1, timeout: float = 5.0) -> list[Packet]:
+    def wait(self, wanted: Wanted, count: int = 1, timeout: float = 5.0 * PATIENCE) -> list[Packet]:
         """The first packets that are wanted, at least `count` of them. Raises AssertionError with what came instead."""
         deadline = time.monotonic() + timeout
         while len(found := [packet for packet in self.seen if wanted(packet)]) < count:

@@ -34,6 +34,7 @@ from sdn.topology import parse
 from tests.lab import capture
 from tests.lab.capture import Capture
 from tests.lab.openflow_client import OpenFlow
+from tests.machine.pace import PATIENCE
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -45,6 +46,8 @@ Topology = Path | str | dict[str, Any]
 ROOT = Path(__file__).parent.parent.parent
 TOPOLOGIES = ROOT / "topologies"
 OPENFLOW_14 = 5
+UP_SECONDS = 30 * PATIENCE
+"""Longest that a command of a test may take."""
 _NAME = re.compile(r"^name:.*$", re.MULTILINE)
 _count = itertools.count(1)
 
@@ -117,14 +120,14 @@ class Lab:
         """Bring it up, or to this topology if it is up already."""
         with sdn.lab.connected(self.name) as store:
             model = self.parse(topology, store.model() if store else None)
-            result = sdn.lab.up(model, timeout=30, store=store)
+            result = sdn.lab.up(model, timeout=UP_SECONDS, store=store)
         self.text = named(written(topology)[0], self.name)
         self.results.append(result)
         return result
 
     def apply(self, topology: Topology) -> Result:
         """Change the running lab to this topology."""
-        result = sdn.lab.apply(self.parse(topology, self.model), timeout=30)
+        result = sdn.lab.apply(self.parse(topology, self.model), timeout=UP_SECONDS)
         self.text = named(written(topology)[0], self.name)
         self.results.append(result)
         return result
@@ -141,7 +144,7 @@ class Lab:
         kind: Kind = "ping",
         port: int = 0,
         expect: Expect = "ok",
-        within: float = 5.0,
+        within: float = 5.0 * PATIENCE,
     ) -> list[Outcome]:
         """Every source node to every target node, over all address pairs that they have in common."""
         return probe.run([check.probe for check in self._checks(sources, targets, kind, port, expect, within)])
@@ -303,7 +306,9 @@ def failures(outcomes: Iterable[Outcome]) -> list[str]:
 def run(*command: str | Path) -> str:
     """Standard output of a command; raises CalledProcessError, whose note is what it said on standard error."""
     try:
-        done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            [str(part) for part in command], check=True, capture_output=True, text=True, timeout=UP_SECONDS
+        )
     except subprocess.CalledProcessError as error:
         error.add_note(error.stderr)
         raise
