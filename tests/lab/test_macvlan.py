@@ -8,7 +8,7 @@ import os
 import secrets
 import select
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
@@ -171,14 +171,26 @@ async def both_ways(lab: Lab, outside: Machine, node: str, vlan_id: int) -> None
     here = listen(lab, node)
     try:
         with outside.capture() as there:
-            send(lab.namespace(node), "eth0", [frame(mac(int(node[1:])), BEYOND, out, 0)])
-            (came,) = there.wait(received(out))
+            leaving = frame(mac(int(node[1:])), BEYOND, out, 0)
+            came = arrived(there, out, lambda: send(lab.namespace(node), "eth0", [leaving]))
             assert tag(came) == vlan_id
-        outside.send(frame(BEYOND, mac(int(node[1:])), back, vlan_id))
-        (came,) = here.wait(received(back))
+        arriving = frame(BEYOND, mac(int(node[1:])), back, vlan_id)
+        came = arrived(here, back, lambda: outside.send(arriving))
         assert tag(came) == 0
     finally:
         here.close()
+
+
+def arrived(there: Capture, mark: bytes, act: Callable[[], object]) -> Packet:
+    """Sent until it arrives: a device that has just been set up drops what it is given until a worker of the kernel
+    has noticed its carrier (net/core/link_watch.c)."""
+    for _ in range(10):
+        act()
+        try:
+            return there.wait(received(mark), timeout=0.5)[0]
+        except AssertionError as error:
+            silence = error
+    raise silence
 
 
 class TestModes:
