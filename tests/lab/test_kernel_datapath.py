@@ -27,3 +27,13 @@ def test_example(lab: Labs, name: str) -> None:
     assert {host.datapath_type for host in example.facts.hosts.values()} == {"system"}
     assert [verdict.test.name for verdict in example.test() if not verdict.passed] == []
     check_apply_changes_nothing(example, path)
+
+
+def test_a_trunks_networks_are_devices_of_8021q(lab: Labs) -> None:
+    trunk = lab(TOPOLOGIES / "trunk.yaml")
+    tagged = [port for port in trunk.model.ports.values() if port.tag is not None]
+    assert len(tagged) == 4
+    shown = trunk.execute("fw", "ip", "-details", "link", "show", "type", "vlan")
+    for port in tagged:
+        assert f"eth0.{port.tag}@eth0" in shown
+        assert f"vlan protocol 802.1Q id {port.tag} " in shown

@@ -221,6 +221,9 @@ class Running:
             self.machine.stop()
 
     def _writable(self) -> list[Path]:
+        for left in ARTIFACTS.glob(".machine-*"):  # by a pytest that was killed
+            if not Path("/proc", left.name.removeprefix(".machine-")).exists():
+                shutil.rmtree(left)
         for path in (self.kept, BYTECODE):
             path.mkdir(parents=True, exist_ok=True)
         return [ARTIFACTS, BYTECODE]
