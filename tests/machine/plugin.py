@@ -39,7 +39,7 @@ BOOT_SECONDS = 180.0
 GRACE_SECONDS = 30.0
 """Beyond a test's own timeout, which the pytest inside keeps: after that it cannot, and the machine is ended."""
 END_SECONDS = 15.0
-INSIDE = "machine-inside"
+NEEDED = "no machine with Debian's kernel for it (SDN_NO_MACHINE=1 takes this kernel, if it has all features)"
 # What would make the pytest inside do something else than what it is told.
 NOT_PASSED = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTHONDONTWRITEBYTECODE", "COVERAGE_FILE", "PWD", "OLDPWD")
 
@@ -117,7 +117,7 @@ class Outside:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Only where the machine cannot be had: else the item is set up in the machine."""
         if _is_marked(item):
-            reason = f"needs a machine with Debian's kernel, and it cannot be had here: {self.failed}"
+            reason = f"{NEEDED}: {self.failed}"
             if any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ("CI", "SDN_REQUIRE_LAB")):
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)
