@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from datapath.guest.accel import Accelerator
-from datapath.guest.initramfs import archive, console, directory, file, modules
+from datapath.guest.initramfs import Entry, archive, console, directory, file, modules
 from datapath.guest.kernel import Kernel
 
 PORT = "sdn.tests"
@@ -223,11 +224,23 @@ def _initramfs(kernel: Kernel, script: str, writable: Sequence[Path]) -> bytes:
             *map(directory, ("bin", "dev", "lower", "modules", "proc", "root", "upper")),
             console(),
             file("bin/busybox", Path(_which(BUSYBOX)).read_bytes(), 0o755),
+            *_libraries(_which(BUSYBOX)),
             *needed,
             file("init", init.encode(), 0o755),
             file("script", script.encode()),
         ]
     )
+
+
+def _libraries(program: str) -> list[Entry]:
+    """What a busybox that is not static needs beside it, with their directories; Debian has both kinds."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    paths = [Path(path) for path in re.findall(r"(/\S+) \(0x", listed)]
+    parents = dict.fromkeys(parent for path in paths for parent in reversed(path.parents) if parent != Path("/"))
+    return [
+        *(directory(str(parent)[1:]) for parent in parents),
+        *(file(str(path)[1:], path.read_bytes(), 0o755) for path in paths),
+    ]
 
 
 def _in_memory(data: bytes) -> IO[bytes]:
