@@ -28,7 +28,7 @@ from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
 from datapath.ovs import control, daemons
 from datapath.ovs.switch import OvsSwitch
-from datapath.spec import HostSpec, Interface, Node, SwitchKind, namespace
+from datapath.spec import HostSpec, Interface, Node, SwitchKind, alias, namespace
 from datapath.switch import Switch
 
 _THREADS: Final = 32
@@ -126,7 +126,7 @@ class Agent:
             starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
             await asyncio.sleep(0)  # the threads begin
             failed |= self._host.ensure(_homes(specs))
-            unsettled = {name: spec for name, spec in specs.items() if not self._chassis[name].is_settled(spec)}
+            unsettled = {name: spec for name, spec in specs.items() if not self._is_right(spec)}
             self._remove_unwanted(specs, unsettled.values())
             self._settle_uplinks(specs)
             configured = []
@@ -189,12 +189,15 @@ class Agent:
         return OvsSwitch(self._host, self.run_dir, name, self._workers, on_change)
 
     async def _remove_chassis(self, specs: Mapping[str, HostSpec]) -> None:
-        """Also those that an earlier agent has left, which have a database here. Where a chassis gets another kind of
-        switch, everything of it is made anew: its namespace goes too."""
+        """Also those that an earlier agent has left, which have a database here, or bridges in their namespace. Where a
+        chassis gets another kind of switch, everything of it is made anew: its namespace goes too."""
+        self._host.ensure(())
         with_database = {database.parent.name for database in self.run_dir.glob("*/conf.db")}
-        for name in with_database | self._chassis.keys():
+        bridged = {name for name, spec in specs.items() if name not in with_database and self._is_bridged(spec)}
+        for name in with_database | bridged | self._chassis.keys():
             chassis = self._chassis.get(name)
-            kind = chassis.kind if chassis else "ovs"
+            left: SwitchKind = "linux" if name in bridged else "ovs"
+            kind = chassis.kind if chassis else left
             wanted = specs.get(name)
             if wanted is not None and wanted.switch == kind:
                 continue
@@ -202,6 +205,18 @@ class Agent:
             await switch.remove()
             if wanted is not None:
                 self._host.remove({wanted.namespace} & self._host.namespaces.keys())
+
+    def _is_right(self, spec: HostSpec) -> bool:
+        chassis = self._chassis[spec.chassis]
+        is_right = chassis.switch.is_right(spec)
+        return is_right and chassis.is_settled(spec)
+
+    def _is_bridged(self, spec: HostSpec) -> bool:
+        """Whether a Linux switch has been at work in its namespace."""
+        home = self._host.namespaces.get(spec.namespace)
+        mark = alias(self.lab, "")
+        devices = home.devices.by_name.values() if home else ()
+        return any(device.kind == "bridge" and device.alias.startswith(mark) for device in devices)
 
     async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
         chassis = self._runtime(spec)
@@ -228,8 +243,9 @@ class Agent:
         for spec in unsettled:
             own = {pair.near.device for pair in pairs if pair.near.namespace == spec.namespace}
             own |= {interface.bridge_port for interface in spec.interfaces} | wiring.macvlan_devices(spec)
-            own |= self._chassis[spec.chassis].switch.devices(spec)
-            wires.clear(spec.namespace, own, CHASSIS_DEVICES)
+            kept = self._chassis[spec.chassis].switch.devices(spec)
+            if kept is not None:
+                wires.clear(spec.namespace, own | kept, CHASSIS_DEVICES)
         wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
         self._host.remove(self._host.namespaces.keys() - wanted)
         self._owners = {name: owner for name, owner in self._owners.items() if name in wanted}
@@ -351,7 +367,15 @@ class Agent:
             return
         for chassis in self._chassis.values():
             if chassis.spec is not None and chassis.spec.namespace == spoken.name:
-                chassis.switch.hear(chassis.spec)
+                self._repair(chassis, chassis.spec)
+
+    def _repair(self, chassis: _Chassis, spec: HostSpec) -> None:
+        try:
+            chassis.switch.hear(spec)
+        except (OSError, SdnError) as error:
+            chassis.errors["kernel"] = (f"what was changed could not be put right: {error}",)
+        if not self._turn.locked():
+            self._report(chassis)
 
     def _stir(self, place: Namespace) -> None:
         """What is in a namespace of a chassis, or of one of its nodes, is no longer known to be right."""

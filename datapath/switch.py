@@ -47,9 +47,13 @@ class Switch(Protocol):
         """Made so far, other than netlink requests of the chassis' namespaces."""
         ...
 
-    def devices(self, spec: HostSpec, /) -> set[str]:
+    def devices(self, spec: HostSpec, /) -> set[str] | None:
         """Names of the devices that it keeps in the chassis' namespace, beside the ends of veths that `wiring` asks
-        for: whatever else carries our mark there is removed."""
+        for: whatever else carries our mark there is removed. None: it cannot be told now, and nothing is."""
+        ...
+
+    def is_right(self, spec: HostSpec, /) -> bool:
+        """Looks at what nobody notifies of, such as settings of the kernel."""
         ...
 
     async def start(self, spec: HostSpec, home: Namespace) -> None:

@@ -325,7 +325,7 @@ def _bridge(made: Bridging, network: str) -> str:
 def _add_network(made: Bridging, spec: HostSpec, network: Bridged, legs: list[Leg]) -> None:
     tunnels = {tunnel.device: tunnel for tunnel in _tunnels(spec, network)}
     shared = _shared(network, legs)
-    _add_tunnels(made, network, tunnels, learning=bool(shared), suppress=not any(leg.roams for leg in legs))
+    _add_tunnels(made, network, tunnels, shared=bool(shared), suppress=not any(leg.roams for leg in legs))
     to_vtep = {tunnel.remote: tunnel.device for tunnel in tunnels.values()}
     bridge, vid = _bridge(made, network.network), made.vids.get(network.network, 0)
     for leg in legs:
@@ -335,7 +335,7 @@ def _add_network(made: Bridging, spec: HostSpec, network: Bridged, legs: list[Le
                 made.known[Known(bridge, vid, raw(mac))] = device
             else:
                 port = made.ports[device]
-                made.ports[device] = replace(port, flags=port.flags._replace(learning=True))
+                made.ports[device] = replace(port, flags=port.flags._replace(learning=True, flood=True))
     for peer in network.peers:
         device = to_vtep.get(peer.vtep) or to_vtep.get(None) or made.uplinks.get(network.network, "")
         if peer.mac in shared or not device:
@@ -348,7 +348,8 @@ def _add_network(made: Bridging, spec: HostSpec, network: Bridged, legs: list[Le
 
 
 def _shared(network: Bridged, legs: Iterable[Leg]) -> set[Mac]:
-    """MACs that several ports may have (VRRP): learned where they are heard, as a switch does without being told."""
+    """MACs that several ports may have (VRRP): learned where they are heard, as a switch does without being told, and
+    until then flooded to those that may have them."""
     counts = Counter(mac for leg in legs for mac in leg.macs)
     counts.update(peer.mac for peer in network.peers)
     return {mac for mac, count in counts.items() if count > 1}
@@ -368,16 +369,14 @@ def _tunnels(spec: HostSpec, network: Bridged) -> Iterator[Tunnel]:
             yield Tunnel("gretap", network.network, device, f"{mark}:{vtep}", network.mtu, key, local, vtep)
 
 
-def _add_tunnels(
-    made: Bridging, network: Bridged, tunnels: dict[str, Tunnel], *, learning: bool, suppress: bool
-) -> None:
+def _add_tunnels(made: Bridging, network: Bridged, tunnels: dict[str, Tunnel], *, shared: bool, suppress: bool) -> None:
     """Broadcasts go to each vtep, one by one. Where addresses may move, announcements of that must get through:
     the kernel's suppression stops those too."""
     vlans: Vlans = frozenset()
     if made.form == "aware" and tunnels:
         vlans = frozenset([(made.vids[network.network], PVID | UNTAGGED)])
     for device, tunnel in tunnels.items():
-        flags = Flags(learning, network.floods_unknown, tunnel.remote is not None, suppress)
+        flags = Flags(shared, network.floods_unknown or shared, tunnel.remote is not None, suppress)
         made.tunnels[device] = tunnel
         made.ports[device] = Port(_bridge(made, network.network), flags, vlans)
         if tunnel.remote is None:

@@ -115,6 +115,15 @@ class Firewall:
             self.version += 1
             self._on_change()
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of the kernel, as they were written last."""
+        return {} if self._forwards is None else {str(_IP_FORWARD): "1" if self._forwards else "0"}
+
+    def forget_settings(self) -> None:
+        """Somebody has changed them: the next `settle` writes them again."""
+        self._forwards = None
+
     def _forward(self, home: Namespace, on: bool) -> None:
         """Only where a network needs it, and in the chassis' namespace only."""
         if on != self._forwards:

@@ -5,6 +5,7 @@ Enters: a Host. Leaves: a Choice with its reason. Never: a device that stays.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from datapath.addr import Mac
@@ -26,7 +27,7 @@ _chosen: list[Choice] = []
 
 
 def choose(host: Host) -> Choice:
-    """Raises OSError where there is no making namespaces."""
+    """Raises OSError where it cannot be tried now."""
     if not _chosen:
         _chosen.append(_try(host))
     return _chosen[0]
@@ -37,4 +38,6 @@ def _try(host: Host) -> Choice:
     refused = host.try_out([bridge_messages.add_device("", wish)])
     if not refused:
         return Choice("aware", AWARE)
+    if refused[0].errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # it has not said that it cannot
+        raise OSError(refused[0].errno, refused[0].text)
     return Choice("classic", f"{CLASSIC}: this kernel has no VLAN filtering ({refused[0].text})")

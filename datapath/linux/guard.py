@@ -95,6 +95,7 @@ chain untagged {{
     accept
 }}
 chain tagged_once {{
+    ether type 8021ad drop
     meta protocol {_TAGS} drop
     accept
 }}

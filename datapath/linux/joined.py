@@ -82,12 +82,6 @@ class MachineUplinks:
     def fileno(self) -> int:
         return self._machine.channel.fileno()
 
-    def remove(self) -> None:
-        """Gives everything back. Raises SdnError with what could not be."""
-        self.settle({})
-        if self.errors:
-            raise SdnError("\n".join(error for of_one in self.errors.values() for error in of_one))
-
     def close(self) -> None:
         """Lets go; everything stays as it is."""
         self._machine.close()

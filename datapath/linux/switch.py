@@ -77,14 +77,27 @@ class LinuxSwitch:
     def notes(self) -> tuple[str, ...]:
         return (self._choice.reason, *self._remarks) if self._choice else ()
 
-    def devices(self, spec: HostSpec) -> set[str]:
+    def devices(self, spec: HostSpec) -> set[str] | None:
         """Also VLAN devices of ports, and what makes them where the kernel has none."""
         home = self._host.namespaces.get(spec.namespace)
         made = self._bridging(spec, home) if home else None
         if made is None:
-            return set()
+            return None
         found = {*made.bridges, *made.tunnels, *made.subs}
         return found | {wiring.tagger(parent, tag) for parent, tag in made.subs.values()}
+
+    def is_right(self, spec: HostSpec) -> bool:
+        """The settings of its namespace: where they are not, they are written anew when it is looked at."""
+        home = self._host.namespaces.get(spec.namespace)
+        if home is None or home is not self._home:
+            return True  # it is looked at anyway
+        wrong: list[str] = []
+        wanted = SETTINGS | self._firewall.settings
+        self._host.visit(home, lambda: wrong.extend(_differing(wanted)))
+        if wrong:
+            self._home = None
+            self._firewall.forget_settings()
+        return not wrong
 
     async def start(self, spec: HostSpec, home: Namespace) -> None:
         """Nothing: the kernel is up."""
@@ -211,8 +224,8 @@ class LinuxSwitch:
         return Plugged(device is not None and device.up)
 
     def _firewall_changed(self) -> None:
-        if self._plugged is not None:
-            self.hear(self._plugged)
+        if self._plugged is not None and self._made is not None and self._made[0] is self._plugged:
+            self.hear(self._plugged)  # else another wish is being carried out, which looks at it
         self._on_change("")
 
     def close(self) -> None:
@@ -231,6 +244,11 @@ def _pvids(home: Namespace) -> dict[str, int]:
         state = ports.get(device.index)
         found[name] = next((vid for vid, flags in state.vlans if flags & PVID), 0) if state else 0
     return found
+
+
+def _differing(settings: dict[str, str]) -> list[str]:
+    """In a thread within the namespace."""
+    return [file for file, value in settings.items() if Path(file).exists() and Path(file).read_text().strip() != value]
 
 
 def _limits_learning(home: Namespace, made: Bridging) -> bool:

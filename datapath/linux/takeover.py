@@ -169,8 +169,9 @@ class Takeover:
     def _make_bridge(self, port: Device) -> Device:
         """With the interface's MAC and MTU."""
         name = self._bridge_name
-        marked = messages.set_link(self._mark, name, alias=self._mark, mac=port.mac, mtu=port.mtu)
-        self._do([messages.add_bridge(self._mark, name), marked])
+        marked = messages.set_link(self._mark, name, alias=self._mark)
+        alike = messages.set_link(self._mark, name, mac=port.mac, mtu=port.mtu)
+        self._do([messages.add_bridge(self._mark, name), marked, alike])  # marked, also where it cannot be alike
         made = self.bridge()
         assert made is not None
         return made
@@ -189,12 +190,16 @@ class Takeover:
         self._do([messages.set_link(self._mark, bridge.name, arp=noted.moves)])
 
     def _moving(self, port: Device, bridge: Device, noted: Record, fresh: bool) -> list[Message]:
-        """All that the interface has; what a bridge that was not there or not up lacks of the record too."""
+        """All that the interface has; what a bridge that was not there or not up lacks of the record too.
+
+        An address that the interface has again, though the bridge has it, is one whose lease was renewed.
+        """
         has = self._machine.belongings(port.index)
-        wanted = redirected(has, port.index, bridge.index)
+        wanted = came = redirected(has, port.index, bridge.index)
         if fresh:
             wanted = belongings.merged(wanted, redirected(noted.now(), noted.index, bridge.index))
         lacking = belongings.without(wanted, self._machine.belongings(bridge.index))
+        lacking = belongings.merged(Belongings(came.addresses), lacking)
         if not has and not lacking:
             return []
         return [*taking(has), *giving(lacking, port.name, bridge.name), *_address_mode(bridge, noted.ipv6[1])]

@@ -30,6 +30,8 @@ from datapath.linux.belongings import (
 )
 from datapath.linux.devices import Device, parse_device
 from datapath.linux.netlink import (
+    GROUP_IPV4_IFADDR,
+    GROUP_IPV6_IFADDR,
     GROUP_LINK,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -53,7 +55,8 @@ _SIZES: Final = {4: 0x20, 2: 0x28, 1: 0x30}
 _IF_EQUAL, _RETURN = 0x15, 0x06
 _FILTER: Final = struct.Struct("=HBBI")
 _INDEX_AT, _NAME_AT = 20, 36
-"""In a notification of a link: ifi_index after its two headers, and the text of IFLA_IFNAME, which comes first."""
+"""In a notification of a link: ifi_index after its two headers, and the text of IFLA_IFNAME, which comes first. That of
+an address has ifa_index in the same place."""
 
 
 def bridge_name(lab: str, physnet: str) -> str:
@@ -75,6 +78,7 @@ class Found:
     mtu: int = 0
     up: bool = False
     loopback: bool = False
+    ethernet: bool = True
     master: str = ""
     holder: str = ""
     addresses: tuple[str, ...] = ()
@@ -91,11 +95,12 @@ class Machine:
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.sent = 0
-        self.channel = Channel(lambda _notice: on_change(), on_change, (GROUP_LINK,))
+        groups = (GROUP_LINK, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR)
+        self.channel = Channel(lambda _notice: on_change(), on_change, groups)
         self.watch((), ())
 
     def watch(self, names: Sequence[str], indexes: Sequence[int]) -> None:
-        """From now on hears of links with these names or indexes only."""
+        """From now on hears of links with these names or indexes only, and of addresses on the latter."""
         self.channel.screen(screen(names, indexes))
 
     def links(self) -> dict[str, Device]:
@@ -156,6 +161,7 @@ class Machine:
             device.mtu,
             device.up,
             interface == "lo",
+            bool(device.mac),
             f"number {device.master}" if device.master and master is None else master.name if master else "",
             holder.alias if holder else "",
             tuple(address_text(each) for of in has for each in of.addresses if not is_link_local(each)),
@@ -225,6 +231,9 @@ def trouble(lab: str, uplink: Uplink, found: Found) -> SdnError | None:
         return MachineError(f"interface {name}", missing, remedy="name one that exists, or plug it in")
     if found.loopback:
         return ConflictError(f"physnet {uplink.physnet}: lo leads nowhere", remedy="name an interface to a network")
+    if not found.ethernet:
+        lacking = f"physnet {uplink.physnet}: {name} has no MAC, so it is no Ethernet device and cannot be bridged"
+        return ConflictError(lacking, remedy="name an interface to an Ethernet network")
     if found.holder and found.holder != alias(lab, uplink.physnet):
         _, other, physnet = found.holder.split(":", 2)
         taken = f"interface {name} belongs to physnet {physnet} of lab {other}"

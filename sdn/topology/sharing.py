@@ -23,6 +23,9 @@ def check(draft: Draft, rows: Rows, networks: dict[str, Network], chassis: dict[
             on[row.chassis, row.link.network.name].append(row)
     for (host, _), group in on.items():
         _macvlan(draft, host, group)
+    for row in rows:
+        if row.plug.macvlan and row.link.network.segment.kind == "flat":
+            _untagged(draft, row, networks)
     for host_name in dict.fromkeys(host for host, _ in on):
         gateways = [networks[name] for at, name in on if at == host_name and networks[name].forward]
         _subnets(draft, chassis[host_name], gateways)
@@ -42,6 +45,21 @@ def _macvlan(draft: Draft, host: str, rows: Rows) -> None:
             message = f"{network} is passed through to '{alone.name}' alone; expected no other port of it there"
         else:
             continue
+        draft.problems.add_once((*row.plug.path, word), message)
+
+
+def _untagged(draft: Draft, row: Row, networks: dict[str, Network]) -> None:
+    """A macvlan device on the untagged uplink sends and gets what it likes, tagged frames too."""
+    physnet = row.link.network.segment.physnet
+    vlan = next(
+        (each for each in networks.values() if each.segment.kind == "vlan" and each.segment.physnet == physnet), None
+    )
+    if vlan is not None:
+        word = "macvtap" if row.plug.macvlan and row.plug.macvlan.tap else "macvlan"
+        message = (
+            f"{word} in the untagged network of {physnet} reaches its VLANs too, such as '{vlan.name}' (line "
+            f"{vlan.source.line}): nothing stops tagged frames there; expected a vlan network, or a bridged port"
+        )
         draft.problems.add_once((*row.plug.path, word), message)
 
 

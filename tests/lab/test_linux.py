@@ -12,6 +12,7 @@ import select
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -40,7 +41,7 @@ from tests.lab.frames import (
 )
 from tests.lab.labs import Lab
 from tests.lab.pinger import pinging
-from tests.lab.processes import eventually, kill, pid_of, whole
+from tests.lab.processes import SUPERVISED, eventually, kill, pid_of, whole
 from tests.lab.test_wire import MULTICAST, inner_arp, is_question, target
 
 pytestmark = pytest.mark.lab
@@ -452,6 +453,37 @@ def test_a_chassis_gets_another_switch_and_back(lab: Labs) -> None:
     assert not running.apply(LIVES).changed
 
 
+def test_a_chassis_gets_another_switch_while_all_are_dead(lab: Labs) -> None:
+    """Who comes then has to see what there was."""
+    running = lab(LIVES)
+    for topology in (LIVES.replace("hv[2-3]: {datapath: linux}", "hv[2-3]: {}"), LIVES):
+        supervised = [pid_of(running, name) for name in ("supervisor", *SUPERVISED)]
+        kill(*supervised)
+        running.up(topology)
+        assert running.mesh() == []
+        holders = json.loads(running.execute("hv2", "ip", "-json", "-4", "address", "show"))
+        vtep = str(running.model.chassis["hv2"].vtep.ip)
+        has = [device["ifname"] for device in holders for ip in device["addr_info"] if ip["local"] == vtep]
+        assert len(has) == 1, has
+        tables = running.execute("hv2", "nft", "list", "tables")
+        assert bool(tables) == (topology == LIVES)
+
+
+@pytest.mark.parametrize("setting", ["arp_ignore", "rp_filter"])
+def test_settings_are_looked_at_again(living: Lab, setting: str) -> None:
+    """Nobody tells of them."""
+    file = f"/proc/sys/net/ipv4/conf/all/{setting}"
+    living.execute("hv2", "sh", "-c", f"echo 0 > {file}")
+    living.up(LIVES)
+    assert living.execute("hv2", "cat", file).strip() == "1"
+
+
+def test_nothing_is_forwarded_again(living: Lab) -> None:
+    living.execute("hv2", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    living.up(LIVES)
+    assert living.execute("hv2", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+
+
 def test_what_is_taken_away_comes_back(lab: Labs) -> None:
     """An entry, a port out of its bridge, a whole device: `up` looks again."""
     running = lab(LIVES)
@@ -464,7 +496,8 @@ def test_what_is_taken_away_comes_back(lab: Labs) -> None:
         "nft flush ruleset",
         f"ip link delete {bridge_}",
     ):
-        running.execute("hv2", *damage.split())
+        with suppress(subprocess.CalledProcessError):  # `ip neighbour flush` gives up on what is put back meanwhile
+            running.execute("hv2", *damage.split())
         running.up(LIVES)
         assert running.mesh() == [], damage
 
@@ -484,6 +517,14 @@ nodes:
 def test_a_shared_mac_is_where_it_was_heard_last(lab: Labs) -> None:
     """VRRP (RFC 5798 section 7.3): the router that takes over announces the virtual address from the virtual MAC."""
     running, mac = lab(SHARED), "00:00:5e:00:01:05"
+    for client in ("client1", "client2", "client3"):  # nobody has spoken: everybody may be meant
+        with running.capture_all("router1", "router2", "router3") as ends:
+            mark = token()
+            frame = datagram(running.port(client), running.port("router1"), mark)
+            frame.dst = mac
+            running.send(client, frame)
+            for end in ends:
+                end.wait(received(mark))
     routers = [f"router{number}" for number in (1, 2, 3, 2, 1)]
     for master in routers:
         here = running.port(master)

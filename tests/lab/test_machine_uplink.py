@@ -499,6 +499,10 @@ class TestConflicts:
     def test_loopback(self, office: Office) -> None:
         assert "lo" in self.refused(office, replace(UPLINK, interface="lo"), "lo")
 
+    def test_no_ethernet(self, machine: StandIn, office: Office) -> None:
+        machine.ip("tuntap", "add", "dev", "tun0", "mode", "tun")
+        assert "no Ethernet device" in self.refused(office, replace(UPLINK, interface="tun0"), "tun0")
+
     def test_port_of_a_bridge(self, machine: StandIn, office: Office) -> None:
         machine.ip("link", "add", "br0", "type", "bridge")
         machine.ip("link", "set", "eth1", "master", "br0")
@@ -757,6 +761,17 @@ class TestWhole:
         killed = kill(pid_of(sdn.lab, "agent"))
         eventually(lambda: pid_of(sdn.lab, "agent") not in (0, killed) and whole(sdn.lab))
         assert machine.devices() == devices
+
+    def test_a_lease_is_renewed(self, machine: StandIn, sdn: Commands) -> None:
+        """By a client that knows the interface only: what it sets there moves on at once."""
+        machine.ip("address", "add", "192.0.2.7/24", "dev", "eth1", "valid_lft", "60", "preferred_lft", "60")
+        assert sdn("up", TOPOLOGY)[0] == 0
+        machine.ip("address", "replace", "192.0.2.7/24", "dev", "eth1", "valid_lft", "3000", "preferred_lft", "3000")
+        eventually(lambda: "192.0.2.7" not in machine.ip("address", "show", "dev", "eth1"))
+        (bridge,) = [name for name in machine.devices() if name.startswith("sdn-")]
+        (address,) = json.loads(machine.ip("-j", "-4", "address", "show", "dev", bridge))[0]["addr_info"]
+        assert address["valid_life_time"] > 2000
+        _ping(machine.beyond, "192.0.2.7")
 
     def test_dropped_from_the_file(self, machine: StandIn, sdn: Commands) -> None:
         furnish(machine)

@@ -69,6 +69,10 @@ NODES = [
     ("  a: {network: shut, ip: §10.6.0.1}", "10.6.0.1 is the address of the gateway too"),
     ("  a: {network: floor, ip: §203.0.113.2}", "203.0.113.2 is the address of chassis 'hv2' too"),
     # macvlan
+    (
+        "  a: {network: floor, macvlan: §bridge, spoof_guard: false}",
+        "macvlan in the untagged network of office reaches its VLANs too, such as 'desk'",
+    ),
     ("  §a: {network: desk, macvlan: bridge}", "macvlan cannot be guarded against spoofing; expected 'spoof_guard"),
     ("  §a: {network: desk, macvtap: vepa}", "macvtap cannot be guarded against spoofing"),
     ("  a: {ports: [§{network: desk, macvlan: bridge}]}", "macvlan cannot be guarded against spoofing"),
