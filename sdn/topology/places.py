@@ -197,7 +197,8 @@ def _lacks_of_network(network: Network, chassis: Chassis) -> Iterator[Lack]:
     physnet, forward = network.segment.physnet, network.forward
     if physnet and physnet not in chassis.physnets:
         yield Lack(f"no uplink into {physnet}, which network '{network.name}' needs", f"'{physnet}' among its physnets")
-    if forward and forward.physnet and forward.physnet not in dict(chassis.addresses) and chassis.datapath == "linux":
+    may_have_one = lack(chassis, Feature.ADDRESSES, "") is None
+    if forward and forward.physnet and may_have_one and forward.physnet not in dict(chassis.addresses):
         yield Lack(
             f"no address in {forward.physnet}, which network '{network.name}' needs ({forward.mode})",
             f"'addresses: {{{forward.physnet}: …}}' on it",
