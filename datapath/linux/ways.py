@@ -74,6 +74,7 @@ class Ways:
         wanted = gateway.packed if gateway else b""
         for way in known:
             if way.protocol == PROTOCOL and way.device == device and way.gateway != wanted:
+                self._known = None
                 yield _message(f"{about} default route", RTM_DELROUTE, 0, way, (errno.ESRCH,))
         if gateway is None or any(way.metric == 0 and _stays(way, device, wanted) for way in known):
             return

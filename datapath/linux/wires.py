@@ -153,7 +153,7 @@ class Wires:
         index = master.index if master and master.index != device.master else None
         if any(value is not None for value in (up, arp, mtu, address, mark, index)):
             yield messages.set_link(about, end.device, up=up, arp=arp, mtu=mtu, mac=address, alias=mark, master=index)
-        if end.addresses is not None and (end.up or device.up):
+        if end.leads and (end.up or device.up):
             yield from namespace.lead(about, device.index, end.gateway)
 
     def _checksums(self, namespace: Namespace, end: End, device: Device) -> None:

@@ -48,7 +48,9 @@ class End:
     vlans: tuple[Vlan, ...] = ()
     offload: bool = True
     neighbours: tuple[tuple[IPv4Address, Mac], ...] | None = None
+    leads: bool = False
     gateway: IPv4Address | None = None
+    """The way out by it, where that `leads` is our business."""
     """The way out, where the addresses are our business."""
 
 
@@ -106,6 +108,7 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
         addresses=interface.addresses,
         vlans=interface.vlans,
         offload=datapath != "netdev",
+        leads=True,
         gateway=interface.gateway,
     )
 

@@ -33,7 +33,7 @@ from tests.lab.frames import (
     token,
 )
 from tests.lab.labs import Lab, run
-from tests.lab.processes import eventually, pid_of, stopped
+from tests.lab.processes import eventually, kill, pid_of, stopped, whole
 
 pytestmark = pytest.mark.lab
 
@@ -330,3 +330,27 @@ def _rules(lab: Lab, table: str) -> str:
 def _without_state(listing: str) -> str:
     """Without the chain whose name has the generation."""
     return "\n".join(line for line in listing.splitlines() if "chain state_" not in line)
+
+
+def way_out(lab: Lab) -> str:
+    return lab.execute("hv1", "ip", "-4", "route", "show", "default")
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_new_agent_leaves_the_way_out(nat: Lab, rounds: int) -> None:
+    """Whether it adopts what the first made, or what one that adopted left."""
+    before = way_out(nat)
+    assert before.startswith(f"default via {OUTSIDE} ")
+    for _ in range(rounds):
+        killed = kill(pid_of(nat, "agent"))
+        eventually(lambda: pid_of(nat, "agent") not in (0, killed) and whole(nat), within=20)  # noqa: B023
+        nat.up(TOPOLOGY)
+        assert way_out(nat) == before
+        assert nat.execute("vm1", "ip", "-4", "route", "show", "default").startswith("default via 192.168.122.1 ")
+
+
+def test_forwarding_is_looked_at_again(nat: Lab) -> None:
+    """Nobody tells of the setting."""
+    nat.execute("hv1", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+    nat.up(TOPOLOGY)
+    assert nat.execute("hv1", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1"
