@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from datapath.addr import Mac
 from datapath.linux import bridge_messages
-from datapath.linux.bridging import AWARE_BRIDGE, Bridge, Form
+from datapath.linux.bridging import AWARE_BRIDGE, Bridge, Form, Tunnel, TunnelDevice
 from datapath.linux.host import Host
 
 AWARE = "one VLAN-aware bridge"
@@ -31,6 +32,17 @@ def choose(host: Host) -> Choice:
     if not _chosen:
         _chosen.append(_try(host))
     return _chosen[0]
+
+
+def has_tunnel(kind: TunnelDevice) -> bool:
+    """Whether this kernel has such tunnel devices, by making one. Raises OSError where it cannot be tried."""
+    host = Host("", lambda _: None, lambda _: None)
+    wish = Tunnel(kind, "", "probe", "", 1400, 256, IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"))
+    try:
+        refused = host.try_out([bridge_messages.add_device("", wish)])
+    finally:
+        host.close()
+    return not any(refusal.errno == errno.EOPNOTSUPP for refusal in refused)
 
 
 def _try(host: Host) -> Choice:
