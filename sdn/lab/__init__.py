@@ -238,7 +238,7 @@ def _settled(model: Model, facts: Facts, progress: Progress) -> bool:
 def _not_whole(model: Model, facts: Facts) -> CheckError:
     return CheckError(
         f"lab {model.lab} is not whole:\n  " + "\n  ".join(chassis_troubles(model, facts)),
-        remedy=f"see: sdn status {model.lab}, sdn logs {model.lab}",
+        remedy=f"see: sdn status {model.lab}, sdn logs --lab {model.lab}",
     )
 
 
