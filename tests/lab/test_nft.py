@@ -200,8 +200,9 @@ def test_libnftables_asks_for_no_ether_type_of_its_own(place: str, tmp_path: Pat
         for chain, code in re.findall(r"^bridge sdn (\w+) *\n((?:  .*\n)+)", _bytecode(place, file), re.MULTILINE)
         if "@ link header + 12" in code
     ]
+    assert asks.count("tagged_once") == 1
     assert asks.count("prerouting") == guard.RULES[: guard.RULES.index("chain untagged")].count("ether type")
-    assert set(asks) == {"prerouting", "untagged"}
+    assert set(asks) == {"prerouting", "untagged", "tagged_once"}, "those that ask themselves"
 
 
 def _bytecode(place: str, file: Path) -> str:
