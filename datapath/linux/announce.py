@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from datapath.checksum import checksum
+
 BROADCAST: Final = b"\xff" * 6
 ALL_NODES: Final = bytes.fromhex("333300000001")
 """The Ethernet address of ff02::1 (RFC 2464 section 7)."""
@@ -37,8 +39,6 @@ def frame(address: bytes, mac: bytes) -> bytes:
     """An ARP announcement (RFC 5227 section 3), or an unsolicited advertisement (RFC 4861 section 7.2.6)."""
     if len(address) == 4:
         return BROADCAST + mac + _ARP + _REQUEST + mac + address + bytes(6) + address
-    from datapath.probe.packets import checksum
-
     rest = struct.pack("!I", _OVERRIDE) + address + _TARGET_LINK_LAYER + mac
     length = 4 + len(rest)
     pseudo = address + _ALL_NODES + struct.pack("!II", length, _ICMPV6)

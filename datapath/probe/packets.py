@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from datapath.checksum import checksum
+
 ECHO_REPLY: Final = 0
 UNREACHABLE: Final = 3
 ECHO_REQUEST: Final = 8
@@ -39,15 +41,6 @@ def token(payload: bytes, offset: int = 0) -> Token | None:
         return None
     magic, nonce, number, attempt = _TOKEN.unpack_from(payload, offset)
     return Token(nonce, number, attempt) if magic == _MAGIC else None
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum: ones' complement of the ones' complement sum of 16-bit words (RFC 1071)."""
-    padded = data + b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - total
 
 
 def echo_request(wanted: Token, version: int) -> bytes:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from datapath.checksum import checksum
 from datapath.probe import Outcome, Probe, neighbours, run
 from datapath.probe.engine import Engine
 from datapath.probe.pace import FIRST_WINDOW, LARGEST_WINDOW, SMALLEST_WINDOW, Pace
-from datapath.probe.packets import Token, checksum, echo_request, icmp_reply, token
+from datapath.probe.packets import Token, echo_request, icmp_reply, token
 from datapath.probe.transport import Event, Failed, Sending
 
 TOKEN = Token(0xCAFE1234, 77777, 3)
