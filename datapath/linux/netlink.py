@@ -149,10 +149,10 @@ class Channel:
         self._on_notice = on_notice
         self._on_overrun = on_overrun
         self._sequence = 0
-        self._requests = _open()
+        self._requests = open_socket()
         self._requests.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._requests.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._notices = _open()
+        self._notices = open_socket()
         for group in groups:
             self._notices.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
@@ -228,7 +228,7 @@ class Channel:
     def _answers(self) -> list[tuple[int, int, int, bytes]]:
         """One datagram. The kernel answers within `sendto`, and goes on with a dump within `recv`: none is awaited."""
         try:
-            return list(_parts(self._requests.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)))
+            return list(parts(self._requests.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOBUFS):
                 raise TransientError("the kernel's answer to a netlink request was lost") from error
@@ -246,18 +246,20 @@ class Channel:
                     raise
                 self._on_overrun()
                 continue
-            for kind, _, _, payload in _parts(data):
+            for kind, _, _, payload in parts(data):
                 self._on_notice(Notice(kind, payload))
 
 
-def _open() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+def open_socket(protocol: int = NETLINK_ROUTE) -> socket.socket:
+    """Of the namespace in which it is opened, with room for what is notified."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     opened.bind((0, 0))
     return opened
 
 
-def _parts(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def parts(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Type, flags, sequence and payload of each message of a datagram."""
     offset = 0
     while offset + 16 <= len(data):
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)

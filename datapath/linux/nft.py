@@ -28,11 +28,11 @@ from datapath.linux.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
-    RECEIVE_BUFFER,
     RECEIVE_SIZE,
-    SO_RCVBUFFORCE,
     SOL_NETLINK,
     attributes,
+    open_socket,
+    parts,
 )
 from datapath.linux.ruleset import NAME, Family, Ruleset, digest
 
@@ -210,7 +210,7 @@ class Tables:
         self._questions.send(HEADER.pack(20, _SUBSYSTEM | kind, flags, 0, 0) + _BODY.pack(family, 0, 0))
         found: list[_Notice] = []
         while True:
-            for message, payload in _messages(self._questions.recv(RECEIVE_SIZE)):
+            for message, _, _, payload in parts(self._questions.recv(RECEIVE_SIZE)):
                 if message == NLMSG_DONE:
                     return found
                 if message == NLMSG_ERROR:
@@ -231,7 +231,7 @@ class Tables:
                     raise
                 yield from (_Notice(0, _FAMILIES[each.family], {_TABLE: NAME.encode()}) for each in self._is)
                 continue
-            for message, payload in _messages(data):
+            for message, _, _, payload in parts(data):
                 yield _notice(message, payload)
 
 
@@ -241,19 +241,9 @@ def _record(rulesets: Sequence[Ruleset], generation: int) -> str:
 
 
 def _open() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-    opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    opened.bind((0, 0))
+    opened = open_socket(_NETLINK_NETFILTER)
     opened.connect((0, 0))
     return opened
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, _, _, _ = HEADER.unpack_from(data, offset)
-        yield kind, data[offset + 16 : offset + length]
-        offset += (length + 3) & ~3
 
 
 def _notice(kind: int, payload: bytes) -> _Notice:
