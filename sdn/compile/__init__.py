@@ -26,7 +26,7 @@ from datapath.spec import (
     device_name,
     namespace,
 )
-from sdn.model import Chassis, Model, Network, Port
+from sdn.model import Chassis, Model, Network, Physnet, Port
 from sdn.pipeline.answer import answered
 from sdn.pipeline.classify import LEARNED_LIMIT
 from sdn.pipeline.layout import Table
@@ -179,19 +179,26 @@ def _tunnels(model: Model) -> tuple[Tunnel, ...]:
 def _uplinks(model: Model, chassis: Chassis) -> tuple[Uplink, ...]:
     addresses = dict(chassis.addresses)
     return tuple(
-        Uplink(
-            physnet.name,
-            device_name("up-", physnet.name),
-            physnet.ofport,
-            physnet.mtu,
-            physnet_bridge(physnet.name),
-            physnet.interface,
-            physnet.moves_addresses,
-            addresses.get(physnet.name),
-            physnet.gateway if physnet.name in addresses else None,
+        replace(
+            uplink(physnet),
+            address=addresses.get(physnet.name),
+            gateway=physnet.gateway if physnet.name in addresses else None,
         )
         for physnet in model.physnets.values()
         if physnet.name in chassis.physnets
+    )
+
+
+def uplink(physnet: Physnet) -> Uplink:
+    """Into a physical network, as any chassis has it."""
+    return Uplink(
+        physnet.name,
+        device_name("up-", physnet.name),
+        physnet.ofport,
+        physnet.mtu,
+        physnet_bridge(physnet.name),
+        physnet.interface,
+        physnet.moves_addresses,
     )
 
 

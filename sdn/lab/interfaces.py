@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 
 from datapath.errors import ConflictError, MachineError, SdnError
 from datapath.linux.uplink import Found, describe, look, trouble
-from datapath.spec import Uplink, device_name
-from sdn.compile import physnet_bridge
-from sdn.model import Model, Physnet
+from sdn.compile import uplink
+from sdn.model import Model
 
 
 def inspect(model: Model, find: Callable[[str], Found] = look) -> dict[str, str]:
@@ -41,16 +40,3 @@ def _kind(errors: list[SdnError], message: str, remedy: str) -> SdnError:
     """What the machine lacks comes first: it ends the command with another code."""
     missing = next((error for error in errors if isinstance(error, MachineError)), None)
     return MachineError(missing.feature, message, remedy=remedy) if missing else ConflictError(message, remedy=remedy)
-
-
-def uplink(physnet: Physnet) -> Uplink:
-    """Of any chassis: they share the interface."""
-    return Uplink(
-        physnet.name,
-        device_name("up-", physnet.name),
-        physnet.ofport,
-        physnet.mtu,
-        physnet_bridge(physnet.name),
-        physnet.interface,
-        physnet.moves_addresses,
-    )
