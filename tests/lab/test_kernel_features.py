@@ -44,6 +44,7 @@ def test_device(space: str, kind: str) -> None:
 
 def test_tap(space: str) -> None:
     run("ip", "-n", space, "tuntap", "add", "dev", "t0", "mode", "tap")
+    assert "tun type tap" in run("ip", "-n", space, "-d", "link", "show", "t0")
 
 
 def test_openvswitch(space: str) -> None:

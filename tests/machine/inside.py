@@ -8,6 +8,8 @@ Never: an order of its own; pytest outside says which item is next.
 from __future__ import annotations
 
 import json
+import select
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.machine.pace import PATIENCE
 
 PORTS = Path("/sys/class/virtio-ports")
 _SECONDS = 20.0
+_NETLINK_KOBJECT_UEVENT = 15
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,11 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def _open_port() -> IO[bytes]:
     """Its device appears a moment after its driver, when QEMU has told its name."""
     deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
-        for name in PORTS.glob("*/name"):
-            if name.read_text().strip() == PORT:
-                return open(f"/dev/{name.parent.name}", "r+b", buffering=0)
-        time.sleep(0.02)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_KOBJECT_UEVENT) as events:
+        events.bind((0, 1))  # what the kernel tells of devices, from before the first look on
+        while time.monotonic() < deadline:
+            for name in PORTS.glob("*/name"):
+                if name.read_text().strip() == PORT:
+                    return open(f"/dev/{name.parent.name}", "r+b", buffering=0)
+            if select.select([events], [], [], max(deadline - time.monotonic(), 0))[0]:
+                events.recv(1 << 16)
     raise RuntimeError(f"no virtio-serial port {PORT} within {_SECONDS} s")
 
 
