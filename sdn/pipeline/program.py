@@ -90,8 +90,7 @@ class Program:
         old, self.model = self.model, model
         old_ofports, self._ofports = self._ofports, odd_ofports(model, facts)
         old_without_nd, self.without_nd = self.without_nd, without_nd(facts)
-        as_before = (old.chassis, old.physnets, old_without_nd) == (model.chassis, model.physnets, self.without_nd)
-        if not as_before:
+        if old.chassis != model.chassis or old.physnets != model.physnets:
             return self._start_over()
         touched: dict[str, set[Unit]] = {chassis.name: set() for chassis in _programmed(model)}
         changed = [
@@ -106,18 +105,21 @@ class Program:
         for pair in changed:
             for port in filter(None, pair):
                 self._touch_port(touched, port)
+        for name in touched.keys() & (old_without_nd ^ self.without_nd):
+            touched[name] |= self._everything_of(name)
         return touched
 
     def _start_over(self) -> dict[str, set[Unit]]:
-        """A chassis came, went, moved or turned out to be of another kind: vteps stand in every table, so that every
-        unit is compiled again."""
+        """A chassis came, went or moved: vteps stand in every table, so that every unit is compiled again."""
         self._places = Places(self.model.ports.values())
         self._remote.clear()
-        touched = {}
         for chassis in _programmed(self.model):
-            held = self._units.setdefault(chassis.name, {})
-            touched[chassis.name] = set(held) | set(self._units_of(chassis.name))
-        return touched
+            self._units.setdefault(chassis.name, {})
+        return {chassis.name: self._everything_of(chassis.name) for chassis in _programmed(self.model)}
+
+    def _everything_of(self, chassis: str) -> set[Unit]:
+        """What it has and what it shall have."""
+        return set(self._units[chassis]) | set(self._units_of(chassis))
 
     def _move_ports(self, changed: list[tuple[Port | None, Port | None]]) -> dict[str, set[str]]:
         """Bring the places up to date; returns the chassis that had each network concerned before."""
