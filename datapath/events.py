@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datapath.spec import GuestPhase
+
 
 @dataclass(frozen=True, slots=True)
 class PortState:
@@ -25,4 +27,23 @@ class ChassisState:
     notes: tuple[str, ...] = ()
 
 
-Event = PortState | ChassisState
+@dataclass(frozen=True, slots=True)
+class GuestState:
+    """Of a guest: where it runs ('' nowhere) and how. `started` is in seconds since the epoch; `answers` says that its
+    guest agent does; `note` is what came of the last thing done with it, such as how long a move paused it; `error` is
+    why it is not as it should be, with the last words of its console."""
+
+    guest: str
+    phase: GuestPhase
+    at: str = ""
+    pid: int = 0
+    accelerator: str = ""
+    reason: str = ""
+    started: int = 0
+    restarts: int = 0
+    answers: bool = False
+    note: str = ""
+    error: str = ""
+
+
+Event = PortState | ChassisState | GuestState

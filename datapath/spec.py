@@ -19,6 +19,11 @@ SwitchKind = Literal["ovs", "linux"]
 to program, so everything that they need to know is in the HostSpec (`networks`, `Interface.attachments`)."""
 
 ForwardMode = Literal["nat", "routed", "isolated"]
+Power = Literal["on", "off", "paused"]
+Restart = Literal["never", "on-failure", "always"]
+Driver = Literal["qemu", "libvirt"]
+GuestPhase = Literal["off", "starting", "running", "paused", "moving", "failed"]
+MigrationMode = Literal["auto", "pre-copy", "stop-and-copy", "post-copy"]
 MacvlanMode = Literal["bridge", "private", "vepa", "passthru"]
 
 INTEGRATION_BRIDGE: Final = "br-int"
@@ -119,6 +124,8 @@ class Interface:
     gateway: IPv4Address | None = None
     attachments: tuple[Attachment, ...] = ()
     macvlan: Macvlan | None = None
+    dhcp: bool = False
+    """A guest asks for its addresses by DHCP instead of being told `addresses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,70 @@ class Node:
     name: str
     namespace: str
     interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Booted directly by QEMU, without a boot loader. Absolute paths on the host; `initrd` '' is none."""
+
+    image: str
+    initrd: str
+    append: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What cloud-init finds in the guest (NoCloud): a user with ssh keys, the addresses of its interfaces, and
+    `user_data`, the content of a file of the user's, whole; '' where only ours is given."""
+
+    user: str
+    ssh_keys: tuple[str, ...]
+    user_data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The hardware of a guest and how it is treated. `memory` and `disk` are bytes.
+
+    Without `image` and `kernel` it is the built-in guest. `image` (absolute path, qcow2 or raw) is never written: the
+    guest's own disk is a copy-on-write volume over it, `disk` bytes large (0: as the image). `volumes` are named
+    volumes of the pool that it has besides.
+    """
+
+    memory: int
+    cpus: int = 1
+    image: str = ""
+    disk: int = 0
+    kernel: Kernel | None = None
+    volumes: tuple[str, ...] = ()
+    seed: Seed | None = None
+    devices: tuple[str, ...] = ()
+    """PCI addresses of host devices that it gets for itself, such as 0000:03:10.2 (SR-IOV): it cannot migrate."""
+    power: Power = "on"
+    restart: Restart = "on-failure"
+    driver: Driver = "qemu"
+    migration: MigrationMode = "auto"
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is the guest that we make ourselves, and know the inside of."""
+        return not self.image and self.kernel is None
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A QEMU machine on a chassis; `uuid` is the same wherever it goes.
+
+    While it moves two chassis have it: `moves_to` names the other one where it still runs, `comes_from` where its
+    device and its flows wait for it.
+    """
+
+    name: str
+    uuid: str
+    machine: Machine
+    interfaces: tuple[Interface, ...]
+    moves_to: str = ""
+    comes_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +297,9 @@ class HostSpec:
     switch: SwitchKind = "ovs"
     networks: tuple[Bridged, ...] = ()
     """Those of a switch without flow tables, by name."""
+    guests: tuple[Guest, ...] = ()
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
-        return tuple(interface for node in self.nodes for interface in node.interfaces)
+        """Those of nodes and of guests."""
+        return tuple(interface for owner in (*self.nodes, *self.guests) for interface in owner.interfaces)

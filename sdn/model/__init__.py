@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Final, Literal
 
 from datapath.addr import IPAddress, IPInterface, IPNetwork, Mac
-from datapath.spec import ForwardMode, MacvlanMode
+from datapath.spec import ForwardMode, Machine, MacvlanMode
 
 SegmentKind = Literal["vxlan", "nvgre", "geneve", "vlan", "flat", "local"]
 TUNNELLED: Final[frozenset[SegmentKind]] = frozenset({"vxlan", "nvgre", "geneve"})
@@ -85,6 +85,10 @@ class Chassis:
     source: Source
     addresses: tuple[tuple[str, IPv4Interface], ...] = ()
     """Its own in physical networks, by physnet."""
+    memory: int = 0
+    """Bytes that its guests may have together; 0: as many as the machine has."""
+    cpus: int = 0
+    """Virtual processors that its guests may have together; 0: no limit."""
 
     @property
     def ours(self) -> bool:
@@ -149,11 +153,26 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A network namespace on a chassis."""
+    """What has ports, on a chassis: a network namespace, or a guest where `Model.guests` has one of its name.
+
+    `moves_to` is where a guest shall be that still runs on `chassis`; see `located`.
+    """
 
     id: int
     name: str
     chassis: str
+    source: Source
+    moves_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What makes the node of its name a QEMU machine. Guests with an `anti_affinity` in common are on different
+    chassis."""
+
+    name: str
+    machine: Machine
+    anti_affinity: tuple[str, ...]
     source: Source
 
 
@@ -177,6 +196,14 @@ class Macvlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a port waits for its guest, and the bridge port's number there."""
+
+    chassis: str
+    ofport: int
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """The attachment of a node's interface to a network. A trunk is several ports on one interface, told apart by tag.
 
@@ -197,6 +224,9 @@ class Port:
     spoof_guard: bool
     source: Source
     macvlan: Macvlan | None = None
+    dhcp: bool = False
+    arrives: Arrival | None = None
+    """While its guest moves; see `located`."""
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:
@@ -238,6 +268,8 @@ class Model:
     chassis: dict[str, Chassis] = field(default_factory=dict)
     networks: dict[str, Network] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    guests: dict[str, Guest] = field(default_factory=dict)
+    """Those of the nodes that are machines."""
     ports: dict[str, Port] = field(default_factory=dict)
     tests: dict[str, Test] = field(default_factory=dict)
     revision: int = 0

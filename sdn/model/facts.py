@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from datapath.spec import GuestPhase
+
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
@@ -35,9 +37,30 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestFacts:
+    """Of a guest, by the agent. `at` is the chassis where it runs, '' where it does not; the rest is of its machine.
+
+    `started` is in seconds since the epoch. `answers`
+    says that its guest agent does. `error` is why it is not as it should be, with the last words of its console.
+    """
+
+    phase: GuestPhase = "off"
+    at: str = ""
+    pid: int = 0
+    accelerator: str = ""
+    reason: str = ""
+    started: int = 0
+    restarts: int = 0
+    answers: bool = False
+    note: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything observed, by name."""
 
     flows: dict[str, FlowFacts] = field(default_factory=dict)
     hosts: dict[str, HostFacts] = field(default_factory=dict)
     ports: dict[str, PortFacts] = field(default_factory=dict)
+    guests: dict[str, GuestFacts] = field(default_factory=dict)
