@@ -126,6 +126,8 @@ class Interface:
     macvlan: Macvlan | None = None
     dhcp: bool = False
     """A guest asks for its addresses by DHCP instead of being told `addresses`."""
+    idle: bool = False
+    """Its guest moves, and is on the other chassis: what is for it goes there. `ofport` 0: whichever it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,7 @@ class Machine:
 class Guest:
     """A QEMU machine on a chassis; `uuid` is the same wherever it goes.
 
-    While it moves two chassis have it: `moves_to` names the other one where it still runs, `comes_from` where its
-    device and its flows wait for it.
+    While it moves two chassis have it: on the one where it was it `moves_to` the other, and there `comes_from` this one.
     """
 
     name: str

@@ -155,7 +155,7 @@ class Network:
 class Node:
     """What has ports, on a chassis: a network namespace, or a guest where `Model.guests` has one of its name.
 
-    `moves_to` is where a guest shall be that still runs on `chassis`; see `located`.
+    A guest that moves has a second chassis: it `moves_to` that one, or `leaves` it; see `located`.
     """
 
     id: int
@@ -163,6 +163,7 @@ class Node:
     chassis: str
     source: Source
     moves_to: str = ""
+    leaves: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from datapath.openflow.flow import Flow
 from sdn.model import Chassis, Model, Network, Port
 from sdn.model.facts import Facts
+from sdn.model.moves import located
 from sdn.pipeline import (
     answer,
     classify,
@@ -68,9 +69,19 @@ def remote_port_unit(port: Port, network: Network, chassis: Chassis, rewrites_nd
     return _about(Kind.PORT, port.id, flows)
 
 
+def awaited_port_unit(view: View, port: Port, network: Network) -> tuple[Flow, ...]:
+    """The flows about a port on the chassis where its guest arrives: what it sends and gets there passes as soon as it
+    is there, while all that is for it still goes to where it is."""
+    tables = (classify, spoof_guard, answer, output)
+    flows = (flow for table in tables for flow in table.local_port_flows(view, port, network))
+    beyond = remote_port_unit(port, network, view.model.chassis[port.chassis], view.rewrites_nd)
+    return (*_about(Kind.PORT, port.id, flows), *beyond)
+
+
 def flows(model: Model, chassis: str, facts: Facts | None = None) -> Iterator[Flow]:
     """Every flow of a chassis, from nothing: the specification that incremental compilation has to equal."""
     facts = facts or Facts()
+    model = located(model, facts)
     places, rewrites_nd = Places(model.ports.values()), chassis not in without_nd(facts)
     view = View(model.chassis[chassis], model, places, odd_ofports(model, facts), rewrites_nd)
     yield from chassis_unit(view)
@@ -79,6 +90,8 @@ def flows(model: Model, chassis: str, facts: Facts | None = None) -> Iterator[Fl
         for port in view.places.ports_of(network.name):
             if view.is_local(port):
                 yield from local_port_unit(view, port, network)
+            elif view.awaits(port):
+                yield from awaited_port_unit(view, port, network)
             else:
                 yield from remote_port_unit(port, network, model.chassis[port.chassis], rewrites_nd)
 

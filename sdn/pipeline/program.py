@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Chassis, Model, Port
 from sdn.model.facts import Facts
-from sdn.pipeline import chassis_unit, local_port_unit, network_unit, odd_ofports, remote_port_unit, without_nd
+from sdn.model.moves import located
+from sdn.pipeline import (
+    awaited_port_unit,
+    chassis_unit,
+    local_port_unit,
+    network_unit,
+    odd_ofports,
+    remote_port_unit,
+    without_nd,
+)
 from sdn.pipeline.fields import Kind
 from sdn.pipeline.view import Places, View
 
@@ -49,7 +58,7 @@ class Program:
     """Desired flows by chassis and unit. External chassis (not ours to program) have none."""
 
     def __init__(self, model: Model, facts: Facts) -> None:
-        self.model = model
+        self.model = model = located(model, facts)
         self._places = Places(model.ports.values())
         self._ofports = odd_ofports(model, facts)
         self.without_nd = without_nd(facts)
@@ -87,6 +96,7 @@ class Program:
     # Which units does a change touch?
 
     def _take_over(self, model: Model, facts: Facts) -> dict[str, set[Unit]]:
+        model = located(model, facts)
         old, self.model = self.model, model
         old_ofports, self._ofports = self._ofports, odd_ofports(model, facts)
         old_without_nd, self.without_nd = self.without_nd, without_nd(facts)
@@ -190,6 +200,8 @@ class Program:
             return ()
         if view.is_local(port):
             return local_port_unit(view, port, self.model.networks[port.network])
+        if view.awaits(port):
+            return awaited_port_unit(view, port, self.model.networks[port.network])
         return self._remote_unit(port, view.rewrites_nd)
 
     def _remote_unit(self, port: Port, rewrites_nd: bool) -> tuple[Flow, ...]:

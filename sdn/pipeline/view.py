@@ -13,7 +13,10 @@ from sdn.model import Chassis, Model, Network, Port
 
 
 class Places:
-    """Where the ports of each network are: network → chassis → port name → Port. A chassis without a port is absent."""
+    """Where the ports of each network are: network → chassis → port name → Port. A chassis without a port is absent.
+
+    A port whose guest moves is at both ends: the one where it arrives has the network before the guest does.
+    """
 
     def __init__(self, ports: Iterable[Port] = ()) -> None:
         self._places: dict[str, dict[str, dict[str, Port]]] = {}
@@ -21,14 +24,16 @@ class Places:
             self.add(port)
 
     def add(self, port: Port) -> None:
-        self._places.setdefault(port.network, {}).setdefault(port.chassis, {})[port.name] = port
+        for chassis in _ends(port):
+            self._places.setdefault(port.network, {}).setdefault(chassis, {})[port.name] = port
 
     def remove(self, port: Port) -> None:
-        chassis = self._places[port.network]
-        del chassis[port.chassis][port.name]
-        if not chassis[port.chassis]:
-            del chassis[port.chassis]
-        if not chassis:
+        places = self._places[port.network]
+        for chassis in _ends(port):
+            del places[chassis][port.name]
+            if not places[chassis]:
+                del places[chassis]
+        if not places:
             del self._places[port.network]
 
     def chassis_of(self, network: str) -> Mapping[str, Mapping[str, Port]]:
@@ -40,7 +45,12 @@ class Places:
         return (network for network, places in self._places.items() if chassis in places)
 
     def ports_of(self, network: str) -> Iterator[Port]:
-        return (port for ports in self.chassis_of(network).values() for port in ports.values())
+        places = self.chassis_of(network).items()
+        return (port for chassis, ports in places for port in ports.values() if port.chassis == chassis)
+
+
+def _ends(port: Port) -> tuple[str, ...]:
+    return (port.chassis, port.arrives.chassis) if port.arrives else (port.chassis,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,9 @@ class View:
     """Whether its switch can turn an ND question into an answer."""
 
     def ofport(self, port: Port) -> int:
+        if self.awaits(port):
+            assert port.arrives is not None
+            return port.arrives.ofport
         return self.ofports.get(port.name, port.ofport)
 
     def networks(self) -> Iterator[Network]:
@@ -66,10 +79,14 @@ class View:
     def local_ports(self, network: Network) -> list[Port]:
         """The network's ports here, by id, so that flood lists come out in one order."""
         ports = self.places.chassis_of(network.name).get(self.chassis.name, {})
-        return sorted(ports.values(), key=lambda port: port.id)
+        return sorted(filter(self.is_local, ports.values()), key=lambda port: port.id)
 
     def is_local(self, port: Port) -> bool:
         return port.chassis == self.chassis.name
+
+    def awaits(self, port: Port) -> bool:
+        """Whether its guest is on the way here."""
+        return port.arrives is not None and port.arrives.chassis == self.chassis.name
 
     def remote_chassis(self, network: Network) -> list[Chassis]:
         """The other chassis that have the network, by vtep: the head-end replication list."""
