@@ -29,8 +29,8 @@ class ChassisState:
 
 @dataclass(frozen=True, slots=True)
 class GuestState:
-    """Of a guest: where it runs ('' nowhere) and how. `leaves` is the chassis that it has just moved from, as long as it
-    may have to go back there. `started` is in seconds since the epoch; `answers` says that its
+    """Of a guest: where it runs ('' nowhere) and how. `leaves` is the chassis that it has just moved from, as long
+    as it may have to go back there. `started` is in seconds since the epoch; `answers` says that its
     guest agent does; `note` is what came of the last thing done with it, such as how long a move paused it; `error` is
     why it is not as it should be, with the last words of its console."""
 

@@ -191,7 +191,7 @@ class Machine:
 class Guest:
     """A QEMU machine on a chassis; `uuid` is the same wherever it goes.
 
-    While it moves two chassis have it: on the one where it was it `moves_to` the other, and there `comes_from` this one.
+    While it moves two chassis have it: on the one where it was it `moves_to` the other, on that it `comes_from` there.
     """
 
     name: str

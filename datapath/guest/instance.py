@@ -1,4 +1,4 @@
-"""What the keeper needs of a running guest, whichever driver runs it: QEMU over QMP, or libvirt. PURE.
+"""What the keeper needs of a running guest, whichever driver runs it: QEMU over QMP, or libvirt.
 
 Enters: a Guest of a HostSpec and a Place. Leaves: protocols. Never: a policy; that is the keeper's.
 """
