@@ -113,6 +113,7 @@ chain port {
     meta protocol ip goto from_ipv4
     meta protocol arp goto arp_of_ethernet
     meta protocol ip6 goto from_ipv6
+    meta protocol 0x8035 meta mark . ether saddr . @nh,64,48 @own_mac goto pass
     drop
 }
 chain pass {
@@ -120,6 +121,7 @@ chain pass {
     accept
 }
 """
+"""Reverse ARP (RFC 903) is how a machine that has moved tells switches where its MAC is now: QEMU sends it."""
 
 _IPV4: Final = """
 chain from_ipv4 {

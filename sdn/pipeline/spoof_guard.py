@@ -21,6 +21,8 @@ from sdn.pipeline.view import View
 
 ROUTER_ADVERTISEMENT, REDIRECT = 134, 137
 MLDV2_REPORT = 143
+REVERSE_ARP = 0x8035
+"""EtherType of RFC 903. QEMU sends it for a guest that has moved, so that switches learn where its MAC is now."""
 ABSENT = 0
 """What Open vSwitch shows as the link-layer address of an ND option that is not there."""
 
@@ -60,6 +62,7 @@ def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]
         for sender in allowed:
             yield from _ipv4(port, sender) if isinstance(sender.subnet, IPv4Network) else _ipv6(port, sender)
         yield from _before_an_address(port, allowed)
+        yield _passes(port, 50, eth_src=port.mac, eth_type=REVERSE_ARP)
 
 
 def _passes(port: Port, priority: int, **fields: int | tuple[int, int]) -> Flow:

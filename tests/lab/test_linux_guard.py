@@ -133,6 +133,12 @@ def raw_arp(source: Port, target: Port, mark: bytes, hwlen: int = 6, plen: int =
     return Ether(src=str(source.mac), dst=str(target.mac), type=0x0806) / Raw(fixed)
 
 
+def reverse_arp(source: Port, mac: object, mark: bytes) -> Packet:
+    """As QEMU announces a machine that has moved (RFC 903): a question for one's own address, by MAC."""
+    question = ARP(op=3, hwsrc=str(mac), psrc="0.0.0.0", hwdst=str(mac), pdst="0.0.0.0")
+    return Ether(src=str(mac), dst="ff:ff:ff:ff:ff:ff", type=0x8035) / Raw(bytes(question) + mark)
+
+
 def snap(source: Port, target: Port, mark: bytes) -> Packet:
     inner = IP(src="10.0.0.250", dst=str(ip(target))) / UDP(sport=4000, dport=9) / Raw(mark)
     head = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=0x0800)
@@ -152,6 +158,7 @@ def fragment(source: Port, target: Port, mark: bytes, offset: int, rest: Packet 
 
 
 FORGED: dict[str, Made] = {
+    "reverse-arp-for-anothers-mac": lambda s, t, m: reverse_arp(s, t.mac, m),
     "arp-probe-for-anothers-address": lambda s, t, m: arp_request(s, "10.0.0.250", psrc="0.0.0.0") / Raw(m),
     "arp-gratuitous": lambda s, t, m: arp_request(s, "10.0.0.250", psrc="10.0.0.250") / Raw(m),
     "arp-with-longer-macs": lambda s, t, m: raw_arp(s, t, m, hwlen=8),
@@ -230,6 +237,7 @@ STRICTER: dict[str, Made] = {
 """What Open vSwitch lets pass; hosts do not believe it (RFC 4861 sections 4.6, 7.1.1 and 7.1.2, RFC 6980)."""
 
 HONEST: dict[str, Made] = {
+    "reverse-arp": lambda s, t, m: reverse_arp(s, s.mac, m),
     "arp-gratuitous": lambda s, t, m: arp_request(s, ip(s)) / Raw(m),
     "ns-with-a-nonce": lambda s, t, m: nd(
         s, t, ICMPv6ND_NS(tgt="fd00::dead") / own_option(s) / Raw(b"\x0e\x01sixsix"), m
