@@ -73,7 +73,9 @@ def _of_interface(spec: HostSpec, interface: Interface, networks: Mapping[str, B
         if network is None:
             continue
         addresses = interface.addresses if each.tag is None else tagged.get(each.tag, ())
-        local = tuple((ip, interface.mac) for ip in _speaks(interface.mac, addresses))
+        # an idle one is guarded and in its bridge, but what is for it goes to the chassis where its guest is
+        macs = () if interface.idle else each.macs
+        local = () if interface.idle else tuple((ip, interface.mac) for ip in _speaks(interface.mac, addresses))
         own = {Sender(mac, ip_network(ip)) for ip, mac in local}
         yield Leg(
             interface.bridge_port,
@@ -81,7 +83,7 @@ def _of_interface(spec: HostSpec, interface: Interface, networks: Mapping[str, B
             interface.mtu,
             each.tag,
             network,
-            each.macs,
+            macs,
             interface.node,
             interface.name,
             local,

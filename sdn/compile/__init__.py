@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import TypeVar, cast, get_args
 
 from datapath.spec import (
     TUNNEL_OFPORT,
-    Attachment,
     Bridged,
     Gateway,
     HostSpec,
-    Interface,
-    Macvlan,
     Node,
     Peer,
     Tunnel,
     TunnelKind,
     Underlay,
     Uplink,
-    Vlan,
     device_name,
     namespace,
 )
+from sdn.compile.guests import guests_by_chassis, second_chassis
+from sdn.compile.interfaces import interface_of
 from sdn.model import Chassis, Model, Network, Physnet, Port
 from sdn.pipeline.answer import answered
 from sdn.pipeline.classify import LEARNED_LIMIT
 from sdn.pipeline.layout import Table
-from sdn.pipeline.spoof_guard import senders
 
 
-def host_specs(model: Model, ready: Container[str]) -> dict[str, HostSpec]:
-    """What every chassis that is ours to build must have, by name; `ready` are the ports whose flows are confirmed."""
-    return Specs().update(model, ready)
+def host_specs(model: Model, ready: Container[str], awaited: Container[str] = ()) -> dict[str, HostSpec]:
+    """What every chassis that is ours to build must have, by name; `ready` are the ports whose flows are confirmed,
+    `awaited` those whose flows are confirmed where their guest arrives. The model is one of `located`."""
+    return Specs().update(model, ready, awaited)
 
 
 class Specs:
@@ -48,14 +45,15 @@ class Specs:
         self._nodes: dict[str, tuple[object, Node]] = {}
         self._specs: dict[str, HostSpec] = {}
 
-    def update(self, model: Model, ready: Container[str]) -> dict[str, HostSpec]:
-        """`host_specs(model, ready)`."""
+    def update(self, model: Model, ready: Container[str], awaited: Container[str] = ()) -> dict[str, HostSpec]:
+        """`host_specs(model, ready, awaited)`."""
         # the MAC of a vtep that somebody else runs is not ours to know: the switch asks for it by ARP
         ours = [chassis for chassis in model.chassis.values() if chassis.ours]
         neighbours = {chassis.name: (chassis.vtep.ip, chassis.mac) for chassis in ours}
         tunnels = _tunnels(model)
         bridged = _Networks(model)
         nodes = self._nodes_by_chassis(model, ready)
+        guests = guests_by_chassis(model, ready, awaited)
         made = {
             chassis.name: HostSpec(
                 lab=model.lab,
@@ -74,6 +72,7 @@ class Specs:
                 flow_limits=((Table.LEARNED.value, LEARNED_LIMIT),) if chassis.has_tables else (),
                 switch="ovs" if chassis.has_tables else "linux",
                 networks=() if chassis.has_tables else bridged.of(chassis),
+                guests=tuple(guests[chassis.name]),
             )
             for chassis in ours
         }
@@ -84,6 +83,8 @@ class Specs:
         found: dict[str, list[Node]] = defaultdict(list)
         known, self._nodes = self._nodes, {}
         for node in model.nodes.values():
+            if node.name in model.guests:
+                continue
             made_of, made = known.get(node.name, (None, None))
             now = _made_of(model, ready, node.name)
             if made is None or made_of != now:
@@ -119,55 +120,7 @@ def _of_network(model: Model, port: Port) -> object:
 
 def _node(model: Model, ready: Container[str], node: str) -> Node:
     interfaces = model.interfaces_of.get(node, ())
-    return Node(node, namespace(model.lab, node), tuple(_interface(model, ready, ports) for ports in interfaces))
-
-
-def _interface(model: Model, ready: Container[str], ports: Sequence[Port]) -> Interface:
-    first = ports[0]
-    chassis = model.chassis.get(first.chassis)
-    return Interface(
-        node=first.node,
-        name=first.interface,
-        bridge_port=device_name("p", first.node, first.interface),
-        ofport=first.ofport,
-        mac=first.mac,
-        mtu=_mtu(model, ports),
-        addresses=first.addresses if first.tag is None else (),
-        vlans=tuple(
-            Vlan(port.tag, model.networks[port.network].mtu, port.addresses) for port in ports if port.tag is not None
-        ),
-        ready=all(port.name in ready for port in ports),
-        gateway=_way_out(model, ports),
-        attachments=() if chassis is None or chassis.has_tables else tuple(_attachment(port) for port in ports),
-        macvlan=_macvlan(model, first),
-    )
-
-
-def _mtu(model: Model, ports: Sequence[Port]) -> int:
-    """The untagged network's MTU, which no tagged one exceeds (the topology sees to that); on a trunk without one, the
-    largest of the tagged ones. A tag is not counted in it."""
-    if ports[0].tag is None:
-        return model.networks[ports[0].network].mtu
-    return max(model.networks[port.network].mtu for port in ports)
-
-
-def _way_out(model: Model, ports: Sequence[Port]) -> IPv4Address | None:
-    """The gateway of an untagged network that leads somewhere."""
-    forward = model.networks[ports[0].network].forward if ports[0].tag is None else None
-    return forward.gateway.ip if forward and forward.mode != "isolated" else None
-
-
-def _attachment(port: Port) -> Attachment:
-    virtual = (allowed.mac for allowed in port.allowed if allowed.mac is not None)
-    macs = tuple(dict.fromkeys((port.mac, *virtual)))
-    return Attachment(port.network, port.tag, macs, tuple(senders(port)) if port.spoof_guard else None)
-
-
-def _macvlan(model: Model, port: Port) -> Macvlan | None:
-    if port.macvlan is None:
-        return None
-    segment = model.networks[port.network].segment
-    return Macvlan(port.macvlan.mode, port.macvlan.tap, segment.physnet, segment.id)
+    return Node(node, namespace(model.lab, node), tuple(interface_of(model, ready, ports) for ports in interfaces))
 
 
 def _tunnels(model: Model) -> tuple[Tunnel, ...]:
@@ -215,9 +168,11 @@ class _Networks:
         self._peers: dict[str, dict[str, list[Peer]]] = {}
 
     def of(self, chassis: Chassis) -> tuple[Bridged, ...]:
-        """Those that have a port there, by name."""
+        """Those that have a port there, or await or keep one, by name."""
         model = self._model
         present = {name for name, ports in model.ports_of.items() if any(p.chassis == chassis.name for p in ports)}
+        moving = {node.name for node in model.nodes.values() if second_chassis(node) == chassis.name}
+        present |= {port.network for port in model.ports.values() if port.node in moving} if moving else set()
         return tuple(self._network(chassis, model.networks[name]) for name in sorted(present))
 
     def _network(self, chassis: Chassis, network: Network) -> Bridged:
