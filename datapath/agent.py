@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from datapath.addr import IPInterface, Mac
 from datapath.errors import SdnError
@@ -31,16 +31,22 @@ from datapath.ovs.switch import OvsSwitch
 from datapath.spec import HostSpec, Interface, Node, SwitchKind, alias, namespace
 from datapath.switch import Switch
 
+if TYPE_CHECKING:
+    from datapath.guest.guests import Guests
+    from datapath.guest.instance import Driver
+    from datapath.spec import Driver as DriverName
+
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
-CHASSIS_DEVICES: Final = ("veth", "bridge", "vxlan", "gretap", "vlan")
+CHASSIS_DEVICES: Final = ("veth", "tun", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
 
 NODE_DEVICES: Final = ("veth", "vlan", "macvlan", "macvtap")
 
 UPLINKS: Final = "uplinks"
-"""Where errors and notes of the machine's interfaces come from."""
+GUESTS: Final = "guests"
+"""Where errors and notes of the machine's interfaces and of guests come from."""
 
 
 @dataclass
@@ -59,6 +65,9 @@ class _Chassis:
     stirred: bool = False
     """Something of it has changed since this `apply` looked at it."""
     reported: ChassisState | None = None
+
+    def is_guests(self, interface: Interface) -> bool:
+        return self.spec is not None and any(guest.name == interface.node for guest in self.spec.guests)
 
     def is_settled(self, spec: HostSpec) -> bool:
         return self.settled is not None and self.settled == (spec, self.switch.version)
@@ -107,6 +116,7 @@ class Agent:
         self._turn = asyncio.Lock()
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
+        self._guests: Guests | None = None
         asyncio.get_running_loop().add_reader(self._uplinks.fileno(), self._hear_machine)
         limits.allow_many_files()
 
@@ -136,6 +146,7 @@ class Agent:
                 configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
                 await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
             await asyncio.gather(*configured)
+            self._settle_guests(specs)
             for name in specs:
                 self._conclude(self._chassis[name], name in unsettled)
 
@@ -156,6 +167,8 @@ class Agent:
 
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
+        if self._guests is not None:
+            self._guests.close()
         for chassis in self._chassis.values():
             chassis.switch.close()
         asyncio.get_running_loop().remove_reader(self._uplinks.fileno())
@@ -249,10 +262,45 @@ class Agent:
         wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
         self._host.remove(self._host.namespaces.keys() - wanted)
         self._owners = {name: owner for name, owner in self._owners.items() if name in wanted}
-        names = {node.name for spec in specs.values() for node in spec.nodes}
+        names = {interface.node for spec in specs.values() for interface in spec.interfaces}
         self._settled = {name: settled for name, settled in self._settled.items() if name in names}
         self._reported = {key: state for key, state in self._reported.items() if key[0] in names}
         wires.raise_bridges(bridges)
+
+    # Guests
+
+    def _settle_guests(self, specs: Mapping[str, HostSpec]) -> None:
+        """What is imported for them is large, so that labs without any do without it."""
+        if self._guests is None:
+            if not any(spec.guests for spec in specs.values()) and not (self.run_dir / GUESTS).exists():
+                return
+            from datapath.guest.guests import Guests
+
+            self._guests = Guests(self.lab, self.run_dir, _driver, self._on_event, self._hear_guests)
+        prepared = {name: self._with_guests_as_plugged(spec) for name, spec in specs.items()}
+        self._guests.settle(prepared, lambda name: self._chassis[name].switch.type != "netdev")
+        for name in specs:
+            self._note_guests(name)
+
+    def _with_guests_as_plugged(self, spec: HostSpec) -> HostSpec:
+        """An interface is ready for its guest when the switch has it too."""
+        switch = self._chassis[spec.chassis].switch
+        guests = []
+        for guest in spec.guests:
+            found = [replace(each, ready=each.ready and _is_plugged(switch, each)) for each in guest.interfaces]
+            guests.append(replace(guest, interfaces=tuple(found)))
+        return replace(spec, guests=tuple(guests)) if guests else spec
+
+    def _hear_guests(self, name: str) -> None:
+        """Something of a chassis' guests has changed."""
+        chassis = self._chassis.get(name)
+        if chassis is not None:
+            self._note_guests(name)
+            self._report(chassis)
+
+    def _note_guests(self, name: str) -> None:
+        if self._guests is not None:
+            self._chassis[name].errors[GUESTS] = self._guests.errors(name)
 
     # The machine's own interfaces
 
@@ -293,6 +341,7 @@ class Agent:
         wires.connect(pairs)
         Trunks(self._host, wires).settle(pair.far for pair in pairs)
         Macvlans(self._host, wires).settle(spec, unsure)
+        wires.hold(wiring.taps(spec, datapath))
         switch.plug(spec, wires)
         for node in unsure:
             wires.clear(node.namespace, wiring.node_devices(node), NODE_DEVICES)
@@ -409,6 +458,8 @@ class Agent:
         interface = chassis.interfaces.get(port)
         if interface is not None and not self._turn.locked():
             self._report_port(chassis, interface)
+            if self._guests is not None and chassis.is_guests(interface):
+                self._settle_guests({each.name: each.spec for each in self._chassis.values() if each.spec})
 
     def _report(self, chassis: _Chassis) -> None:
         """Events for whatever has changed since it was last told."""
@@ -417,23 +468,45 @@ class Agent:
         for interface in chassis.interfaces.values():
             self._report_port(chassis, interface)
         notes = (*chassis.switch.notes, *(note for of_node in chassis.notes.values() for note in of_node))
-        state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes)
+        settled = self._guests is None or self._guests.settled(chassis.name)
+        state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes, settled)
         if state != chassis.reported:
             chassis.reported = state
             self._on_event(state)
 
     def _report_port(self, chassis: _Chassis, interface: Interface) -> None:
+        if interface.idle:
+            return  # where its guest is, it is told of
         plugged = chassis.switch.plugged(interface)
-        up = self._is_up(interface) and (plugged.there or chassis.kind == "ovs")
+        up = self._is_up(chassis, interface) and (plugged.there or chassis.kind == "ovs")
         state = PortState(interface.node, interface.name, plugged.ofport, up)
         if self._reported.get((interface.node, interface.name)) != state:
             self._reported[interface.node, interface.name] = state
             self._on_event(state)
 
-    def _is_up(self, interface: Interface) -> bool:
+    def _is_up(self, chassis: _Chassis, interface: Interface) -> bool:
+        if chassis.is_guests(interface):
+            return self._guests is not None and self._guests.attached(interface.node, interface.name)
         home = self._host.namespaces.get(namespace(self.lab, interface.node))
         device = home.devices.by_name.get(interface.name) if home else None
         return device is not None and device.up
+
+
+def _driver(name: DriverName) -> Driver:
+    """Each is imported where a guest wants it."""
+    if name == "libvirt":
+        from datapath.guest.libvirt import LibvirtDriver
+
+        return LibvirtDriver()
+    from datapath.guest.machine import QemuDriver
+
+    return QemuDriver()
+
+
+def _is_plugged(switch: Switch, interface: Interface) -> bool:
+    """Where a guest arrives, the flows have been made for the number that was asked for."""
+    plugged = switch.plugged(interface)
+    return plugged.there and (not interface.idle or plugged.ofport in (None, interface.ofport))
 
 
 def _foundations(lab: str, specs: Mapping[str, HostSpec]) -> list[Wanted]:

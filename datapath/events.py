@@ -19,12 +19,14 @@ class PortState:
 
 @dataclass(frozen=True, slots=True)
 class ChassisState:
-    """`errors` are wishes that cannot be fulfilled, `notes` what one should know though nothing is wrong."""
+    """`errors` are wishes that cannot be fulfilled, `notes` what one should know though nothing is wrong. `settled`:
+    each of its guests is as it shall be, or has said why it is not."""
 
     chassis: str
     datapath_type: str
     errors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

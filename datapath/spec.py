@@ -303,4 +303,5 @@ class HostSpec:
     @property
     def interfaces(self) -> tuple[Interface, ...]:
         """Those of nodes and of guests."""
-        return tuple(interface for owner in (*self.nodes, *self.guests) for interface in owner.interfaces)
+        of_nodes = tuple(interface for node in self.nodes for interface in node.interfaces)
+        return of_nodes + tuple(interface for guest in self.guests for interface in guest.interfaces)

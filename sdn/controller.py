@@ -20,6 +20,7 @@ from datapath.errors import RefusedError, SdnError
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
+from sdn.model.moves import located
 from sdn.pipeline import without_nd
 from sdn.pipeline.program import FlowChange, Program
 from sdn.southbound.changes import Changes
@@ -76,6 +77,8 @@ class Controller:
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._program: Program | None = None
+        self._model: Model | None = None
+        """As the store has it; the program's has guests where they are."""
         self._targets: dict[str, Target] = {}
         self._switches: dict[int | None, Switch] = {}
         self._tasks: asyncio.TaskGroup
@@ -91,11 +94,13 @@ class Controller:
 
     def _matters(self, update: Update) -> bool:
         """Most updates only tell of facts that we wrote ourselves."""
-        if self._program is None or update.changed is None:
+        if self._program is None or self._model is None or update.changed is None:
             return True
         if update.changed.host_facts and without_nd(update.facts) != self._program.without_nd:
             return True
-        return bool(update.changed.port_facts) or update.model.revision != self._program.model.revision
+        if update.changed.guest_facts and located(update.model, update.facts) != self._program.model:
+            return True
+        return bool(update.changed.port_facts) or update.model.revision != self._model.revision
 
     def name_of(self, dpid: int) -> str:
         """What a switch is called in logs and errors."""
@@ -130,7 +135,10 @@ class Controller:
 
     def _take_over(self, model: Model, facts: Facts) -> None:
         started = time.perf_counter()
-        again = self._program is not None and self._program.model.with_revision(model.revision) == model
+        before, self._model = self._model, model
+        again = (
+            before is not None and before.revision != model.revision and before.with_revision(model.revision) == model
+        )
         if self._program is None:
             self._program = Program(model, facts)
             changes: Mapping[str, FlowChange] = {}

@@ -46,6 +46,9 @@ _NDA_DST, _NDA_LLADDR = 1, 2
 MACVLANS: Final = ("macvlan", "macvtap")
 """Kinds of device on another one, with a MAC of its own; the second has a file in /dev too."""
 
+TAP: Final = "tun"
+"""The kernel's word for both TUN and TAP devices."""
+
 LINK_LOCAL: Final = b"\xfe\x80"
 """How a packed IPv6 link-local address begins."""
 

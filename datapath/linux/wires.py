@@ -13,13 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
+from itertools import groupby
 
 from datapath.addr import IPAddress, Mac
 from datapath.linux import messages, offload
-from datapath.linux.devices import LINK_LOCAL, MACVLANS, Device, permanent_neighbours, raw
+from datapath.linux.devices import LINK_LOCAL, MACVLANS, TAP, Device, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
-from datapath.linux.wiring import Bridge, End, Pair
+from datapath.linux.wiring import Bridge, End, Pair, Tap
 from datapath.spec import alias
 
 
@@ -64,12 +65,35 @@ class Wires:
         """
         pairs = [pair for pair in pairs if {pair.near.namespace, pair.far.namespace} <= self._host.namespaces.keys()]
         absent = [pair for pair in pairs if not self._connected(pair)]
-        self._clear_the_way(absent)
+        self._clear_the_way([end for pair in absent for end in (pair.near, pair.far)])
         taken = [pair for pair in absent if self._device(pair.near) or self._device(pair.far)]
         self._add(absent)
         ours = [pair for pair in pairs if pair not in taken] if taken else pairs
         self.settle(pair.near for pair in ours)
         self.settle(pair.far for pair in ours)
+
+    def hold(self, taps: Sequence[Tap]) -> None:
+        """Makes the taps that are missing, sets what differs at those that are there."""
+        taps = [tap for tap in taps if tap.end.namespace in self._host.namespaces]
+        absent = [tap for tap in taps if (device := self._device(tap.end)) is None or device.kind != TAP]
+        self._clear_the_way([tap.end for tap in absent])
+        for namespace, missing in groupby(absent, lambda tap: tap.end.namespace):
+            self._make_taps(self._host.namespaces[namespace], list(missing))
+        self.settle(tap.end for tap in taps if (device := self._device(tap.end)) is not None and device.kind == TAP)
+
+    def _make_taps(self, home: Namespace, missing: list[Tap]) -> None:
+        from datapath.guest import taps
+
+        def make() -> None:
+            for tap in missing:
+                try:
+                    taps.make(tap.end.device, tap.cpus)
+                except OSError as error:
+                    text = f"a tap of this name cannot be made: {error.strerror}"
+                    self.refusals[home.name].append(Refusal(tap.end.alias, error.errno or 0, text))
+
+        self._host.visit(home, make)
+        home.hear()
 
     def _device(self, end: End) -> Device | None:
         return self._host.namespaces[end.namespace].devices.by_name.get(end.device)
@@ -80,18 +104,22 @@ class Wires:
             return False
         return near.kind == far.kind == "veth" and near.peer == far.index and far.peer == near.index
 
-    def _clear_the_way(self, pairs: Iterable[Pair]) -> None:
-        """Removes ends without their other end, also those of an interrupted creation.
+    def _clear_the_way(self, ends: Sequence[End]) -> None:
+        """Removes ends without their other end, and those that became of another kind, also those of an interrupted
+        creation.
 
         What we would not have made or has another's alias stays, and the kernel refuses ours: the name is taken.
         """
         mark = alias(self._host.lab, "")
         wrong: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        ends = [end for pair in pairs for end in (pair.near, pair.far)]
         self._look_for_aliases(ends)
         for end in ends:
             device = self._device(end)
-            if device and device.kind in ("veth", *MACVLANS) and (not device.alias or device.alias.startswith(mark)):
+            if (
+                device
+                and device.kind in ("veth", TAP, *MACVLANS)
+                and (not device.alias or device.alias.startswith(mark))
+            ):
                 wrong[end.namespace].append((f"remove {end.alias}", device.index))
         for name, devices in wrong.items():
             self._send(self._host.namespaces[name], list(messages.delete_links(devices)))

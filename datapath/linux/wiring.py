@@ -51,7 +51,6 @@ class End:
     leads: bool = False
     gateway: IPv4Address | None = None
     """The way out by it, where that `leads` is our business."""
-    """The way out, where the addresses are our business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,15 @@ class Pair:
 
     near: End
     far: End
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A device of the chassis whose other end is a guest's interface. It stays when the guest's process ends."""
+
+    end: End
+    cpus: int
+    """Of the guest: it has a queue for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +90,24 @@ def node_pairs(spec: HostSpec, node: Node, datapath: DatapathType) -> list[Pair]
 
 
 def _interface_pair(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> Pair:
-    mark = alias(spec.lab, f"{node.name}:{interface.name}")
-    # A switch with flow tables drops what comes before it has flows. A bridge forwards at once: who guards the port
-    # sets it up.
-    near = End(
-        spec.namespace,
-        interface.bridge_port,
-        mark,
-        interface.mtu,
-        up=datapath != "linux",
-        arp=datapath == "linux",
-    )
-    return Pair(near, node_end(spec, node, interface, datapath))
+    return Pair(_port_end(spec, interface, datapath), node_end(spec, node, interface, datapath))
+
+
+def _port_end(spec: HostSpec, interface: Interface, datapath: DatapathType) -> End:
+    """The bridge port of an interface. A switch with flow tables drops what comes before it has flows. A bridge
+    forwards at once: who guards the port sets it up."""
+    mark = alias(spec.lab, f"{interface.node}:{interface.name}")
+    kernel = datapath == "linux"
+    return End(spec.namespace, interface.bridge_port, mark, interface.mtu, up=not kernel, arp=kernel)
+
+
+def taps(spec: HostSpec, datapath: DatapathType) -> list[Tap]:
+    """One per interface of each guest, with the same end as a node's: the chassis' kernel must be silent there too."""
+    return [
+        Tap(_port_end(spec, interface, datapath), guest.machine.cpus)
+        for guest in spec.guests
+        for interface in guest.interfaces
+    ]
 
 
 def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> End:

@@ -118,6 +118,9 @@ def ports(
         if node.name not in without:
             for interface in node.interfaces:
                 found[interface.bridge_port] = _interface(interface, marks(interface.bridge_port))
+    for guest in spec.guests:
+        for interface in guest.interfaces:
+            found[interface.bridge_port] = _interface(interface, marks(interface.bridge_port), guest.uuid)
     return found
 
 
@@ -134,7 +137,10 @@ def _tunnel(spec: HostSpec, tunnel: Tunnel, mark: Pairs, datapath: DatapathType)
     return PortRow(INTEGRATION_BRIDGE, INTERFACE_TYPE[tunnel.kind], tunnel.ofport, options, mark)
 
 
-def _interface(interface: Interface, marks: Pairs) -> PortRow:
+def _interface(interface: Interface, marks: Pairs, machine: str = "") -> PortRow:
+    """`machine` is the uuid of a guest: four keys then are as libvirt writes them, which others look for."""
     name = f"{interface.node}:{interface.name}"
-    about = (("attached-mac", str(interface.mac)), ("iface-id", name), *marks, (PORT_MARK, name))
-    return PortRow(INTEGRATION_BRIDGE, "", interface.ofport, (), about)
+    about = [("attached-mac", str(interface.mac)), ("iface-id", name), *marks, (PORT_MARK, name)]
+    if machine:
+        about += [("iface-status", "active"), ("vm-id", machine)]
+    return PortRow(INTEGRATION_BRIDGE, "", interface.ofport or None, (), tuple(sorted(about)))

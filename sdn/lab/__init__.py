@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapath.errors import CheckError, FileError, SdnError
+from datapath.spec import GuestPhase, Power
 from sdn.lab.processes import Process
 from sdn.lab.rundir import RunDir, labs
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 
 if TYPE_CHECKING:
     from sdn.store import Store
@@ -92,6 +93,8 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
 
 def _port_troubles(model: Model, facts: Facts, chassis: str) -> Iterator[str]:
     for port in model.ports.values():
+        if port.node in model.guests and model.guests[port.node].machine.power == "off":
+            continue
         seen = facts.ports.get(port.name, PortFacts())
         numbered = seen.ofport or not model.chassis[chassis].has_tables
         if port.chassis == chassis and not (seen.up and numbered):
@@ -206,6 +209,10 @@ def look_at_machine(model: Model) -> dict[str, str]:
         from sdn.lab import features
 
         features.check(model)
+    if model.guests:
+        from sdn.lab import capacity
+
+        capacity.check(model)
     if not any(physnet.interface for physnet in model.physnets.values()):
         return {}
     from sdn.lab import interfaces
@@ -232,7 +239,18 @@ def _settled(model: Model, facts: Facts, progress: Progress) -> bool:
     names = managed(model)
     done = sum(_confirmed(model, facts, name) for name in names)
     progress("chassis", done, len(names))
+    if model.guests:
+        progress("guests", _guests_as_wished(model, facts), len(model.guests))
     return done == len(names)
+
+
+def _guests_as_wished(model: Model, facts: Facts) -> int:
+    """Those that need no more waiting for; that one which has failed is among them is told in the end."""
+    phases: dict[Power, GuestPhase] = {"on": "running", "paused": "paused", "off": "off"}
+    seen = {name: facts.guests.get(name, GuestFacts()) for name in model.guests}
+    wished = {name: phases[guest.machine.power] for name, guest in model.guests.items()}
+    at_home = {name: seen[name].at in ("", model.nodes[name].chassis) for name in model.guests}
+    return sum(at_home[name] and facts.phase in (wished[name], "failed") for name, facts in seen.items())
 
 
 def _not_whole(model: Model, facts: Facts) -> CheckError:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from datapath.agent import Agent
-from datapath.events import Event, PortState
+from datapath.events import Event, GuestState, PortState
+from datapath.spec import HostSpec
 from sdn.compile import Specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
-from sdn.model.facts import Facts, HostFacts, PortFacts
+from sdn.model.facts import Facts, GuestFacts, HostFacts, PortFacts
+from sdn.model.moves import located
 from sdn.store import Store, Update
 from sdn.store.reporter import Reporter
 
@@ -54,6 +56,13 @@ class LabAgent:
         self._since: dict[str, int] = {}
         """The revision in which a port came or changed: it is set up when that revision's flows are confirmed."""
         self._ready: set[str] = set()
+        self._guests: dict[str, GuestFacts] = {}
+        self._where: dict[str, tuple[str, str]] = {}
+        """Of guests, as they were when the model was last made true."""
+        self._unsettled: set[str] = set()
+        """Chassis with guests that are not yet as they shall be."""
+        self._built: tuple[int, dict[str, HostSpec]] | None = None
+        """What has been made true, and in which revision; None while that is under way."""
         self._interfaces: dict[tuple[str, str], PortFacts] = {}
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
@@ -86,6 +95,8 @@ class LabAgent:
         changed = update.changed
         if changed is None or self._model is None or update.model.revision != self._model.revision or changed.intent:
             return True
+        if self._places_of_guests() != self._where:
+            return True
         ready = self._confirmed(update.facts)
         return ready != self._ready or any(not self._is_up(name) for name in changed.port_facts & ready)
 
@@ -97,17 +108,42 @@ class LabAgent:
 
     async def _make_true(self, model: Model, facts: Facts) -> None:
         self._note_changes(model)
+        if self._model is None:  # an earlier agent's guests: where they were last seen
+            self._guests = {name: seen for name, seen in facts.guests.items() if name in model.guests}
+        self._built = None
         self._model = model
+        self._where = self._places_of_guests()
         self._ready = self._confirmed(facts)
-        specs = self._specs.update(model, self._ready)
+        specs = self._specs.update(*self._as_they_are(model, facts))
         for gone in self._hosts.keys() - specs.keys():
             del self._hosts[gone]
+        for gone in self._guests.keys() - model.guests.keys():
+            del self._guests[gone]
         await self._agent.apply(specs)
         await asyncio.sleep(0)  # events that are on their way are folded first
-        for name, spec in specs.items():
-            known = self._hosts.get(name, HostFacts())
-            if known.errors or all(interface.ready for interface in spec.interfaces):
-                self._tell_host(name, replace(known, revision=model.revision))
+        self._built = model.revision, specs
+        for name in specs:
+            self._conclude(name)
+
+    def _as_they_are(self, model: Model, facts: Facts) -> tuple[Model, set[str], set[str]]:
+        """The model with guests where they run, the ports that are ready, and those that are where their guest
+        arrives. What a guest that moves has where it runs was ready before."""
+        placed = located(model, replace(facts, guests=self._guests))
+        awaited = {name for name, port in placed.ports.items() if port.arrives} if placed is not model else set()
+        return placed, self._ready | awaited, self._ready & awaited
+
+    def _places_of_guests(self) -> dict[str, tuple[str, str]]:
+        return {name: (seen.at, seen.leaves) for name, seen in self._guests.items()}
+
+    def _conclude(self, chassis: str) -> None:
+        """A revision is dealt with when everything of it is there, with its guests as they shall be."""
+        revision, specs = self._built or (0, {})
+        spec, known = specs.get(chassis), self._hosts.get(chassis, HostFacts())
+        if spec is None:
+            return
+        done = chassis not in self._unsettled and all(interface.ready for interface in spec.interfaces)
+        if known.errors or done:
+            self._tell_host(chassis, replace(known, revision=revision))
 
     def _note_changes(self, model: Model) -> None:
         before = self._model.ports if self._model else {}
@@ -139,9 +175,14 @@ class LabAgent:
             seen = self._interfaces[event.node, event.interface] = PortFacts(event.up, event.ofport)
             for name in self._ports_of(event.node, event.interface):
                 self._reporter.tell("ports", name, seen)
+        elif isinstance(event, GuestState):
+            facts = self._guests[event.guest] = _guest_facts(event)
+            self._reporter.tell("guests", event.guest, facts)
         else:
+            (self._unsettled.discard if event.settled else self._unsettled.add)(event.chassis)
             revision = self._hosts.get(event.chassis, HostFacts()).revision
             self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
+            self._conclude(event.chassis)
 
     def _ports_of(self, node: str, interface: str) -> list[str]:
         together = self._model.interfaces_of.get(node, ()) if self._model else ()
@@ -159,3 +200,7 @@ class LabAgent:
         if self._hosts.get(chassis) != facts:
             self._hosts[chassis] = facts
             self._reporter.tell("hosts", chassis, facts)
+
+
+def _guest_facts(event: GuestState) -> GuestFacts:
+    return GuestFacts(**{field.name: getattr(event, field.name) for field in fields(GuestFacts)})
