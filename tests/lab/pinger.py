@@ -70,6 +70,15 @@ class Pinger:
             assert self._read(), "the pinger has ended"
         return time.monotonic() - begun
 
+    def first(self, timeout: float) -> float:
+        """Waits for the first answer of all; when it came, by the monotonic clock."""
+        end = time.monotonic() + timeout
+        while not self._answers:
+            ready = select.select([self._output], [], [], max(end - time.monotonic(), 0))[0]
+            assert ready, f"no answer within {timeout} s"
+            assert self._read(), "the pinger has ended"
+        return self._answers[0].received
+
     def stop(self) -> Pings:
         """No further ping; what is on its way may still arrive."""
         if self._process.stdin and not self._process.stdin.closed:
