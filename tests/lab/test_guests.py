@@ -1,0 +1,201 @@
+"""Labs with real guests, under TCG where KVM does not run them: what the issue promises, on both datapaths.
+
+The guest is the built-in one, with Debian's kernel; what is asked of its inside goes through its guest agent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datapath.spec import device_name
+from tests.lab.conftest import Labs
+from tests.lab.labs import Lab
+from tests.lab.processes import FORKED, eventually, kill, pid_of
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+DATAPATHS = ("ovs", "linux")
+
+
+def topology(datapath: str, **guests: dict[str, Any]) -> dict[str, Any]:
+    """Two chassis, a VXLAN and an NVGRE network, a node."""
+    return {
+        "chassis": {"hv[1-2]": {"datapath": datapath}},
+        "networks": {
+            "web": {"segment": {"vxlan": 100}, "subnets": ["10.50.0.0/24", "fd00:50::/64"]},
+            "db": {"segment": {"nvgre": 5000}, "subnet": "10.51.0.0/24"},
+        },
+        "nodes": {"n1": {"chassis": "hv1", "network": "web"}},
+        "guests": guests,
+    }
+
+
+def address(lab: Lab, port: str, version: int = 4) -> str:
+    return next(str(ip) for ip in lab.model.ports[port].ips if ip.version == version)
+
+
+def ping(lab: Lab, source: str, target: str, *options: str) -> str:
+    """From within a guest; raises where there is no answer."""
+    return lab.execute(source, "ping", "-c", "3", "-W", "5", *options, target)
+
+
+def pid(lab: Lab, guest: str) -> int:
+    return lab.facts.guests[guest].pid
+
+
+def phase(lab: Lab, guest: str) -> str:
+    return lab.facts.guests[guest].phase
+
+
+class TestTwoGuests:
+    @pytest.fixture(scope="class", params=DATAPATHS)
+    def pair(self, request: pytest.FixtureRequest, shared_lab: Labs) -> Lab:
+        nics = [{"network": "web"}, {"network": "db"}]
+        each = {f"g{number}": {"chassis": f"hv{number}", "nics": nics} for number in (1, 2)}
+        return shared_lab(topology(request.param, **each))
+
+    @pytest.mark.parametrize("interface", ["eth0", "eth1"], ids=["vxlan", "nvgre"])
+    def test_they_ping_each_other(self, pair: Lab, interface: str) -> None:
+        ping(pair, "g1", address(pair, f"g2:{interface}"))
+        ping(pair, "g2", address(pair, f"g1:{interface}"))
+
+    def test_they_speak_ipv6(self, pair: Lab) -> None:
+        ping(pair, "g1", address(pair, "g2:eth0", 6))
+
+    @pytest.mark.parametrize("interface", ["eth0", "eth1"], ids=["vxlan", "nvgre"])
+    def test_tcp_gets_through_the_tunnel(self, pair: Lab, interface: str) -> None:
+        """Full segments with checksums and all, which a userspace datapath would not complete for a guest."""
+        pair.execute("g2", "iperf3", "--server", "--daemon", "--one-off")
+        said = pair.execute("g1", "iperf3", "--client", address(pair, f"g2:{interface}"), "--time", "2", "--json")
+        assert json.loads(said)["end"]["sum_received"]["bits_per_second"] > 1e6
+
+    def test_a_node_and_a_guest_reach_each_other(self, pair: Lab) -> None:
+        pair.ping("n1", "g2")
+        ping(pair, "g2", address(pair, "n1:eth0"))
+
+    def test_it_cannot_pretend_to_be_another(self, pair: Lab) -> None:
+        pair.execute("g1", "ip", "address", "add", "10.50.0.250/24", "dev", "eth0")
+        with pytest.raises(subprocess.CalledProcessError):
+            ping(pair, "g1", address(pair, "g2:eth0"), "-I", "10.50.0.250")
+        pair.execute("g1", "ip", "address", "del", "10.50.0.250/24", "dev", "eth0")
+
+    def test_it_has_the_mtu_of_its_network(self, pair: Lab) -> None:
+        mtus = {name: pair.execute("g1", "cat", f"/sys/class/net/{name}/mtu").strip() for name in ("eth0", "eth1")}
+        assert mtus == {"eth0": str(pair.model.networks["web"].mtu), "eth1": str(pair.model.networks["db"].mtu)}
+
+    def test_the_switch_says_whose_port_it_is(self, pair: Lab) -> None:
+        """The four keys of libvirt's, by which others know a machine's port."""
+        if not pair.model.chassis["hv1"].has_tables:
+            pytest.skip("a bridge has no database")
+        port = device_name("p", "g1", "eth0")
+        keys = ("iface-id", "attached-mac", "vm-id", "iface-status")
+        found = {key: pair.vsctl("hv1", "get", "interface", port, f"external_ids:{key}").strip('"\n') for key in keys}
+        assert found["iface-id"] == "g1:eth0"
+        assert found["attached-mac"] == str(pair.model.ports["g1:eth0"].mac)
+        assert found["iface-status"] == "active"
+        assert found["vm-id"] in _command(pid(pair, "g1"))
+
+
+def _command(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_trunk_guest_sees_its_tags(lab: Labs, datapath: str) -> None:
+    wish = topology(
+        datapath,
+        fw={"chassis": "hv1", "nics": [{"trunk": {"native": "web", 20: "db"}}]},
+        g2={"chassis": "hv2", "network": "db"},
+    )
+    running = lab(wish)
+    ping(running, "fw", address(running, "g2:eth0"))
+    ping(running, "fw", address(running, "n1:eth0"))
+    inside = running.execute("fw", "ip", "-d", "link", "show", "eth0.20")
+    assert "vlan protocol 802.1Q id 20" in inside or "eth0.20@eth0" in inside
+    with running.listen("hv1", device_name("p", "fw", "eth0")) as wire:
+        ping(running, "fw", address(running, "g2:eth0"))
+        assert wire.wait(lambda frame: frame.haslayer("Dot1Q") and frame["Dot1Q"].vlan == 20, count=2)
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_nic_is_plugged_and_unplugged_while_the_guest_runs(lab: Labs, datapath: str) -> None:
+    one = topology(datapath, g1={"chassis": "hv2", "nics": [{"network": "web"}]})
+    two = topology(datapath, g1={"chassis": "hv2", "nics": [{"network": "web"}, {"network": "db"}]})
+    for wish in (one, two):
+        wish["nodes"]["n2"] = {"chassis": "hv1", "network": "db"}
+    running = lab(one)
+    before = pid(running, "g1")
+    running.apply(two)
+    running.ping("n2", "g1")
+    running.apply(one)
+    assert "eth1" not in running.execute("g1", "ls", "/sys/class/net")
+    running.apply(two)
+    running.ping("n2", "g1")
+    assert pid(running, "g1") == before
+
+
+def test_a_killed_guest_is_started_again_and_says_why(lab: Labs) -> None:
+    running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web"}))
+    before = pid(running, "g1")
+    kill(before)
+    eventually(lambda: pid(running, "g1") not in (0, before) and phase(running, "g1") == "running")
+    assert running.facts.guests["g1"].restarts == 1
+    running.ping("n1", "g1")
+
+
+def test_a_guest_that_is_not_to_restart_stays_dead_with_its_last_words(lab: Labs) -> None:
+    running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web", "restart": "never"}))
+    running.execute("g1", "sh", "-c", "echo famous last words > /dev/ttyS0")
+    kill(pid(running, "g1"))
+    eventually(lambda: phase(running, "g1") == "failed")
+    assert "famous last words" in running.facts.guests["g1"].error
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_guests_go_on_without_the_agent_and_are_adopted(lab: Labs, datapath: str) -> None:
+    running = lab(topology(datapath, g1={"chassis": "hv2", "network": "web"}))
+    before, agent = pid(running, "g1"), pid_of(running, "agent")
+    running.execute("g1", "touch", "/tmp/still-here")
+    kill(agent)
+    running.ping("n1", "g1")
+    eventually(lambda: pid_of(running, "agent") != agent)
+    running.apply(topology(datapath, g1={"chassis": "hv2", "nics": [{"network": "web"}, {"network": "db"}]}))
+    assert pid(running, "g1") == before
+    running.execute("g1", "ls", "/tmp/still-here")
+    assert "eth1" in running.execute("g1", "ls", "/sys/class/net")
+
+
+def test_down_leaves_nothing_though_everything_was_killed(lab: Labs) -> None:
+    running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web"}, g2={"chassis": "hv2", "network": "web"}))
+    guests = [pid(running, name) for name in ("g1", "g2")]
+    for name in ("supervisor", *FORKED):
+        kill(pid_of(running, name))
+    running.down()
+    assert running.leftovers() == []
+    for process in guests:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+
+
+def test_power_is_a_wish(lab: Labs) -> None:
+    def wish(power: str) -> dict[str, Any]:
+        return topology("ovs", g1={"chassis": "hv1", "network": "web", "power": power})
+
+    running = lab(wish("off"))
+    assert (phase(running, "g1"), pid(running, "g1")) == ("off", 0)
+    running.apply(wish("on"))
+    running.ping("n1", "g1")
+    running.apply(wish("paused"))
+    assert phase(running, "g1") == "paused"
+    running.ping("n1", "g1", expect="fail")
+    running.apply(wish("on"))
+    running.ping("n1", "g1")
+    running.apply(wish("off"))
+    assert (phase(running, "g1"), pid(running, "g1")) == ("off", 0)
