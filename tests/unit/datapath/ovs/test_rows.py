@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datapath.addr import Mac
 from datapath.ovs import rows
-from datapath.spec import HostSpec, Interface, Node, Tunnel, Underlay, Uplink
+from datapath.spec import Guest, HostSpec, Interface, Machine, Node, Tunnel, Underlay, Uplink
 
 ETH0 = Interface("web1", "eth0", "pabc", 64, Mac(2 << 40 | 1), 1450, (ip_interface("10.0.0.1/24"),))
 HV1 = HostSpec(
@@ -85,3 +85,25 @@ def test_the_vteps_device_keeps_its_mtu_whatever_the_underlays_is() -> None:
         asked = {name: row.mtu_request for name, row in ports.items() if row.mtu_request is not None}
         assert asked == {"br-underlay": rows.VTEP_MTU}
     assert rows.local_ports("lab", ["br-underlay"]).items() <= ports.items(), "also what a new database begins with"
+
+
+def test_a_guests_port_says_whose_it_is_as_libvirt_does() -> None:
+    uuid = "8c1f0e5a-0000-5000-8000-000000000001"
+    nic = replace(ETH0, node="db1", bridge_port="pdef", ofport=70)
+    guest = Guest("db1", uuid, Machine(128 << 20), (nic,))
+    row = rows.ports(replace(HV1, nodes=(), guests=(guest,)), "netdev", {"pdef": 9})["pdef"]
+    assert row.ofport_request == 70
+    assert dict(row.external_ids) == {
+        "attached-mac": "02:00:00:00:00:01",
+        "iface-id": "db1:eth0",
+        "iface-status": "active",
+        "vm-id": uuid,
+        "sdn": "lab",
+        "sdn-ifindex": "9",
+        "sdn-port": "db1:eth0",
+    }
+
+
+def test_the_port_that_a_guest_leaves_keeps_its_number() -> None:
+    guest = Guest("db1", "u", Machine(128 << 20), (replace(ETH0, ofport=0, idle=True),))
+    assert rows.ports(replace(HV1, nodes=(), guests=(guest,)), "netdev", {})["pabc"].ofport_request is None
