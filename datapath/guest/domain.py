@@ -1,0 +1,263 @@
+"""A Guest as a libvirt domain: its XML (libvirt.org/formatdomain.html). PURE.
+
+Enters: a Guest of a HostSpec, where its files are, and for each interface what it is plugged into. Leaves: XML that
+libvirt 9.0 validates. Never: a file is read or made; a device name is chosen, they are those of the HostSpec.
+
+The hardware is that of `datapath.guest.command`: q35, virtio, a slot for each device that may come later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import NAMESPACE_URL, uuid5
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from datapath.spec import Guest, Interface, Kernel
+
+MARK_NAMESPACE: Final = "urn:sdn:guest"
+"""Of the element in <metadata> by which a domain is known to be ours."""
+
+_QEMU_NAMESPACE: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
+_AGENT_PORT: Final = "org.qemu.guest_agent.0"
+AGENT_DEVICE: Final = "sdn-agent"
+
+_SPARE_SLOTS: Final = 12
+"""PCIe has no hot-plug into the root bus, only into root ports, which must be there from the start."""
+
+_PROFILE_MAX: Final = 39  # LIBVIRT_IFLA_VF_PORT_PROFILE_MAX less the terminating zero
+_UNTAGGED: Final = 0
+"""How Open vSwitch names frames without a tag in `trunks` (ovs-vswitchd.conf.db(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """`format` is qcow2 or raw. The guest finds it by its serial number: its place among others may change."""
+
+    path: Path
+    format: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is on the host for a guest. `disks` begin with its own. `firmware` are files that it reads by their
+    fw_cfg names (as text in the XML libvirt 9.0 gives them to QEMU unescaped).
+
+    `directory` has its sockets and its console's log, when it is we who run it; None leaves both to libvirt.
+    """
+
+    disks: tuple[Disk, ...] = ()
+    seed: Path | None = None
+    kernel: Kernel | None = None
+    firmware: tuple[tuple[str, Path], ...] = ()
+    directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TapPlug:
+    """A tap that is there and stays, and is a port already. Without `offloads` the guest computes its own checksums."""
+
+    device: str
+    queues: int
+    offloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BridgePlug:
+    """A bridge into which libvirt plugs a tap of its own making. `port` identifies it to Open vSwitch; '' is a bridge
+    of the kernel. `vlans` are the only ones that pass; () is all."""
+
+    bridge: str
+    port: str = ""
+    vlans: tuple[int, ...] = ()
+
+
+Plug = TapPlug | BridgePlug
+
+
+def port_identity(lab: str, interface: Interface) -> str:
+    """libvirt takes only a UUID as `interfaceid`."""
+    return str(uuid5(NAMESPACE_URL, f"sdn:{lab}:{interface.node}:{interface.name}"))
+
+
+def trunk(interface: Interface, untagged: bool) -> tuple[int, ...]:
+    """The VLANs of an interface with tags: Open vSwitch drops others where it switches by itself. Our flows do not ask
+    for a port's VLANs (only the action NORMAL does), and know the tags anyway."""
+    tags = tuple(vlan.tag for vlan in interface.vlans)
+    return ((_UNTAGGED, *tags) if untagged else tags) if tags else ()
+
+
+def domain(
+    guest: Guest,
+    name: str,
+    mark: Mapping[str, str],
+    accelerator: str,
+    files: Files,
+    plugs: Sequence[Plug],
+) -> str:
+    """The XML of a domain called `name`; `mark` are the attributes of our element in its metadata. `plugs` are those of
+    `guest.interfaces`."""
+    root = Element("domain", {"type": "kvm" if accelerator == "kvm" else "qemu", "xmlns:qemu": _QEMU_NAMESPACE})
+    _identity(root, guest, name, mark)
+    _processor(root, guest, accelerator)
+    _boot(root, files)
+    devices = SubElement(root, "devices")
+    _controllers(devices, guest)
+    devices.extend(disk(each, index) for index, each in enumerate(files.disks))
+    if files.seed is not None:
+        devices.append(_cdrom(files.seed))
+    devices.extend(interface(each, plug) for each, plug in zip(guest.interfaces, plugs, strict=True))
+    devices.extend(_host_device(address) for address in guest.machine.devices)
+    _lines(root, devices, files.directory)
+    _rest(devices)
+    return text(root)
+
+
+def text(element: Element) -> str:
+    indent(element)
+    return tostring(element, encoding="unicode") + "\n"
+
+
+def _identity(root: Element, guest: Guest, name: str, mark: Mapping[str, str]) -> None:
+    SubElement(root, "name").text = name
+    SubElement(root, "uuid").text = guest.uuid
+    metadata = SubElement(root, "metadata")
+    SubElement(metadata, "sdn:guest", {"xmlns:sdn": MARK_NAMESPACE, **mark})
+
+
+def _processor(root: Element, guest: Guest, accelerator: str) -> None:
+    SubElement(root, "memory", unit="b").text = str(guest.machine.memory)
+    SubElement(root, "vcpu").text = str(guest.machine.cpus)
+    SubElement(root, "cpu", mode="host-passthrough" if accelerator == "kvm" else "maximum")
+    features = SubElement(root, "features")
+    SubElement(features, "acpi")
+    SubElement(features, "apic")
+    SubElement(root, "clock", offset="utc")
+
+
+def _boot(root: Element, files: Files) -> None:
+    boots = SubElement(root, "os")
+    SubElement(boots, "type", arch="x86_64", machine="q35").text = "hvm"
+    if files.kernel is None:
+        SubElement(boots, "boot", dev="hd")
+    else:
+        SubElement(boots, "kernel").text = files.kernel.image
+        if files.kernel.initrd:
+            SubElement(boots, "initrd").text = files.kernel.initrd
+        SubElement(boots, "cmdline").text = files.kernel.append
+    if files.firmware:
+        entries = SubElement(root, "sysinfo", type="fwcfg")
+        for name, path in files.firmware:
+            SubElement(entries, "entry", name=name, file=str(path))
+
+
+# ── devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _controllers(devices: Element, guest: Guest) -> None:
+    SubElement(devices, "controller", type="usb", model="none")
+    SubElement(devices, "controller", type="virtio-serial", index="0")
+    for index in range(1, _SPARE_SLOTS + 4 + len(guest.interfaces) + len(guest.machine.volumes)):
+        SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
+
+
+def disk(of: Disk, index: int) -> Element:
+    element = Element("disk", type="file", device="disk")
+    SubElement(element, "driver", name="qemu", type=of.format, discard="unmap")
+    SubElement(element, "source", file=str(of.path))
+    SubElement(element, "target", dev=f"vd{chr(ord('a') + index)}", bus="virtio")
+    SubElement(element, "serial").text = of.serial
+    return element
+
+
+def _cdrom(seed: Path) -> Element:
+    element = Element("disk", type="file", device="cdrom")
+    SubElement(element, "driver", name="qemu", type="raw")
+    SubElement(element, "source", file=str(seed))
+    SubElement(element, "target", dev="sda", bus="sata")
+    SubElement(element, "readonly")
+    return element
+
+
+def interface(of: Interface, plug: Plug) -> Element:
+    element = Element("interface", type="ethernet" if isinstance(plug, TapPlug) else "bridge")
+    SubElement(element, "mac", address=str(of.mac))
+    if isinstance(plug, TapPlug):
+        SubElement(element, "target", dev=plug.device, managed="no")
+    else:
+        _bridge(element, of, plug)
+    SubElement(element, "model", type="virtio")
+    if isinstance(plug, TapPlug):
+        _offloads(element, plug)
+    SubElement(element, "mtu", size=str(of.mtu))
+    SubElement(element, "rom", enabled="no")
+    return element
+
+
+def _bridge(element: Element, of: Interface, plug: BridgePlug) -> None:
+    SubElement(element, "source", bridge=plug.bridge)
+    if plug.port:
+        port = SubElement(element, "virtualport", type="openvswitch")
+        named = f"{of.node}:{of.name}"[:_PROFILE_MAX]
+        SubElement(port, "parameters", interfaceid=plug.port, profileid=named)
+    if plug.vlans:
+        vlan = SubElement(element, "vlan", trunk="yes")
+        for tag in plug.vlans:
+            SubElement(vlan, "tag", id=str(tag))
+
+
+def _offloads(element: Element, plug: TapPlug) -> None:
+    """libvirt opens the tap of a virtio device with the virtio header always. Without offloads that header says
+    nothing, and no frame lacks its checksum: what the userspace datapath needs."""
+    driver = SubElement(element, "driver", queues=str(plug.queues)) if plug.queues > 1 else None
+    if not plug.offloads:
+        driver = SubElement(element, "driver") if driver is None else driver
+        off = dict.fromkeys(("csum", "tso4", "tso6", "ecn", "ufo"), "off")
+        SubElement(driver, "host", {**off, "gso": "off"})
+        SubElement(driver, "guest", off)
+
+
+def _host_device(address: str) -> Element:
+    """`address` is as lspci -D shows it: 0000:03:10.2."""
+    bus_domain, bus, rest = address.split(":")
+    slot, function = rest.split(".")
+    element = Element("hostdev", mode="subsystem", type="pci", managed="yes")
+    source = SubElement(element, "source")
+    parts = {"domain": bus_domain, "bus": bus, "slot": slot, "function": function}
+    SubElement(source, "address", {name: f"0x{value}" for name, value in parts.items()})
+    return element
+
+
+def _lines(root: Element, devices: Element, directory: Path | None) -> None:
+    """The serial console, and the guest agent's port."""
+    if directory is None:
+        SubElement(devices, "serial", type="pty")
+        channel = SubElement(devices, "channel", type="unix")
+        SubElement(channel, "target", type="virtio", name=_AGENT_PORT)
+        return
+    serial = SubElement(devices, "serial", type="unix")
+    SubElement(serial, "source", mode="bind", path=str(directory / "serial.sock"))
+    SubElement(serial, "log", file=str(directory / "console.log"), append="on")
+    arguments = SubElement(root, "qemu:commandline")
+    for argument in _own_arguments(directory):
+        SubElement(arguments, "qemu:arg", value=argument)
+
+
+def _own_arguments(directory: Path) -> Iterable[str]:
+    """libvirt takes the one place at the socket of a guest agent that it knows of. `sdn exec` wants it."""
+    agent = f"socket,id={AGENT_DEVICE},path={directory / 'agent.sock'},server=on,wait=off"
+    monitor = f"socket,id=sdn-monitor,path={directory / 'monitor.sock'},server=on,wait=off"
+    # in JSON as libvirt's own devices: QEMU makes those in the other syntax before them, when their bus is not there
+    port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_PORT}
+    device = json.dumps({"id": f"{AGENT_DEVICE}-port", **port})
+    return ["-chardev", agent, "-device", device, "-chardev", monitor, "-mon", "chardev=sdn-monitor,mode=control"]
+
+
+def _rest(devices: Element) -> None:
+    SubElement(devices, "memballoon", model="virtio")
+    random = SubElement(devices, "rng", model="virtio")
+    SubElement(random, "backend", model="random").text = "/dev/urandom"
