@@ -1,0 +1,128 @@
+"""All guests of a lab, each with its keeper.
+
+Enters: HostSpecs, the whole desired state each time. Leaves: guests that run where and as they shall; GuestStates.
+Never: a wait; what takes time goes on in the keepers' tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from datapath.events import GuestState
+from datapath.guest.console import Relay
+from datapath.guest.instance import Driver, Instance, OnHappening, Place
+from datapath.guest.keeper import Keeper
+from datapath.guest.means import Console, Means, Migrate
+from datapath.guest.patience import Clock, LoopClock, Slots
+from datapath.guest.wishes import ARRIVING, DIRECTORY, Wishes, home, wishes
+from datapath.spec import Driver as DriverName
+from datapath.spec import Guest, HostSpec
+
+
+async def _migrate(
+    source: Instance,
+    arriving: Guest,
+    place: Place,
+    driver: Driver,
+    on_happening: OnHappening,
+    on_switch: Callable[[str], None],
+) -> Instance:
+    """Imported by the first guest that moves."""
+    from datapath.guest.migration import migrate
+
+    return await migrate(source, arriving, place, driver, on_happening, on_switch)
+
+
+class Guests:
+    """Made, used and closed in one event loop. `on_change` is called with each chassis for which `settled`, `errors` or
+    `attached` may have another answer now."""
+
+    def __init__(
+        self,
+        lab: str,
+        run_dir: Path,
+        drivers: Callable[[DriverName], Driver],
+        on_event: Callable[[GuestState], None],
+        on_change: Callable[[str], None],
+        *,
+        clock: Clock | None = None,
+        boots: int = 0,
+        migrate: Migrate = _migrate,
+        console: Callable[[], Console] = Relay,
+    ) -> None:
+        """`boots`: how many may boot at once; 0: one for each core."""
+        self.lab = lab
+        self.run_dir = run_dir
+        self._on_change = on_change
+        slots = Slots(boots or os.cpu_count() or 1)
+        self._means = Means(drivers, slots, clock or LoopClock(), console, migrate, on_event, self._tell)
+        self._keepers: dict[str, Keeper] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def settle(self, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool]) -> None:
+        """The whole desired state of the lab, by chassis; what nobody wants, also of an earlier agent's, is removed.
+        `vnet_hdr` says whether the taps of a chassis carry that header."""
+        wished = wishes(self.lab, self.run_dir, specs, vnet_hdr)
+        for name in wished.keys() | self._keepers.keys() | self._left():
+            self._keeper(name).wish(wished.get(name, Wishes()))
+
+    def settled(self, chassis: str) -> bool:
+        """Whether every guest of the chassis is as wished, or cannot be, which `errors` tells."""
+        return all(keeper.settled for keeper in self._keepers.values() if chassis in keeper.chassis)
+
+    def errors(self, chassis: str) -> tuple[str, ...]:
+        return tuple(
+            f"guest {name}: {keeper.error}"
+            for name, keeper in sorted(self._keepers.items())
+            if keeper.home == chassis and keeper.error
+        )
+
+    def attached(self, guest: str, interface: str) -> bool:
+        """Whether the guest runs, or is paused, with the interface plugged."""
+        keeper = self._keepers.get(guest)
+        return keeper is not None and interface in keeper.attached
+
+    def at(self, guest: str) -> str:
+        """The chassis where it runs; '' if it does not."""
+        keeper = self._keepers.get(guest)
+        return keeper.at if keeper is not None else ""
+
+    def close(self) -> None:
+        """Lets go; the guests go on."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    # Keepers
+
+    def _left(self) -> set[str]:
+        """Guests that have a directory."""
+        directory = self.run_dir / DIRECTORY
+        found = os.listdir(directory) if directory.exists() else ()
+        return {name.removesuffix(ARRIVING) for name in found}
+
+    def _keeper(self, name: str) -> Keeper:
+        if name not in self._keepers:
+            keeper = self._keepers[name] = Keeper(name, home(self.run_dir, name), self._means)
+            task = self._tasks[name] = asyncio.get_running_loop().create_task(keeper.run(), name=f"guest {name}")
+            task.add_done_callback(partial(self._ended, name))
+        return self._keepers[name]
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        keeper = self._keepers[name]
+        if error is not None:
+            task.get_loop().call_exception_handler({"message": f"keeper of guest {name}", "exception": error})
+            keeper.fail(f"its keeper has failed: {error!r}")
+            return
+        del self._keepers[name], self._tasks[name]
+        self._tell(keeper.chassis)
+
+    def _tell(self, places: Iterable[str]) -> None:
+        for chassis in sorted(places):
+            self._on_change(chassis)

@@ -1,0 +1,171 @@
+"""Keeps one guest as it is wished, and tells how it is.
+
+Enters: Wishes, at any time. Leaves: rounds of its Life; GuestStates. Never: a poll: between rounds it waits for a new
+wish, for a happening of the guest, or for the one moment when something is due (the next start, the end of patience
+with a power button).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from datapath.events import GuestState
+from datapath.guest.instance import Instance
+from datapath.guest.life import Life
+from datapath.guest.means import ANSWER, Means
+from datapath.guest.patience import NEVER
+from datapath.guest.wishes import Wishes
+from datapath.spec import GuestPhase
+
+
+class Keeper:
+    """Of one guest, until nothing is left of one that nobody wants (`done`)."""
+
+    def __init__(self, name: str, directory: Path, means: Means) -> None:
+        self.name = name
+        self._means = means
+        self._stirred = asyncio.Event()
+        self._life = Life(name, directory, means, self._stirred.set, self._tell)
+        self._version = self._seen = 0
+        """Of the wishes: the newest, and the one that the last round saw when it began."""
+        self._broken = ""
+        self._state: GuestState | None = None
+        self._look: object = None
+
+    @property
+    def done(self) -> bool:
+        return self._life.is_over
+
+    async def run(self) -> None:
+        """Cancelled, it lets go of the guest, which goes on."""
+        try:
+            while not self.done:
+                self._stirred.clear()
+                version = self._version
+                await self._life.step()
+                self._seen = version
+                self._tell()
+                if not self.done:
+                    await self._means.clock.wait(self._stirred, self._life.until)
+        finally:
+            self._life.close()
+
+    def wish(self, wishes: Wishes) -> None:
+        """Returns at once."""
+        if wishes == self._life.wishes and self._version:
+            return
+        self._life.wishes = wishes
+        self._life.known = wishes or self._life.known
+        self._version += 1
+        self._look = None
+        self._stirred.set()
+
+    def fail(self, error: str) -> None:
+        """Nobody looks after it any more."""
+        self._broken = error
+        self._seen = self._version
+        self._tell()
+
+    # What others ask
+
+    @property
+    def chassis(self) -> frozenset[str]:
+        """Those that have something to do with it."""
+        return self._life.known.places | ({self.at} if self.at else frozenset())
+
+    @property
+    def at(self) -> str:
+        """The chassis where it runs; '' if it does not."""
+        instance = self._life.instance
+        return self._life.switched or (instance.chassis if instance else "")
+
+    @property
+    def home(self) -> str:
+        """The chassis that its errors are told of."""
+        return self.at or (self._life.known.target.place.chassis if self._life.known else "")
+
+    @property
+    def attached(self) -> frozenset[str]:
+        """The interfaces that it has plugged, and can use."""
+        instance = self._life.instance
+        if instance is None or not (self._life.moving or instance.state in ("running", "paused")):
+            return frozenset()
+        return frozenset(interface.name for interface in instance.guest.interfaces)
+
+    @property
+    def error(self) -> str:
+        silent = f"its guest agent has not answered within {ANSWER:.0f} s" if self._is_silent else ""
+        every = (self._broken, self._life.ending, *self._life.attempts.errors, silent)
+        return "; ".join(each for each in every if each)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is as wished, or something is wrong."""
+        life = self._life
+        if self._seen != self._version or life.moving or not life.wishes:
+            return False
+        if self.error or life.rest is not None:
+            return True
+        return self._is_as_wished(life.instance) if life.instance else life.wishes.machine.power == "off"
+
+    def _is_as_wished(self, instance: Instance) -> bool:
+        run, wish = self._life.run, self._life.wishes.target
+        plugged = {interface.name for interface in instance.guest.interfaces}
+        wanted = {interface.name for interface in wish.guest.interfaces}
+        is_there = instance.chassis == wish.place.chassis and run is not None and not run.booting
+        states = {"on": ("running",), "paused": ("paused", "prepared"), "off": ()}[wish.guest.machine.power]
+        return is_there and plugged == wanted and instance.state in states
+
+    @property
+    def _is_silent(self) -> bool:
+        run, instance = self._life.run, self._life.instance
+        if run is None or instance is None or run.booting or run.boots_until == NEVER:
+            return False
+        return instance.guest.machine.builtin and instance.state == "running" and not instance.answers
+
+    # What is told
+
+    def _tell(self) -> None:
+        """Of what has changed since it was last told."""
+        state = self._observed()
+        if state != self._state and self._life.wishes:
+            self._state = state
+            self._means.on_state(state)
+        look = self.settled, self.error, self.attached, self.at
+        if look != self._look:
+            self._look = look
+            self._means.on_look(self.chassis)
+
+    def _observed(self) -> GuestState:
+        life, instance = self._life, self._life.instance
+        later = life.run.later if life.run else ()
+        note = "; ".join(each for each in (life.note, *later) if each)
+        if instance is None:
+            return GuestState(self.name, self._phase, restarts=life.restarts, note=note, error=self.error)
+        return GuestState(
+            self.name,
+            self._phase,
+            at=self.at,
+            leaves=instance.chassis if self.at != instance.chassis else "",
+            pid=instance.pid,
+            accelerator=instance.accelerator.name,
+            reason=instance.accelerator.reason,
+            started=instance.started,
+            restarts=life.restarts,
+            answers=instance.answers,
+            note=note,
+            error=self.error,
+        )
+
+    @property
+    def _phase(self) -> GuestPhase:
+        life = self._life
+        power = life.wishes.machine.power if life.wishes else "off"
+        if life.moving:
+            return "moving"
+        if life.run is not None:
+            return "paused" if life.run.phase == "starting" and power == "paused" else life.run.phase
+        if life.rest is not None:
+            return life.rest.phase
+        return "off" if power == "off" else "failed" if self.error else "starting"

@@ -1,0 +1,319 @@
+"""The life of one guest: what is done so that it becomes as it is wished.
+
+Enters: Wishes; happenings of its process. Leaves: actions on its Instance, one round at a time. Never: a wait for the
+guest: a round does what can be done now, and says when the next one is due at the latest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from datapath.guest import rest
+from datapath.guest.instance import Instance, Place
+from datapath.guest.means import ANSWER, BOOT, BUTTON, CALM, LINGER, Means
+from datapath.guest.patience import NEVER, Attempts, Backoff
+from datapath.guest.remove import end
+from datapath.guest.run import Run
+from datapath.guest.wishes import ARRIVING, Wish, Wishes
+from datapath.spec import GuestPhase
+
+
+class Life:
+    """`wishes` are the newest; those before are `known` until nothing is left of the guest."""
+
+    def __init__(
+        self, name: str, directory: Path, means: Means, stir: Callable[[], None], tell: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.wishes = Wishes()
+        self.known = Wishes()
+        self.run: Run | None = None
+        self.rest: rest.Rest | None = None
+        self.attempts = Attempts(means.clock)
+        self.restarts = 0
+        self.note = ""
+        self.ending = ""
+        """Why it has died, until it has started again."""
+        self.moving = False
+        self.switched = ""
+        """While it moves: the chassis that its frames go to already."""
+        self.until = NEVER
+        self.is_over = False
+        self._means = means
+        self._stir = stir
+        self._tell = tell
+        self._backoff = Backoff()
+        self._console = means.console()
+        self._looked = False
+        self._again: float | None = None
+        """When it is started again."""
+
+    @property
+    def instance(self) -> Instance | None:
+        return self.run.instance if self.run else None
+
+    async def step(self) -> None:
+        """A round."""
+        self.until = NEVER
+        self.attempts.begin()
+        if not self.wishes or self._looked or await self.attempts.make("find", None, self._find):
+            self._conclude()
+            if not self.wishes:
+                await self._remove()
+            elif self.run is None:
+                await self._raise(self.wishes.target)
+            else:
+                await self._tend(self.run)
+        self._due(self.attempts.finish())
+
+    def close(self) -> None:
+        """Lets go; the guest goes on."""
+        self._means.slots.give_back(self.name)
+        self._console.close()
+        if self.instance is not None:
+            self.instance.close()
+
+    def _due(self, moment: float) -> None:
+        self.until = min(self.until, moment)
+
+    def _fresh(self) -> Run:
+        return Run(self._means.clock.now(), self._means.clock.now, self._stir)
+
+    # Nothing runs
+
+    async def _find(self) -> None:
+        """What an earlier agent has left running, or at rest."""
+        wish, run = self.wishes.target, self._fresh()
+        driver = self._means.drivers(wish.guest.machine.driver)
+        run.instance = await driver.find(wish.guest, wish.place, run.happen)
+        self._looked = True
+        if run.instance is not None:
+            run.booting = run.instance.state == "running" and wish.guest.machine.builtin
+            run.boots_until = run.begun + ANSWER
+            self.run = run
+        elif found := rest.read(self.directory, wish):
+            self.rest, self.note, self.ending, self.restarts = found, found.note, found.error, found.restarts
+
+    async def _raise(self, wish: Wish) -> None:
+        if wish.guest.machine.power == "off":
+            self._calm_down()
+            return
+        if self.rest is not None and self.rest.wish == rest.digest(wish):
+            return
+        if self.rest is not None:
+            self._calm_down()
+        if self._again is not None and self._means.clock.now() < self._again:
+            self._due(self._again)
+            return
+        if not self.attempts.may("launch", wish.hardware):
+            return
+        if self._means.slots.take(self.name, self._stir):
+            await self.attempts.make("launch", wish.hardware, partial(self._launch, wish))
+            if self.run is None:
+                self._means.slots.give_back(self.name)
+
+    async def _launch(self, wish: Wish) -> None:
+        self._tell()
+        run = self._fresh()
+        driver = self._means.drivers(wish.guest.machine.driver)
+        run.instance = await driver.launch(wish.guest, wish.place, run.happen)
+        rest.wake(self.directory)
+        self.run = run
+        self.restarts += self._again is not None
+        self._again = None
+        self._stir()
+
+    def _calm_down(self) -> None:
+        """Nothing of its past counts any more."""
+        self._means.slots.give_back(self.name)
+        self._backoff.reset()
+        rest.wake(self.directory)
+        self.rest = self._again = None
+        self.restarts = 0
+        self.ending = self.note = ""
+
+    # It runs
+
+    async def _tend(self, run: Run) -> None:
+        instance = run.instance
+        assert instance is not None
+        wish, target = self.wishes.at(instance.chassis), self.wishes.target
+        is_placed = target.place.chassis == instance.chassis
+        if not run.has_console:
+            run.has_console = await self.attempts.make("console", instance.pid, self._attach)
+        if run.went_off is not None and run.pressed is None:
+            await self._await_end(run, run.went_off + LINGER)
+        elif instance.chassis not in self.wishes.chassis or (instance.state == "prepared" and not is_placed):
+            await self._kill(run)
+        elif self.wishes.machine.power == "off":
+            await self._switch_off(run, instance)
+        elif wish is None:
+            return  # whoever wishes will be told where it is, and then it moves
+        elif instance.state == "prepared":
+            await self._start(run, instance, wish)
+        else:
+            await self._steer(run, instance, wish)
+            await self._move_on(run, instance, target)
+
+    async def _attach(self) -> None:
+        await self._console.attach(self.directory)
+
+    async def _start(self, run: Run, instance: Instance, wish: Wish) -> None:
+        """Its CPUs, when all that it sends and gets has its flows."""
+        plugged = await self._adapt(run, instance, wish)
+        if wish.guest.machine.power == "paused" or not plugged or not wish.is_ready:
+            self._wait_aside(run, wish)
+        elif self._means.slots.take(self.name, self._stir) and await self.attempts.make("start", None, instance.start):
+            run.booting = True
+            run.boots_until = self._means.clock.now() + (ANSWER if wish.guest.machine.builtin else BOOT)
+            self.note = f"started again: {self.ending.splitlines()[0]}" if self.ending else self.note
+            self.ending = ""
+            self._stir()
+
+    def _wait_aside(self, run: Run, wish: Wish) -> None:
+        """Others may boot meanwhile."""
+        if wish.guest.machine.power == "paused" or self._means.clock.now() >= run.begun + BOOT:
+            self._means.slots.give_back(self.name)
+        else:
+            self._due(run.begun + BOOT)
+
+    async def _adapt(self, run: Run, instance: Instance, wish: Wish) -> bool:
+        if run.adapted == wish.guest:
+            return True
+
+        async def adapt() -> None:
+            run.later = await instance.adapt(wish.guest, wish.ready)
+            run.adapted = wish.guest
+
+        return await self.attempts.make("plug", wish.guest, adapt)
+
+    async def _steer(self, run: Run, instance: Instance, wish: Wish) -> None:
+        power = wish.guest.machine.power
+        run.pressed = None
+        await self._adapt(run, instance, wish)
+        if power == "paused" and instance.state == "running":
+            await self.attempts.make("pause", None, instance.pause)
+        elif power == "on" and instance.state == "paused":
+            await self._resume(run, instance)
+        if run.booting and (instance.answers or self._means.clock.now() >= run.boots_until):
+            run.booting = False
+            self._means.slots.give_back(self.name)
+        elif run.booting:
+            self._due(run.boots_until)
+
+    async def _resume(self, run: Run, instance: Instance) -> None:
+        now = self._means.clock.now()
+        if run.resumed is not None and now < run.resumed + CALM:
+            self._due(run.resumed + CALM)
+        elif await self.attempts.make("resume", None, instance.resume):
+            run.resumed = now
+
+    # It moves
+
+    async def _move_on(self, run: Run, instance: Instance, target: Wish) -> None:
+        """One that failed is not tried again before something else is wished."""
+        chassis = target.place.chassis
+        if chassis != instance.chassis and target.is_ready and run.ended is None:
+            wish = chassis, target.guest.machine.migration
+            move = partial(self._move, run, instance, target)
+            await self.attempts.make(f"move to {chassis}", wish, move, patient=False)
+
+    async def _move(self, run: Run, instance: Instance, target: Wish) -> None:
+        """Raises SdnError where it goes on at its source."""
+        fresh = replace(run, adapted=None, has_console=False)
+        place = replace(target.place, directory=self.directory.with_name(self.name + ARRIVING))
+        driver = self._means.drivers(target.guest.machine.driver)
+        self.moving = True
+        self._tell()
+        try:
+            fresh.instance = await self._means.migrate(
+                instance, target.guest, place, driver, fresh.happen, self._switch
+            )
+            self.run = fresh
+        finally:
+            self.moving = False
+            self.switched = ""
+            self._stir()
+
+    def _switch(self, chassis: str) -> None:
+        self.switched = chassis
+        self._tell()
+
+    # It ends
+
+    async def _switch_off(self, run: Run, instance: Instance) -> None:
+        """By its power button, which a guest that is paused would not hear."""
+        if instance.state in ("prepared", "off"):
+            await self._kill(run)
+            return
+        if run.pressed is None:
+            run.pressed = self._means.clock.now()
+            if instance.state == "paused":
+                await self.attempts.make("resume", None, instance.resume)
+            await self.attempts.make("power button", None, instance.shutdown)
+        await self._await_end(run, run.pressed + BUTTON)
+
+    async def _await_end(self, run: Run, until: float) -> None:
+        if self._means.clock.now() < until:
+            self._due(until)
+        else:
+            await self._kill(run)
+
+    async def _kill(self, run: Run) -> None:
+        assert run.instance is not None
+        if await self.attempts.make("kill", None, run.instance.kill):
+            run.ours = run.went_off is None
+            run.ended = run.ended or ""
+            self._stir()
+
+    def _conclude(self) -> None:
+        """What follows from the end of its process."""
+        run = self.run
+        if run is None or run.ended is None:
+            return
+        self.run = None
+        self._console.detach()
+        self._means.slots.give_back(self.name)
+        if run.instance is not None:
+            run.instance.close()
+        if run.was_wished or not self.wishes:
+            self._calm_down()
+        else:
+            self._take_note(run)
+
+    def _take_note(self, run: Run) -> None:
+        """Of an end that nobody has wished: it is started again after a while, or never."""
+        now, went_off = self._means.clock.now(), run.went_off is not None
+        if run.was_steady(now):
+            self._backoff.reset()
+        self.note = "it switched itself off" if went_off else ""
+        self.ending = "" if went_off else f"it died: {run.ended or 'for no known reason'}"
+        if run.goes_on(self.wishes.machine.restart):
+            self._again = now + self._backoff.next()
+            return
+        phase: GuestPhase = "off" if went_off else "failed"
+        self.rest = rest.Rest(rest.digest(self.wishes.target), phase, self.note, self.ending, self.restarts)
+        self.rest.write(self.directory)
+
+    async def _remove(self) -> None:
+        """Everything of it, for nobody wants it."""
+        if self.run is not None:
+            await self._kill(self.run)
+        elif await self.attempts.make("remove", None, self._clear):
+            self._looked = True
+            self.is_over = not self.wishes
+
+    async def _clear(self) -> None:
+        """Also what an earlier agent has left."""
+        arriving = self.directory.with_name(self.name + ARRIVING)
+        for directory in (self.directory, arriving):
+            await end(directory)
+        place = self.known.target.place if self.known else Place("", "", self.directory, "", False)
+        driver = self.known.machine.driver if self.known else "qemu"
+        await self._means.drivers(driver).remove(self.name, place)
+        shutil.rmtree(arriving, ignore_errors=True)

@@ -1,0 +1,144 @@
+"""What keepers wait with: a clock, back-off, slots for booting, and a memory of what was refused.
+
+Enters: moments of the event loop's clock, in seconds. Leaves: when something may be tried, and by whom. Never: a sleep;
+whoever waits is woken by an event, or by its own deadline at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from datapath.errors import SdnError
+
+NEVER: Final = math.inf
+
+FIRST_DELAY: Final = 1.0
+LAST_DELAY: Final = 30.0
+"""Seconds from an end to the next start: doubled each time, from the first to the last."""
+
+
+class Clock(Protocol):
+    """Tests turn it by hand."""
+
+    def now(self) -> float: ...
+
+    async def wait(self, event: asyncio.Event, until: float) -> None:
+        """Returns when the event is set, or it is `until`."""
+        ...
+
+
+class LoopClock:
+    """That of the event loop."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def wait(self, event: asyncio.Event, until: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(None if until == NEVER else until):
+                await event.wait()
+
+
+class Backoff:
+    """How long to wait before the next attempt: 1 s, doubling to 30 s."""
+
+    def __init__(self) -> None:
+        self._delay = FIRST_DELAY
+
+    def reset(self) -> None:
+        self._delay = FIRST_DELAY
+
+    def next(self) -> float:
+        delay, self._delay = self._delay, min(2 * self._delay, LAST_DELAY)
+        return delay
+
+
+class Slots:
+    """Guests that boot at once: emulated, each keeps a core busy until it is up. First come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._held: set[str] = set()
+        self._queue: dict[str, Callable[[], None]] = {}
+
+    def take(self, who: str, wake: Callable[[], None]) -> bool:
+        """Whether `who` has a slot now. If not, `wake` is called when it has."""
+        if who not in self._held and len(self._held) < self._count:
+            self._held.add(who)
+        if who not in self._held:
+            self._queue[who] = wake
+        return who in self._held
+
+    def give_back(self, who: str) -> None:
+        """The slot, or the place in the queue; nothing if there is neither."""
+        self._queue.pop(who, None)
+        if who not in self._held:
+            return
+        self._held.remove(who)
+        if self._queue:
+            heir = next(iter(self._queue))
+            self._held.add(heir)
+            self._queue.pop(heir)()
+
+
+@dataclass
+class _Refusal:
+    wish: object
+    message: str
+    again: float
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Attempts:
+    """What was refused is not asked for again while the wish is the same, except where trying again may help: that is
+    asked for once more after a while. What nobody asks for any more from one round to the next is forgotten."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._refused: dict[str, _Refusal] = {}
+        self._asked: set[str] = set()
+
+    def begin(self) -> None:
+        """A round."""
+        self._asked.clear()
+
+    def finish(self) -> float:
+        """When the next round is due."""
+        self._refused = {what: refusal for what, refusal in self._refused.items() if what in self._asked}
+        return min((refusal.again for refusal in self._refused.values()), default=NEVER)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        return tuple(refusal.message for refusal in self._refused.values())
+
+    def may(self, what: str, wish: object) -> bool:
+        """Whether it is worth an attempt now."""
+        self._asked.add(what)
+        refusal = self._refused.get(what)
+        return refusal is None or refusal.wish != wish or self._clock.now() >= refusal.again
+
+    async def make(
+        self, what: str, wish: object, attempt: Callable[[], Awaitable[object]], *, patient: bool = True
+    ) -> bool:
+        """Whether it was made, and done. Without patience it is made once for a wish."""
+        if not self.may(what, wish):
+            return False
+        try:
+            await attempt()
+        except (SdnError, OSError) as error:
+            self._refuse(what, wish, error, patient)
+            return False
+        self._refused.pop(what, None)
+        return True
+
+    def _refuse(self, what: str, wish: object, error: SdnError | OSError, patient: bool) -> None:
+        before = self._refused.get(what)
+        backoff = before.backoff if before is not None and before.wish == wish else Backoff()
+        may_help = patient and isinstance(error, SdnError) and error.retry
+        again = self._clock.now() + backoff.next() if may_help else NEVER
+        self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff)

@@ -1,0 +1,78 @@
+"""Ends the processes of guests by their directories, and removes everything of a lab's guests at once.
+
+Enters: the lab and its run directory. Leaves: no QEMU of it, no directory, no disk of a guest's own. Never: a named
+volume or an image; a signal to a process that is not proven to be ours (it is QEMU, and its command line names the
+directory), and not through its pidfd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from datapath.guest.wishes import DIRECTORY
+from datapath.ovs import daemons
+
+_PROGRAM: Final = "qemu-system-"
+_GRACE: Final = 5.0
+"""Seconds that the kernel is given to end a killed process, which has a gigabyte to give back."""
+
+
+def remove_all(lab: str, run_dir: Path) -> None:
+    """The agent of the lab must have ended."""
+    directory = run_dir / DIRECTORY
+    descriptors = list(running(directory))
+    for descriptor in descriptors:
+        daemons.kill(descriptor)
+    for descriptor in descriptors:
+        daemons.await_end(descriptor, _GRACE)
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+async def end(directory: Path) -> None:
+    """Whatever QEMU runs in the directory of a guest has ended when it returns."""
+    for descriptor in list(running(directory)) if directory.exists() else ():
+        await _ended(descriptor)
+
+
+async def _ended(descriptor: int) -> None:
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        await gone.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def running(directory: Path) -> Iterator[int]:
+    """pidfds of the QEMU processes that have something in the directory: also of one that was killed in the middle of
+    its launch, which has no pidfile yet."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or not _is_in(int(entry), directory):
+            continue
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(int(entry))
+            if _is_in(int(entry), directory):  # looked at with the pidfd open: it cannot change hands
+                yield descriptor
+            else:
+                os.close(descriptor)
+
+
+def _is_in(pid: int, directory: Path) -> bool:
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    if not Path(arguments[0]).name.startswith(_PROGRAM):
+        return False
+    return any(f"{directory}/" in argument for argument in arguments[1:])
