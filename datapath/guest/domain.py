@@ -22,8 +22,9 @@ MARK_NAMESPACE: Final = "urn:sdn:guest"
 """Of the element in <metadata> by which a domain is known to be ours."""
 
 _QEMU_NAMESPACE: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
-_AGENT_PORT: Final = "org.qemu.guest_agent.0"
+_AGENT_NAME: Final = "org.qemu.guest_agent.0"
 AGENT_DEVICE: Final = "sdn-agent"
+AGENT_PORT: Final = "sdn-agent-port"
 
 _SPARE_SLOTS: Final = 12
 """PCIe has no hot-plug into the root bus, only into root ports, which must be there from the start."""
@@ -165,11 +166,15 @@ def _controllers(devices: Element, guest: Guest) -> None:
         SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
 
 
+def disk_name(index: int) -> str:
+    return f"vd{chr(ord('a') + index)}"
+
+
 def disk(of: Disk, index: int) -> Element:
     element = Element("disk", type="file", device="disk")
     SubElement(element, "driver", name="qemu", type=of.format, discard="unmap")
     SubElement(element, "source", file=str(of.path))
-    SubElement(element, "target", dev=f"vd{chr(ord('a') + index)}", bus="virtio")
+    SubElement(element, "target", dev=disk_name(index), bus="virtio")
     SubElement(element, "serial").text = of.serial
     return element
 
@@ -237,7 +242,7 @@ def _lines(root: Element, devices: Element, directory: Path | None) -> None:
     if directory is None:
         SubElement(devices, "serial", type="pty")
         channel = SubElement(devices, "channel", type="unix")
-        SubElement(channel, "target", type="virtio", name=_AGENT_PORT)
+        SubElement(channel, "target", type="virtio", name=_AGENT_NAME)
         return
     serial = SubElement(devices, "serial", type="unix")
     SubElement(serial, "source", mode="bind", path=str(directory / "serial.sock"))
@@ -252,8 +257,8 @@ def _own_arguments(directory: Path) -> Iterable[str]:
     agent = f"socket,id={AGENT_DEVICE},path={directory / 'agent.sock'},server=on,wait=off"
     monitor = f"socket,id=sdn-monitor,path={directory / 'monitor.sock'},server=on,wait=off"
     # in JSON as libvirt's own devices: QEMU makes those in the other syntax before them, when their bus is not there
-    port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_PORT}
-    device = json.dumps({"id": f"{AGENT_DEVICE}-port", **port})
+    port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_NAME}
+    device = json.dumps({"id": AGENT_PORT, **port})
     return ["-chardev", agent, "-device", device, "-chardev", monitor, "-mon", "chardev=sdn-monitor,mode=control"]
 
 

@@ -320,8 +320,13 @@ def _is_emulator(run_dir: Path, arguments: list[str]) -> bool:
     return any(f",path={run_dir}/guests/" in argument for argument in arguments)
 
 
-def _arguments(pid: int) -> list[str]:
+def command_line(pid: int) -> str:
+    """Its arguments with NULs between them; '' where it has gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")
     except OSError:
-        return [""]
+        return ""
+
+
+def _arguments(pid: int) -> list[str]:
+    return command_line(pid).split("\0")

@@ -31,8 +31,13 @@ _LIFECYCLE, _REBOOT = 0, 1
 _LIFECYCLE_NAMES: Final = {2: "started", 3: "suspended", 4: "resumed", 5: "stopped", 6: "shutdown", 8: "crashed"}
 
 
+BY_HOST: Final = "2"
+"""Detail of a `shutdown` that is not the guest's own doing."""
+
+
 class Event(NamedTuple):
-    """`kind`: those above, `reboot`, or the name of an event of QMP, whose data is `detail` as JSON."""
+    """`kind`: those above with a number as `detail`; `reboot`; `disconnected`, of no domain; or the name of an event of
+    QMP, whose data is `detail` as JSON."""
 
     domain: str
     kind: str
@@ -59,9 +64,9 @@ def _uuid(domain: int) -> str:
     return buffer.value.decode()
 
 
-def _lifecycle(_connection: int, domain: int, event: int, _detail: int, opaque: int) -> int:
+def _lifecycle(_connection: int, domain: int, event: int, detail: int, opaque: int) -> int:
     if event in _LIFECYCLE_NAMES:
-        _tell(opaque, domain, _LIFECYCLE_NAMES[event])
+        _tell(opaque, domain, _LIFECYCLE_NAMES[event], str(detail))
     return 0
 
 
@@ -167,6 +172,19 @@ class Connection:
             library().virDomainFree(pointer)
         free(ctypes.cast(array, c_void_p).value)
         return found
+
+    def uuid_of(self, name: str) -> str | None:
+        """Of the domain of that name."""
+        pointer = library().virDomainLookupByName(self._handle, name.encode())
+        if not pointer:
+            obstacle = failure()
+            if obstacle is not None:
+                raise obstacle
+            return None
+        try:
+            return _uuid(pointer)
+        finally:
+            library().virDomainFree(pointer)
 
     def define(self, xml: str) -> None:
         """Also checked against libvirt's schema. Replaces what a domain of the same UUID and name is."""

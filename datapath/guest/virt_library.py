@@ -41,6 +41,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "virConnectListAllDomains": (c_int, (_HANDLE, POINTER(POINTER(c_void_p)), _FLAGS)),
     "virDomainDefineXMLFlags": (_HANDLE, (_HANDLE, _TEXT, _FLAGS)),
     "virDomainLookupByUUIDString": (_HANDLE, (_HANDLE, _TEXT)),
+    "virDomainLookupByName": (_HANDLE, (_HANDLE, _TEXT)),
     "virDomainGetUUIDString": (c_int, (_HANDLE, c_char_p)),
     "virDomainFree": (c_int, (_HANDLE,)),
     "virDomainGetState": (c_int, (_HANDLE, POINTER(c_int), POINTER(c_int), _FLAGS)),

@@ -1,0 +1,222 @@
+"""A guest that libvirt runs, or is about to.
+
+Enters: what the keeper asks, events of its domain, its pidfd. Leaves: calls of libvirt; happenings. Never: a signal to
+QEMU, but where libvirt cannot end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+from xml.etree.ElementTree import Element
+
+from datapath.errors import SdnError, TransientError
+from datapath.guest import domain, hardware, libvirt_files
+from datapath.guest.accel import Accelerator
+from datapath.guest.instance import Happening, OnHappening, Place
+from datapath.guest.libvirt_service import Service
+from datapath.guest.virt import BY_HOST, Connection, Event
+from datapath.spec import Guest, Interface
+
+State = Literal["prepared", "running", "paused", "off", "incoming"]
+_STATES: Final[dict[str, State]] = {"prelaunch": "prepared", "running": "running", "shutdown": "off"}
+"""By the run state of QMP; in any other its CPUs stand still."""
+
+_LAST_LINES: Final = 5
+_LAST_BYTES: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    name: str
+    uuid: str
+    accelerator: Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`descriptor` is its pidfd; `started` in seconds since the epoch."""
+
+    pid: int
+    descriptor: int
+    started: int
+
+
+class LibvirtInstance:
+    """Made in the event loop. Calls raise SdnError."""
+
+    can_migrate = False
+
+    def __init__(
+        self, service: Service, guest: Guest, place: Place, made: Domain, process: Process, on_happening: OnHappening
+    ) -> None:
+        self.guest = guest
+        self.state: State = "prepared"
+        self.answers = False
+        self._service = service
+        self._place = place
+        self._domain = made
+        self._process = process
+        self._on_happening = on_happening
+        self._gone = asyncio.Event()
+        service.listen(made.uuid, self)
+        asyncio.get_running_loop().add_reader(process.descriptor, self._end)
+
+    @property
+    def chassis(self) -> str:
+        return self._place.chassis
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._domain.accelerator
+
+    @property
+    def started(self) -> int:
+        return self._process.started
+
+    # What the keeper asks
+
+    async def start(self) -> None:
+        await self._call(Connection.resume)
+        self.state = "running"
+
+    async def pause(self) -> None:
+        await self._call(Connection.suspend)
+
+    async def resume(self) -> None:
+        await self._call(Connection.resume)
+
+    async def shutdown(self) -> None:
+        await self._call(Connection.shutdown)
+
+    async def reset(self) -> None:
+        await self._call(Connection.reset)
+
+    async def kill(self) -> None:
+        try:
+            await self._call(Connection.destroy)
+        except SdnError:  # libvirtd does not answer, or the guest has just ended
+            self._signal()
+        await self._gone.wait()
+
+    def _signal(self) -> None:
+        if not self._gone.is_set():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process.descriptor, signal.SIGKILL)
+
+    async def adapt(self, guest: Guest, ready: Sequence[Interface]) -> tuple[str, ...]:
+        found = await self._hardware()
+        todo = hardware.difference(found, guest, ready)
+        disks = await asyncio.to_thread(libvirt_files.disks, guest, self._place)
+        surplus = [each for path, each in found.disks.items() if path not in {str(disk.path) for disk in disks}]
+        await self._unplug([*todo.unplug, *surplus])
+        for interface in todo.plug:
+            await self._plug(domain.interface(interface, libvirt_files.tap(guest, interface, self._place)))
+        for disk in disks:
+            if str(disk.path) not in found.disks:
+                await self._plug(domain.disk(disk, await self._free_place()))
+        plugged = tuple(each for each in guest.interfaces if each.name not in todo.awaited)
+        self.guest = replace(guest, interfaces=plugged)
+        return hardware.later(found, guest.machine)
+
+    async def _hardware(self) -> hardware.Hardware:
+        return hardware.read(await self._call(Connection.xml) or hardware.NOTHING)
+
+    async def _free_place(self) -> int:
+        return hardware.free_place(await self._hardware())
+
+    async def _plug(self, device: Element) -> None:
+        await self._call(Connection.attach, domain.text(device))
+
+    async def _unplug(self, devices: Sequence[Element]) -> None:
+        """libvirt gives up to wait for the guest after a while, and says nothing."""
+        for device in devices:
+            await self._call(Connection.detach, domain.text(device))
+        if devices:
+            left = hardware.names(await self._hardware()) & {hardware.name(device) for device in devices}
+            if left:
+                raise TransientError(f"guest {self.guest.name} has not let go of {', '.join(sorted(left))}")
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        return await self._service.call(function, self._domain.uuid, *arguments)
+
+    # What happens to it
+
+    def hear(self, event: Event) -> None:
+        """Of libvirt, in the event loop. The domain of one that is only prepared is suspended too."""
+        if event.kind == "suspended" and self.state == "running":
+            self._become("paused", "paused")
+        elif event.kind == "resumed":
+            self._become("running", "resumed")
+        elif event.kind == "shutdown" and event.detail != BY_HOST:
+            self._become("off", "shutdown")
+        elif event.kind == "reboot":
+            self._on_happening("reset", "")
+        elif event.kind == "VSERPORT_CHANGE":
+            change = json.loads(event.detail)
+            if change["id"] == domain.AGENT_PORT:
+                self._answer(change["open"])
+
+    async def look(self) -> None:
+        before, answered = self.state, self.answers
+        await self.take_in()
+        if self.state != before:
+            self._on_happening("resumed" if self.state == "running" else "paused", "")
+        if self.answers != answered:
+            self._on_happening("agent-up" if self.answers else "agent-down", "")
+
+    async def take_in(self) -> None:
+        """What it is like, without telling."""
+        status = await self._ask("query-status")
+        ports = await self._ask("query-chardev")
+        self.state = _STATES.get(status["status"], "paused")
+        self.answers = any(port["label"] == domain.AGENT_DEVICE and port["frontend-open"] for port in ports)
+
+    async def _ask(self, command: str) -> Any:
+        return json.loads(await self._call(Connection.monitor, json.dumps({"execute": command})))["return"]
+
+    def _become(self, state: State, what: Happening) -> None:
+        self.state = state
+        self._on_happening(what, "")
+
+    def _answer(self, answers: bool) -> None:
+        if answers != self.answers:
+            self.answers = answers
+            self._on_happening("agent-up" if answers else "agent-down", "")
+
+    def _end(self) -> None:
+        """Its process has."""
+        self.close()
+        self.answers = False
+        self.state = "off"
+        self._gone.set()
+        self._on_happening("ended", _last_words(self._place.directory / "console.log"))
+
+    def close(self) -> None:
+        """It runs on."""
+        self._service.forget(self._domain.uuid, self)
+        if self._process.descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._process.descriptor)
+            os.close(self._process.descriptor)
+            self._process = replace(self._process, descriptor=-1)
+
+
+def _last_words(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return "\n".join([line for line in lines if line.strip()][-_LAST_LINES:])
