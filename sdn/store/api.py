@@ -12,7 +12,7 @@ from ovsdbapp import api
 from ovsdbapp.backend.ovs_idl import Backend
 
 from sdn.model import Model
-from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.store.commands import ApplyModel, Report
 
 
@@ -37,6 +37,10 @@ class StoreApi(Backend, api.API):  # type: ignore[misc]
         return ApplyModel(self, desired, anew)
 
     def report(
-        self, flows: Mapping[str, FlowFacts], hosts: Mapping[str, HostFacts], ports: Mapping[str, PortFacts]
+        self,
+        flows: Mapping[str, FlowFacts],
+        hosts: Mapping[str, HostFacts],
+        ports: Mapping[str, PortFacts],
+        guests: Mapping[str, GuestFacts],
     ) -> Report:
-        return Report(self, flows, hosts, ports)
+        return Report(self, flows, hosts, ports, guests)

@@ -20,7 +20,7 @@ from ovsdbapp import exceptions
 from datapath import ovsdb
 from datapath.errors import SdnError, TransientError
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.store.api import StoreApi
 from sdn.store.replica import Replica
 from sdn.store.rows import ATTRIBUTE
@@ -80,12 +80,13 @@ class Store:
         flows: Mapping[str, FlowFacts] | None = None,
         hosts: Mapping[str, HostFacts] | None = None,
         ports: Mapping[str, PortFacts] | None = None,
+        guests: Mapping[str, GuestFacts] | None = None,
     ) -> None:
-        """Writes facts by chassis and port name in one transaction; those of objects that are gone are left out.
+        """Writes facts by name in one transaction; those of objects that are gone are left out.
 
         Nothing is sent if nothing differs. Raises TransientError.
         """
-        self._execute(self._api.report(flows or {}, hosts or {}, ports or {}), int)
+        self._execute(self._api.report(flows or {}, hosts or {}, ports or {}, guests or {}), int)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Queue[Update]:
         """Updates as they come. The first item is the complete present state, as soon as there is a lab.

@@ -15,11 +15,11 @@ from ovsdbapp.backend.ovs_idl.command import BaseCommand
 
 from datapath.plan import diff
 from sdn.model import Model
-from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.store.objects import Row
 from sdn.store.operations import operations, to_json, update
 from sdn.store.replica import Replica
-from sdn.store.rows import flow_facts_row, host_facts_row, port_facts_row, rows_that_differ
+from sdn.store.rows import flow_facts_row, guest_facts_row, host_facts_row, port_facts_row, rows_that_differ
 
 
 class ApplyModel(BaseCommand):  # type: ignore[misc]
@@ -51,9 +51,10 @@ class Report(BaseCommand):  # type: ignore[misc]
         flows: Mapping[str, FlowFacts],
         hosts: Mapping[str, HostFacts],
         ports: Mapping[str, PortFacts],
+        guests: Mapping[str, GuestFacts],
     ) -> None:
         super().__init__(api)
-        self.flows, self.hosts, self.ports = flows, hosts, ports
+        self.flows, self.hosts, self.ports, self.guests = flows, hosts, ports, guests
 
     def run_idl(self, txn: Any) -> None:
         facts = self.api.idl.facts
@@ -67,6 +68,9 @@ class Report(BaseCommand):  # type: ignore[misc]
         for name, port in self.ports.items():
             if facts.ports.get(name) != port:
                 self._write(txn, "Port", name, port_facts_row(port))
+        for name, guest in self.guests.items():
+            if facts.guests.get(name) != guest:
+                self._write(txn, "Guest", name, guest_facts_row(guest))
 
     def _write(self, txn: Any, table: str, name: str, row: Row) -> None:
         uuid = self.api.idl.uuids.get((table, name))

@@ -10,10 +10,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IP
 from typing import Any, Final, NamedTuple, cast
 
 from datapath.addr import IPInterface, IPNetwork, Mac
+from datapath.spec import Kernel, Machine, Seed
 from sdn.model import (
     AllowedAddress,
     Chassis,
     Forward,
+    Guest,
     Macvlan,
     Model,
     Network,
@@ -120,6 +122,8 @@ def _chassis_row(chassis: Chassis) -> Row:
         "datapath": chassis.datapath,
         "physnets": tuple(Ref("Physnet", name) for name in chassis.physnets),
         "addresses": tuple(f"{physnet} {address}" for physnet, address in chassis.addresses),
+        "memory": chassis.memory,
+        "cpus": chassis.cpus,
         "source": str(chassis.source),
     }
 
@@ -134,6 +138,8 @@ def _chassis(name: str, row: Row) -> Chassis:
         physnets=tuple(_name(ref) for ref in cast("tuple[Ref, ...]", row["physnets"])),
         source=Source.parse(_text(row["source"])),
         addresses=tuple(map(_own_address, _texts(row["addresses"]))),
+        memory=_int(row["memory"]),
+        cpus=_int(row["cpus"]),
     )
 
 
@@ -184,6 +190,47 @@ def _node(name: str, row: Row) -> Node:
     return Node(_int(row["number"]), name, _name(row["chassis"]), Source.parse(_text(row["source"])))
 
 
+def _guest_row(guest: Guest) -> Row:
+    machine, seed = guest.machine, guest.machine.seed
+    return {
+        "memory": machine.memory,
+        "cpus": machine.cpus,
+        "image": machine.image,
+        "disk": machine.disk,
+        "kernel": (machine.kernel.image, machine.kernel.initrd, machine.kernel.append) if machine.kernel else (),
+        "volumes": machine.volumes,
+        "user": seed.user if seed else None,
+        "ssh_keys": seed.ssh_keys if seed else (),
+        "user_data": seed.user_data if seed else "",
+        "devices": machine.devices,
+        "power": machine.power,
+        "restart": machine.restart,
+        "driver": machine.driver,
+        "migration": machine.migration,
+        "anti_affinity": guest.anti_affinity,
+        "source": str(guest.source),
+    }
+
+
+def _guest(name: str, row: Row) -> Guest:
+    user, kernel = row["user"], _texts(row["kernel"])
+    machine = Machine(
+        memory=_int(row["memory"]),
+        cpus=_int(row["cpus"]),
+        image=_text(row["image"]),
+        disk=_int(row["disk"]),
+        kernel=Kernel(*kernel) if kernel else None,
+        volumes=_texts(row["volumes"]),
+        seed=None if user is None else Seed(_text(user), _texts(row["ssh_keys"]), _text(row["user_data"])),
+        devices=_texts(row["devices"]),
+        power=cast(Any, row["power"]),
+        restart=cast(Any, row["restart"]),
+        driver=cast(Any, row["driver"]),
+        migration=cast(Any, row["migration"]),
+    )
+    return Guest(name, machine, _texts(row["anti_affinity"]), Source.parse(_text(row["source"])))
+
+
 def _port_row(port: Port) -> Row:
     return {
         "number": port.id,
@@ -198,6 +245,7 @@ def _port_row(port: Port) -> Row:
         "spoof_guard": port.spoof_guard,
         "macvlan": port.macvlan.mode if port.macvlan else None,
         "macvtap": port.macvlan is not None and port.macvlan.tap,
+        "dhcp": port.dhcp,
         "source": str(port.source),
     }
 
@@ -219,6 +267,7 @@ def _port(name: str, row: Row, nodes: Mapping[str, Node]) -> Port:
         spoof_guard=bool(row["spoof_guard"]),
         source=Source.parse(_text(row["source"])),
         macvlan=Macvlan(cast(Any, row["macvlan"]), bool(row["macvtap"])) if row["macvlan"] else None,
+        dhcp=bool(row["dhcp"]),
     )
 
 
@@ -261,6 +310,7 @@ ENCODE: Final[dict[str, Callable[[Any], Row]]] = {
     "Chassis": _chassis_row,
     "Network": _network_row,
     "Node": _node_row,
+    "Guest": _guest_row,
     "Port": _port_row,
     "Test": _test_row,
 }
@@ -269,6 +319,7 @@ DECODE: Final[dict[str, Callable[[str, Row], Any]]] = {
     "Chassis": _chassis,
     "Network": _network,
     "Node": _node,
+    "Guest": _guest,
     "Test": _test,
 }
 

@@ -22,12 +22,14 @@ from sdn.store.objects import Row, decode, underlay
 from sdn.store.rows import (
     ATTRIBUTE,
     FLOW_FACTS,
+    GUEST_FACTS,
     HOST_FACTS,
     LAB,
     PORT_FACTS,
     Key,
     flow_facts,
     from_rows,
+    guest_facts,
     host_facts,
     in_file_order,
     port_facts,
@@ -36,7 +38,7 @@ from sdn.store.update import Changed, Names, Update, changed_between, changed_fa
 
 Listener = Callable[[Update], None]
 
-FACT_COLUMNS: Final = frozenset(FLOW_FACTS + HOST_FACTS + PORT_FACTS)
+FACT_COLUMNS: Final = frozenset(FLOW_FACTS + HOST_FACTS + PORT_FACTS + GUEST_FACTS)
 
 
 class Event(NamedTuple):
@@ -184,13 +186,16 @@ def _with_lab(model: Model, lab: Row) -> Model:
 
 
 def _with_facts(facts: Facts, content: dict[Key, Row], gone: set[Key]) -> Facts:
-    flows, hosts, ports = dict(facts.flows), dict(facts.hosts), dict(facts.ports)
+    flows, hosts, ports, guests = dict(facts.flows), dict(facts.hosts), dict(facts.ports), dict(facts.guests)
+    of: dict[str, tuple[dict[str, Any], ...]] = {"Chassis": (flows, hosts), "Port": (ports,), "Guest": (guests,)}
     for table, name in gone:
-        for mapping in (flows, hosts) if table == "Chassis" else (ports,) if table == "Port" else ():
+        for mapping in of.get(table, ()):
             mapping.pop(name, None)
     for (table, name), row in content.items():
         if table == "Chassis":
             flows[name], hosts[name] = flow_facts(row), host_facts(row)
         elif table == "Port":
             ports[name] = port_facts(row)
-    return Facts(flows, hosts, ports)
+        elif table == "Guest":
+            guests[name] = guest_facts(row)
+    return Facts(flows, hosts, ports, guests)

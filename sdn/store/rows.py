@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from sdn.model import Model, Source
-from sdn.model.facts import FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.store.objects import ENCODE, Row, Value, decode, lab_row, underlay
 
 Key = tuple[str, str]
@@ -29,6 +30,7 @@ ATTRIBUTE: Final = {
     "Chassis": "chassis",
     "Network": "networks",
     "Node": "nodes",
+    "Guest": "guests",
     "Port": "ports",
     "Test": "tests",
 }
@@ -37,6 +39,7 @@ ATTRIBUTE: Final = {
 FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error")
 HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_notes")
 PORT_FACTS: Final = ("up", "actual_ofport")
+GUEST_FACTS: Final = tuple(field.name for field in fields(GuestFacts))
 
 
 def to_rows(model: Model) -> Rows:
@@ -112,3 +115,13 @@ def port_facts_row(facts: PortFacts) -> Row:
 
 def port_facts(row: Mapping[str, Value]) -> PortFacts:
     return PortFacts(bool(row["up"]), cast("int | None", row["actual_ofport"]))
+
+
+def guest_facts_row(facts: GuestFacts) -> Row:
+    return {column: getattr(facts, column) for column in GUEST_FACTS}
+
+
+def guest_facts(row: Mapping[str, Value]) -> GuestFacts:
+    """Of a guest that nobody has looked at yet the phase is ''."""
+    found = {column: cast(Any, row[column]) for column in GUEST_FACTS}
+    return GuestFacts(**found | {"phase": found["phase"] or "off"})

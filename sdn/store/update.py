@@ -20,7 +20,7 @@ NONE: Names = frozenset()
 class Changed:
     """Names of what was added, changed or removed; what the newer Model lacks was removed.
 
-    An object that only moved within the file is not among them. The last three are facts, the others intent.
+    An object that only moved within the file is not among them. The last four are facts, the others intent.
     """
 
     lab: bool = False
@@ -28,11 +28,13 @@ class Changed:
     chassis: Names = NONE
     networks: Names = NONE
     nodes: Names = NONE
+    guests: Names = NONE
     ports: Names = NONE
     tests: Names = NONE
     flow_facts: Names = NONE
     host_facts: Names = NONE
     port_facts: Names = NONE
+    guest_facts: Names = NONE
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -40,7 +42,7 @@ class Changed:
     @property
     def intent(self) -> bool:
         """True if there is something to compile."""
-        return bool(replace(self, flow_facts=NONE, host_facts=NONE, port_facts=NONE))
+        return bool(replace(self, flow_facts=NONE, host_facts=NONE, port_facts=NONE, guest_facts=NONE))
 
     def __or__(self, other: Changed) -> Changed:
         return Changed(*(getattr(self, field.name) | getattr(other, field.name) for field in fields(self)))
@@ -73,7 +75,7 @@ def names_that_differ(new: Mapping[str, Any], old: Mapping[str, Any]) -> Names:
 
 def changed_between(model: Model, facts: Facts, old_model: Model, old_facts: Facts) -> Changed:
     """By comparing everything; after a reconnect, when nobody tells what happened."""
-    kinds = ("physnets", "chassis", "networks", "nodes", "ports", "tests")
+    kinds = ("physnets", "chassis", "networks", "nodes", "guests", "ports", "tests")
     intent = {kind: names_that_differ(getattr(model, kind), getattr(old_model, kind)) for kind in kinds}
     lab = (model.lab, model.underlay) != (old_model.lab, old_model.underlay)
     return Changed(lab=lab, **intent) | changed_facts(facts, old_facts)
@@ -84,6 +86,7 @@ def changed_facts(facts: Facts, old: Facts) -> Changed:
         flow_facts=_unequal(facts.flows, old.flows),
         host_facts=_unequal(facts.hosts, old.hosts),
         port_facts=_unequal(facts.ports, old.ports),
+        guest_facts=_unequal(facts.guests, old.guests),
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from datapath.addr import Mac
-from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
+from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT, Kernel, Machine, Seed
 from sdn.model import (
     AllowedAddress,
     Chassis,
     Forward,
+    Guest,
     Macvlan,
     Model,
     Network,
@@ -40,8 +41,30 @@ hosts = st.builds(lambda ip, n: IPv4Interface((ip, n)), st.integers(0, 2**32 - 1
 macvlans = st.builds(Macvlan, st.sampled_from(["bridge", "private", "vepa", "passthru"]), st.booleans())
 
 
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+
+
 def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(of, max_size=3).map(tuple)
+
+
+kernels = st.builds(Kernel, texts, texts, texts)
+seeds = st.builds(Seed, texts, tuples(texts), texts)
+hardware = st.builds(
+    Machine,
+    memory=st.integers(1, 1 << 40),
+    cpus=st.integers(1, 255),
+    image=texts,
+    disk=st.integers(0, 1 << 40),
+    kernel=st.none() | kernels,
+    volumes=tuples(texts),
+    seed=st.none() | seeds,
+    devices=tuples(texts),
+    power=st.sampled_from(["on", "off", "paused"]),
+    restart=st.sampled_from(["never", "on-failure", "always"]),
+    driver=st.sampled_from(["qemu", "libvirt"]),
+    migration=st.sampled_from(["auto", "pre-copy", "stop-and-copy", "post-copy"]),
+)
 
 
 @st.composite
@@ -64,6 +87,8 @@ def models(draw: st.DrawFn) -> Model:
             draw(tuples(st.sampled_from(sorted(physnets)))) if physnets else (),
             draw(sources),
             draw(tuples(st.tuples(st.sampled_from(sorted(physnets)), hosts))) if physnets else (),
+            draw(st.integers(0, 1 << 40)),
+            draw(st.integers(0, 256)),
         ),
     )
     nets = each(draw(name_sets), lambda name: _network(draw, name, next(number), sorted(physnets)))
@@ -75,9 +100,11 @@ def models(draw: st.DrawFn) -> Model:
         draw(name_sets) if nodes and nets else set(),
         lambda name: _port(draw, name, next(number), nodes[draw(st.sampled_from(sorted(nodes)))], sorted(nets)),
     )
+    machines = draw(st.sets(st.sampled_from(sorted(nodes)))) if nodes else set()
+    guests = each(machines, lambda name: Guest(name, draw(hardware), draw(tuples(names)), draw(sources)))
     tests = each(draw(name_sets), lambda name: _test(draw, name))
     underlay = Underlay(IPv4Network("172.31.0.0/16"), draw(st.integers(576, 65535)))
-    return Model(draw(names), underlay, physnets, chassis, nets, nodes, ports, tests)
+    return Model(draw(names), underlay, physnets, chassis, nets, nodes, guests, ports, tests)
 
 
 def _physnet(draw: st.DrawFn, name: str, uplink: int) -> Physnet:
@@ -124,6 +151,7 @@ def _port(draw: st.DrawFn, name: str, number: int, node: Node, nets: list[str]) 
         spoof_guard=draw(st.booleans()),
         source=draw(sources),
         macvlan=draw(st.none() | macvlans),
+        dhcp=draw(st.booleans()),
     )
 
 
@@ -176,5 +204,13 @@ def big(ports: int = 1000, chassis: int = 20, line: int = 60) -> Model:
     }
     mesh = Test("mesh", ("web*",), ("web*",), "ping", 0, "ok", 5.0, source(80))
     return Model(
-        "big", Underlay(IPv4Network("172.31.0.0/24"), 1500), {}, hosts, {"web": web}, nodes, attached, {"mesh": mesh}
+        "big",
+        Underlay(IPv4Network("172.31.0.0/24"), 1500),
+        {},
+        hosts,
+        {"web": web},
+        nodes,
+        {},
+        attached,
+        {"mesh": mesh},
     )
