@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from datapath.events import GuestState
 from datapath.guest.console import Relay
 from datapath.guest.instance import Driver, Instance, OnHappening, Place
 from datapath.guest.keeper import Keeper
-from datapath.guest.means import Console, Means, Migrate
+from datapath.guest.means import Console, Means, Migrate, Moved
 from datapath.guest.patience import Clock, LoopClock, Slots
 from datapath.guest.wishes import ARRIVING, DIRECTORY, Wishes, home, wishes
 from datapath.spec import Driver as DriverName
@@ -30,11 +31,18 @@ async def _migrate(
     driver: Driver,
     on_happening: OnHappening,
     on_switch: Callable[[str], None],
-) -> Instance:
+) -> Moved:
     """Imported by the first guest that moves."""
     from datapath.guest.migration import migrate
 
     return await migrate(source, arriving, place, driver, on_happening, on_switch)
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """A driver that holds on to something, such as a connection."""
+
+    def close(self) -> None: ...
 
 
 class Guests:
@@ -59,15 +67,20 @@ class Guests:
         self.run_dir = run_dir
         self._on_change = on_change
         slots = Slots(boots or os.cpu_count() or 1)
-        self._means = Means(drivers, slots, clock or LoopClock(), console, migrate, on_event, self._tell)
+        self._drivers: dict[DriverName, Driver] = {}
+        self._driver_of = drivers
+        self._means = Means(self._driver, slots, clock or LoopClock(), console, migrate, on_event, self._tell)
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._has_looked = False
 
     def settle(self, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool]) -> None:
         """The whole desired state of the lab, by chassis; what nobody wants, also of an earlier agent's, is removed.
         `vnet_hdr` says whether the taps of a chassis carry that header."""
         wished = wishes(self.lab, self.run_dir, specs, vnet_hdr)
-        for name in wished.keys() | self._keepers.keys() | self._left():
+        left = () if self._has_looked else self._left()
+        self._has_looked = True
+        for name in dict.fromkeys((*wished, *self._keepers, *left)):
             self._keeper(name).wish(wished.get(name, Wishes()))
 
     def settled(self, chassis: str) -> bool:
@@ -93,20 +106,30 @@ class Guests:
 
     def close(self) -> None:
         """Lets go; the guests go on."""
-        for task in self._tasks.values():
+        for name, task in self._tasks.items():
+            self._keepers[name].close()
             task.cancel()
+        for driver in self._drivers.values():
+            if isinstance(driver, _Closes):
+                driver.close()
+
+    def _driver(self, name: DriverName) -> Driver:
+        if name not in self._drivers:
+            self._drivers[name] = self._driver_of(name)
+        return self._drivers[name]
 
     # Keepers
 
-    def _left(self) -> set[str]:
-        """Guests that have a directory."""
+    def _left(self) -> list[str]:
+        """Guests of an earlier agent: they have a directory."""
         directory = self.run_dir / DIRECTORY
         found = os.listdir(directory) if directory.exists() else ()
-        return {name.removesuffix(ARRIVING) for name in found}
+        return sorted(name.removesuffix(ARRIVING) for name in found)
 
     def _keeper(self, name: str) -> Keeper:
         if name not in self._keepers:
-            keeper = self._keepers[name] = Keeper(name, home(self.run_dir, name), self._means)
+            nowhere = Place(self.lab, "", home(self.run_dir, name), "", False)
+            keeper = self._keepers[name] = Keeper(name, nowhere, self._means)
             task = self._tasks[name] = asyncio.get_running_loop().create_task(keeper.run(), name=f"guest {name}")
             task.add_done_callback(partial(self._ended, name))
         return self._keepers[name]

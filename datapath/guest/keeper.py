@@ -8,10 +8,9 @@ with a power button).
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from datapath.events import GuestState
-from datapath.guest.instance import Instance
+from datapath.guest.instance import Instance, Place
 from datapath.guest.life import Life
 from datapath.guest.means import ANSWER, Means
 from datapath.guest.patience import NEVER
@@ -22,14 +21,16 @@ from datapath.spec import GuestPhase
 class Keeper:
     """Of one guest, until nothing is left of one that nobody wants (`done`)."""
 
-    def __init__(self, name: str, directory: Path, means: Means) -> None:
+    def __init__(self, name: str, nowhere: Place, means: Means) -> None:
+        """`nowhere`: its place, without a chassis."""
         self.name = name
         self._means = means
         self._stirred = asyncio.Event()
-        self._life = Life(name, directory, means, self._stirred.set, self._tell)
+        self._life = Life(name, nowhere, means, self._stirred.set, self._tell)
         self._version = self._seen = 0
         """Of the wishes: the newest, and the one that the last round saw when it began."""
         self._broken = ""
+        self._is_closed = False
         self._state: GuestState | None = None
         self._look: object = None
 
@@ -38,7 +39,7 @@ class Keeper:
         return self._life.is_over
 
     async def run(self) -> None:
-        """Cancelled, it lets go of the guest, which goes on."""
+        """Until `done`, or cancelled."""
         try:
             while not self.done:
                 self._stirred.clear()
@@ -49,7 +50,7 @@ class Keeper:
                 if not self.done:
                     await self._means.clock.wait(self._stirred, self._life.until)
         finally:
-            self._life.close()
+            self.close()
 
     def wish(self, wishes: Wishes) -> None:
         """Returns at once."""
@@ -60,6 +61,12 @@ class Keeper:
         self._version += 1
         self._look = None
         self._stirred.set()
+
+    def close(self) -> None:
+        """Lets go of the guest, which goes on."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._life.close()
 
     def fail(self, error: str) -> None:
         """Nobody looks after it any more."""
@@ -72,7 +79,7 @@ class Keeper:
     @property
     def chassis(self) -> frozenset[str]:
         """Those that have something to do with it."""
-        return self._life.known.places | ({self.at} if self.at else frozenset())
+        return frozenset(self._life.known.by_chassis) | ({self.at} if self.at else frozenset())
 
     @property
     def at(self) -> str:

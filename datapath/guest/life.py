@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from datapath.guest import rest
 from datapath.guest.instance import Instance, Place
@@ -18,6 +17,7 @@ from datapath.guest.means import ANSWER, BOOT, BUTTON, CALM, LINGER, Means
 from datapath.guest.patience import NEVER, Attempts, Backoff
 from datapath.guest.remove import end
 from datapath.guest.run import Run
+from datapath.guest.traces import remains, traces
 from datapath.guest.wishes import ARRIVING, Wish, Wishes
 from datapath.spec import GuestPhase
 
@@ -26,10 +26,11 @@ class Life:
     """`wishes` are the newest; those before are `known` until nothing is left of the guest."""
 
     def __init__(
-        self, name: str, directory: Path, means: Means, stir: Callable[[], None], tell: Callable[[], None]
+        self, name: str, nowhere: Place, means: Means, stir: Callable[[], None], tell: Callable[[], None]
     ) -> None:
+        """`nowhere`: its place, without a chassis."""
         self.name = name
-        self.directory = directory
+        self.directory = nowhere.directory
         self.wishes = Wishes()
         self.known = Wishes()
         self.run: Run | None = None
@@ -44,6 +45,7 @@ class Life:
         """While it moves: the chassis that its frames go to already."""
         self.until = NEVER
         self.is_over = False
+        self._nowhere = nowhere
         self._means = means
         self._stir = stir
         self._tell = tell
@@ -89,8 +91,8 @@ class Life:
     async def _find(self) -> None:
         """What an earlier agent has left running, or at rest."""
         wish, run = self.wishes.target, self._fresh()
-        driver = self._means.drivers(wish.guest.machine.driver)
-        run.instance = await driver.find(wish.guest, wish.place, run.happen)
+        for driver, place in traces(self.wishes):
+            run.instance = run.instance or await self._means.drivers(driver).find(wish.guest, place, run.happen)
         self._looked = True
         if run.instance is not None:
             run.booting = run.instance.state == "running" and wish.guest.machine.builtin
@@ -146,9 +148,9 @@ class Life:
         is_placed = target.place.chassis == instance.chassis
         if not run.has_console:
             run.has_console = await self.attempts.make("console", instance.pid, self._attach)
-        if run.went_off is not None and run.pressed is None:
-            await self._await_end(run, run.went_off + LINGER)
-        elif instance.chassis not in self.wishes.chassis or (instance.state == "prepared" and not is_placed):
+        if run.went_off is not None or instance.state == "off":
+            await self._see_off(run, instance)
+        elif instance.chassis not in self.wishes.headers or (instance.state == "prepared" and not is_placed):
             await self._kill(run)
         elif self.wishes.machine.power == "off":
             await self._switch_off(run, instance)
@@ -218,10 +220,11 @@ class Life:
     async def _move_on(self, run: Run, instance: Instance, target: Wish) -> None:
         """One that failed is not tried again before something else is wished."""
         chassis = target.place.chassis
-        if chassis != instance.chassis and target.is_ready and run.ended is None:
-            wish = chassis, target.guest.machine.migration
-            move = partial(self._move, run, instance, target)
-            await self.attempts.make(f"move to {chassis}", wish, move, patient=False)
+        if chassis == instance.chassis or run.ended is not None:
+            return
+        what, wish = f"move to {chassis}", (chassis, target.guest.machine.migration)
+        if self.attempts.may(what, wish) and target.is_ready:
+            await self.attempts.make(what, wish, partial(self._move, run, instance, target), patient=False)
 
     async def _move(self, run: Run, instance: Instance, target: Wish) -> None:
         """Raises SdnError where it goes on at its source."""
@@ -231,10 +234,8 @@ class Life:
         self.moving = True
         self._tell()
         try:
-            fresh.instance = await self._means.migrate(
-                instance, target.guest, place, driver, fresh.happen, self._switch
-            )
-            self.run = fresh
+            moved = await self._means.migrate(instance, target.guest, place, driver, fresh.happen, self._switch)
+            fresh.instance, self.note, self.run = moved.instance, moved.note, fresh
         finally:
             self.moving = False
             self.switched = ""
@@ -248,15 +249,21 @@ class Life:
 
     async def _switch_off(self, run: Run, instance: Instance) -> None:
         """By its power button, which a guest that is paused would not hear."""
-        if instance.state in ("prepared", "off"):
+        if instance.state == "prepared":
             await self._kill(run)
             return
         if run.pressed is None:
-            run.pressed = self._means.clock.now()
+            run.pressed = run.last_pressed = self._means.clock.now()
             if instance.state == "paused":
                 await self.attempts.make("resume", None, instance.resume)
             await self.attempts.make("power button", None, instance.shutdown)
         await self._await_end(run, run.pressed + BUTTON)
+
+    async def _see_off(self, run: Run, instance: Instance) -> None:
+        """A process that stays when its guest has switched itself off is ended; one that does not has time to."""
+        if run.went_off is None:
+            run.went_off = self._means.clock.now()
+        await self._await_end(run, run.went_off + (0 if instance.state == "off" else LINGER))
 
     async def _await_end(self, run: Run, until: float) -> None:
         if self._means.clock.now() < until:
@@ -311,9 +318,7 @@ class Life:
     async def _clear(self) -> None:
         """Also what an earlier agent has left."""
         arriving = self.directory.with_name(self.name + ARRIVING)
-        for directory in (self.directory, arriving):
-            await end(directory)
-        place = self.known.target.place if self.known else Place("", "", self.directory, "", False)
-        driver = self.known.machine.driver if self.known else "qemu"
-        await self._means.drivers(driver).remove(self.name, place)
+        await end(self.directory, arriving)
+        for driver, place in remains(self._nowhere, self.known):
+            await self._means.drivers(driver).remove(self.name, place)
         shutil.rmtree(arriving, ignore_errors=True)

@@ -45,6 +45,16 @@ class Console(Protocol):
     def close(self) -> None: ...
 
 
+class Moved(Protocol):
+    """The guest where it is now, and in words how it got there."""
+
+    @property
+    def instance(self) -> Instance: ...
+
+    @property
+    def note(self) -> str: ...
+
+
 class Migrate(Protocol):
     """Live migration. `on_switch` is called with the chassis where its frames go from now on. Raises SdnError where the
     guest goes on at its source."""
@@ -57,7 +67,7 @@ class Migrate(Protocol):
         driver: Driver,
         on_happening: OnHappening,
         on_switch: Callable[[str], None],
-    ) -> Instance: ...
+    ) -> Moved: ...
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from datapath.guest.traces import libvirt_homes
 from datapath.guest.wishes import DIRECTORY
 from datapath.ovs import daemons
 
 _PROGRAM: Final = "qemu-system-"
+FOREIGN: Final = "SDN_LIBVIRT_URI"
+"""Environment variable that names a libvirtd of somebody else's, which leaves no directory here."""
+
 _GRACE: Final = 5.0
 """Seconds that the kernel is given to end a killed process, which has a gigabyte to give back."""
 
@@ -27,6 +31,10 @@ _GRACE: Final = 5.0
 def remove_all(lab: str, run_dir: Path) -> None:
     """The agent of the lab must have ended."""
     directory = run_dir / DIRECTORY
+    if any(libvirt_homes(run_dir)) or (directory.exists() and os.environ.get(FOREIGN)):
+        from datapath.guest import libvirt  # only here: it loads libvirt's library
+
+        libvirt.remove_all(lab, run_dir)
     descriptors = list(running(directory))
     for descriptor in descriptors:
         daemons.kill(descriptor)
@@ -36,9 +44,9 @@ def remove_all(lab: str, run_dir: Path) -> None:
         shutil.rmtree(directory)
 
 
-async def end(directory: Path) -> None:
-    """Whatever QEMU runs in the directory of a guest has ended when it returns."""
-    for descriptor in list(running(directory)) if directory.exists() else ():
+async def end(*directories: Path) -> None:
+    """Whatever QEMU runs in one of these directories has ended when it returns."""
+    for descriptor in list(running(*directories)):
         await _ended(descriptor)
 
 
@@ -54,25 +62,25 @@ async def _ended(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def running(directory: Path) -> Iterator[int]:
-    """pidfds of the QEMU processes that have something in the directory: also of one that was killed in the middle of
+def running(*directories: Path) -> Iterator[int]:
+    """pidfds of the QEMU processes that have something in a directory: also of one that was killed in the middle of
     its launch, which has no pidfile yet."""
     for entry in os.listdir("/proc"):
-        if not entry.isdigit() or not _is_in(int(entry), directory):
+        if not entry.isdigit() or not _is_in(int(entry), directories):
             continue
         with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(int(entry))
-            if _is_in(int(entry), directory):  # looked at with the pidfd open: it cannot change hands
+            if _is_in(int(entry), directories):  # looked at with the pidfd open: it cannot change hands
                 yield descriptor
             else:
                 os.close(descriptor)
 
 
-def _is_in(pid: int, directory: Path) -> bool:
+def _is_in(pid: int, directories: tuple[Path, ...]) -> bool:
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return False
     if not Path(arguments[0]).name.startswith(_PROGRAM):
         return False
-    return any(f"{directory}/" in argument for argument in arguments[1:])
+    return any(f"{directory}/" in argument for argument in arguments[1:] for directory in directories)

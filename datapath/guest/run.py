@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.guest.instance import Happening, Instance
+from datapath.guest.means import BUTTON
 from datapath.guest.patience import NEVER
 from datapath.spec import Guest, GuestPhase, Restart
 
@@ -45,7 +46,8 @@ class Run:
     boots_until: float = NEVER
     booting: bool = False
     pressed: float | None = None
-    """When its power button was."""
+    """When its power button was, by which it shall end; `last_pressed`: also where the wish is another meanwhile."""
+    last_pressed: float | None = None
     went_off: float | None = None
     """When it said that it had switched itself off."""
     resumed: float | None = None
@@ -69,8 +71,9 @@ class Run:
 
     @property
     def was_wished(self) -> bool:
-        """Whether its end is what was wanted."""
-        return self.ours or self.pressed is not None
+        """Whether its end is what was wanted, now or when the button was pressed."""
+        heard = self.last_pressed is not None and self.now() <= self.last_pressed + BUTTON
+        return self.ours or self.pressed is not None or heard
 
     def goes_on(self, restart: Restart) -> bool:
         """Whether it is started again after its end, which nobody has wished."""

@@ -5,8 +5,8 @@ Enters: HostSpecs by chassis. Leaves: Wishes by guest. Never: what is observed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -44,26 +44,32 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Of one guest, by chassis: two while it moves. Of nobody wanted none. `chassis` are all of the lab."""
+    """Of one guest: two while it moves, none where nobody wants it. `headers`: of all chassis of the lab, whether
+    frames carry a virtio header there."""
 
-    by_chassis: tuple[tuple[str, Wish], ...] = ()
-    chassis: frozenset[str] = frozenset()
+    by_chassis: Mapping[str, Wish] = field(default_factory=dict)
+    headers: Mapping[str, bool] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.by_chassis)
 
-    @property
-    def places(self) -> frozenset[str]:
-        return frozenset(chassis for chassis, _ in self.by_chassis)
-
     def at(self, chassis: str) -> Wish | None:
-        return dict(self.by_chassis).get(chassis)
+        return self.by_chassis.get(chassis)
 
     @property
     def target(self) -> Wish:
         """Where it shall be in the end."""
-        every = [wish for _, wish in self.by_chassis]
+        every = list(self.by_chassis.values())
         return next((wish for wish in every if wish.guest.comes_from), every[0])
+
+    @property
+    def places(self) -> Iterator[Place]:
+        """Everywhere it may run, most likely first."""
+        likely = self.target.place
+        yield likely
+        for chassis, header in self.headers.items():
+            if chassis != likely.chassis:
+                yield replace(likely, chassis=chassis, namespace=namespace(likely.lab, chassis), vnet_hdr=header)
 
     @property
     def machine(self) -> Machine:
@@ -78,12 +84,13 @@ def wishes(
     lab: str, run_dir: Path, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool]
 ) -> dict[str, Wishes]:
     """By name of the guest."""
+    headers = {chassis: vnet_hdr(chassis) for chassis in specs}
     found: dict[str, dict[str, Wish]] = {}
     for chassis, spec in specs.items():
         for guest in spec.guests:
-            place = Place(lab, chassis, home(run_dir, guest.name), namespace(lab, chassis), vnet_hdr(chassis))
+            place = Place(lab, chassis, home(run_dir, guest.name), namespace(lab, chassis), headers[chassis])
             found.setdefault(guest.name, {})[chassis] = Wish(guest, place)
-    return {name: Wishes(tuple(by.items()), frozenset(specs)) for name, by in found.items()}
+    return {name: Wishes(by_chassis, headers) for name, by_chassis in found.items()}
 
 
 def _hardware(interface: Interface) -> object:
