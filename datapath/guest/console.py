@@ -40,8 +40,7 @@ class Relay:
         self._bound: tuple[Path, int] | None = None
 
     async def attach(self, directory: Path) -> None:
-        """To the process that runs in the directory. Raises SdnError."""
-        self.detach()
+        """To the process that runs in the directory; the last words of the one before still come. Raises SdnError."""
         if not self._recent:
             self._recent += _tail(directory / LOG)
         try:
@@ -54,15 +53,10 @@ class Relay:
         except OSError as error:
             raise TransientError(f"its console cannot be reached: {error}") from error
 
-    def detach(self) -> None:
-        """From the guest; readers stay."""
-        guest, self._guest = self._guest, None
-        if guest is not None:
-            guest.transport.abort()
-
     def close(self) -> None:
         """Everybody is disconnected."""
-        self.detach()
+        if self._guest is not None:
+            self._guest.transport.abort()
         if self._server is not None:
             self._server.close()
         for reader in list(self._readers):

@@ -284,7 +284,6 @@ class Life:
         if run is None or run.ended is None:
             return
         self.run = None
-        self._console.detach()
         self._means.slots.give_back(self.name)
         if run.instance is not None:
             run.instance.close()

@@ -40,8 +40,14 @@ def remove_all(lab: str, run_dir: Path) -> None:
         daemons.kill(descriptor)
     for descriptor in descriptors:
         daemons.await_end(descriptor, _GRACE)
-    if directory.exists():
-        shutil.rmtree(directory)
+    for left in (directory, pool() / "labs" / lab):
+        if left.exists():
+            shutil.rmtree(left)
+
+
+def pool() -> Path:
+    """Where disks are kept."""
+    return Path(os.environ.get("SDN_POOL") or "/var/lib/sdn")
 
 
 async def end(*directories: Path) -> None:

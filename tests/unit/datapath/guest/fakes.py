@@ -209,9 +209,6 @@ class FakeConsole:
     async def attach(self, directory: Path) -> None:
         self.attached.append(directory)
 
-    def detach(self) -> None:
-        self.attached.append(Path())
-
     def close(self) -> None:
         self.attached.append(Path("closed"))
 
