@@ -46,6 +46,7 @@ class Life:
         self.until = NEVER
         self.is_over = False
         self._nowhere = nowhere
+        self._arriving = nowhere.directory.with_name(name + ARRIVING)
         self._means = means
         self._stir = stir
         self._tell = tell
@@ -91,6 +92,7 @@ class Life:
     async def _find(self) -> None:
         """What an earlier agent has left running, or at rest."""
         wish, run = self.wishes.target, self._fresh()
+        await self._recover(runs=wish.guest.machine.power == "on")
         for driver, place in traces(self.wishes):
             run.instance = run.instance or await self._means.drivers(driver).find(wish.guest, place, run.happen)
         self._looked = True
@@ -100,6 +102,13 @@ class Life:
             self.run = run
         elif found := rest.read(self.directory, wish):
             self.rest, self.note, self.ending, self.restarts = found, found.note, found.error, found.restarts
+
+    async def _recover(self, *, runs: bool) -> None:
+        """From a move in the middle of which an earlier agent was killed."""
+        if self._arriving.exists():
+            from datapath.guest.recovery import recover
+
+            await recover(self.directory, runs=runs)
 
     async def _raise(self, wish: Wish) -> None:
         if wish.guest.machine.power == "off":
@@ -192,7 +201,7 @@ class Life:
             run.later = await instance.adapt(wish.guest, wish.ready)
             run.adapted = wish.guest
 
-        return await self.attempts.make("plug", wish.guest, adapt)
+        return await self.attempts.make("plug", (wish.guest, instance.state), adapt)
 
     async def _steer(self, run: Run, instance: Instance, wish: Wish) -> None:
         power = wish.guest.machine.power
@@ -229,7 +238,7 @@ class Life:
     async def _move(self, run: Run, instance: Instance, target: Wish) -> None:
         """Raises SdnError where it goes on at its source."""
         fresh = replace(run, adapted=None, has_console=False)
-        place = replace(target.place, directory=self.directory.with_name(self.name + ARRIVING))
+        place = replace(target.place, directory=self._arriving)
         driver = self._means.drivers(target.guest.machine.driver)
         self.moving = True
         self._tell()
@@ -316,8 +325,7 @@ class Life:
 
     async def _clear(self) -> None:
         """Also what an earlier agent has left."""
-        arriving = self.directory.with_name(self.name + ARRIVING)
-        await end(self.directory, arriving)
+        await end(self.directory, self._arriving)
         for driver, place in remains(self._nowhere, self.known):
             await self._means.drivers(driver).remove(self.name, place)
-        shutil.rmtree(arriving, ignore_errors=True)
+        shutil.rmtree(self._arriving, ignore_errors=True)

@@ -1,8 +1,8 @@
 """Ends the processes of guests by their directories, and removes everything of a lab's guests at once.
 
 Enters: the lab and its run directory. Leaves: no QEMU of it, no directory, no disk of a guest's own. Never: a named
-volume or an image; a signal to a process that is not proven to be ours (it is QEMU, and its command line names the
-directory), and not through its pidfd.
+volume or an image; a signal to a process that is not proven to be ours (it is QEMU, and works in the directory or
+has it in its command line), and not through its pidfd.
 """
 
 from __future__ import annotations
@@ -83,10 +83,13 @@ def running(*directories: Path) -> Iterator[int]:
 
 
 def _is_in(pid: int, directories: tuple[Path, ...]) -> bool:
+    """A guest that has moved was launched in a directory by another name; it works in the one that it has now."""
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        works_in = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return False
     if not Path(arguments[0]).name.startswith(_PROGRAM):
         return False
-    return any(f"{directory}/" in argument for argument in arguments[1:] for directory in directories)
+    prefixes = tuple(f"{directory}/" for directory in directories)
+    return f"{works_in}/".startswith(prefixes) or any(p in each for each in arguments[1:] for p in prefixes)

@@ -208,6 +208,18 @@ async def test_what_was_at_rest_stays_so(worlds: Worlds, died: bool) -> None:
     assert second.last("web").error == ""
 
 
+async def test_an_interrupted_move_is_cleared_up_first(worlds: Worlds) -> None:
+    first = worlds()
+    await first.settle(spec("c1", guest("web")))
+    first.guests.close()
+    await calm()
+    (first.run_dir / "guests" / "web.arriving").mkdir()
+    second = worlds(first.driver)
+    await second.settle(spec("c1", guest("web")))
+    assert [path.name for path in (first.run_dir / "guests").iterdir()] == ["web"]
+    assert second.last("web").phase == "running"
+
+
 async def test_what_an_earlier_agent_left_and_nobody_wants_is_removed(world: World) -> None:
     for left in ("gone", "moved.arriving"):
         (world.run_dir / "guests" / left).mkdir(parents=True)

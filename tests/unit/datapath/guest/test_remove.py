@@ -18,10 +18,13 @@ def process() -> Iterator[Callable[..., Process]]:
     """`process(name, *arguments)`: runs until it is killed, by that name."""
     made: list[Process] = []
 
-    def start(name: str, *arguments: str) -> Process:
+    def start(name: str, *arguments: str, cwd: Path | None = None) -> Process:
         # What is after the script's end-of-options are its own arguments, which nobody reads.
-        command = [name, "-c", "read -r forever", *arguments]
-        made.append(subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE))
+        command = [name, "-c", "echo; read -r forever", *arguments]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        made.append(subprocess.Popen(command, executable="/bin/sh", cwd=cwd, **pipes))
+        assert made[-1].stdout is not None
+        made[-1].stdout.readline()  # only a program that runs has a command line
         return made[-1]
 
     yield start
@@ -65,8 +68,9 @@ async def test_of_one_guest(run_dir: Path, process: Callable[..., Process]) -> N
     ours = process("qemu-system-x86_64", "-pidfile", f"{run_dir}/guests/web/pid")
     arrives = process("qemu-system-x86_64", "-pidfile", f"{run_dir}/guests/web.arriving/pid")
     other = process("qemu-system-x86_64", "-pidfile", f"{run_dir}/guests/web2/pid")
+    moved = process("qemu-system-x86_64", "-pidfile", "/elsewhere/pid", cwd=run_dir / "guests/web")
     await remove.end(run_dir / "guests/web")
-    assert ours.wait(0.1) == -9
+    assert ours.wait(0.1) == moved.wait(0.1) == -9
     assert arrives.poll() is None
     await remove.end(run_dir / "guests/web", run_dir / "guests/web.arriving")
     assert arrives.wait(0.1) == -9
