@@ -34,8 +34,7 @@ def validate(files: Sequence[Path], as_json: bool) -> int:
             unreadable += [] if error.problems else [error]
         else:
             if not as_json:
-                size = f"{count(len(model.chassis), 'chassis', 'chassis')}, {count(len(model.nodes), 'node')}"
-                output.say(f"{file}: {output.paint('right', GOOD)} ({size}, {count(len(model.networks), 'network')})")
+                output.say(f"{file}: {output.paint('right', GOOD)} ({output.extent(model)})")
     if as_json:
         rows = [{"file": p.file, "line": p.line, "column": p.column, "message": p.message} for p in problems]
         output.as_json({"problems": [*rows, *({"message": failure.message} for failure in unreadable)]})

@@ -59,6 +59,21 @@ def chassis(ctx: typer.Context, incomplete: str) -> list[str]:
     return _start(model.chassis, incomplete) if model else []
 
 
+def guests(ctx: typer.Context, incomplete: str) -> list[str]:
+    model = _model(ctx.params)
+    return _start(model.guests, incomplete) if model else []
+
+
+def snapshots(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those of the guest that stands before."""
+    from sdn.cli.snapshots import names
+
+    try:
+        return _start(names(ctx.params.get("lab"), ctx.params.get("guest") or ""), incomplete)
+    except (SdnError, OSError):
+        return []
+
+
 def logs(ctx: typer.Context, incomplete: str) -> list[str]:
     from sdn.cli.logs import names
     from sdn.cli.target import lab_of

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PHASES: Final = {
     "start": "starting the lab",
     "chassis": "chassis that confirm",
+    "guests": "guests",
     "processes": "ending processes",
     "host": "removing namespaces",
     "files": "removing files",
@@ -61,14 +62,14 @@ def _summary(model: Model, result: Result) -> None:
         networks = {port.network for port in model.ports.values() if port.chassis == chassis.name}
         inside = [name for name in model.networks if name in networks]
         rows.append((Cell(chassis.name, output.STRONG), chassis.vtep.ip.compressed, _some(nodes), _some(inside)))
-    output.table(("chassis", "vtep", "nodes", "networks"), rows)
-    size = ", ".join((count(len(model.chassis), "chassis", "chassis"), count(len(model.nodes), "node")))
-    done = f"{model.lab} is up: {size}, {count(len(model.networks), 'network')} in {result.seconds:.2f} s"
+    output.table(("chassis", "vtep", "guests and nodes" if model.guests else "nodes", "networks"), rows)
+    done = f"{model.lab} is up: {output.extent(model)} in {result.seconds:.2f} s"
     output.say(output.paint(done, output.GOOD) + f" (revision {result.revision})")
     if model.nodes:
         node = next(iter(model.nodes))
         which = f" --lab {model.lab}" if len(lab.labs()) > 1 else ""
-        hints = (f"sdn test{which}", f"sdn status{which}", f"sdn exec{which} {node} -- ip addr")
+        hints = [f"sdn test{which}", f"sdn status{which}", f"sdn exec{which} {node} -- ip addr"]
+        hints += [f"sdn console{which} {guest}" for guest in list(model.guests)[:1]]
         output.say(output.paint(f"next: {' · '.join(hints)}", output.SOFT))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from datapath.errors import FileError
 from sdn import lab
-from sdn.cli import output, target
+from sdn.cli import guests, output, target
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, Cell, count
 from sdn.model.facts import FlowFacts, HostFacts, PortFacts
 
@@ -50,6 +50,7 @@ def _as_json(state: Status) -> dict[str, Any]:
         "chassis": [_chassis_json(state, name) for name in (model.chassis if model else ())],
         "physnets": [_physnet_json(model, physnet) for physnet in model.physnets.values()] if model else [],
         "networks": [_network_json(model, name) for name in model.networks] if model else [],
+        "guests": [guests.as_dict(model, state.facts, name) for name in model.guests] if model else [],
         "ports": [_port_json(state, model, name) for name in model.ports] if model else [],
     }
 
@@ -117,13 +118,16 @@ def _show(state: Status, everything: bool) -> None:
             output.say()
         output.table(_NETWORK_COLUMNS, _networks(model), ("MTU", "ports"))
         output.say()
+        if model.guests:
+            _show_guests(state, model, everything)
+            output.say()
         _show_ports(state, model, everything)
         output.say()
     output.table(("process", "pid", "state", "for", "restarts"), _processes(state), ("pid", "restarts"))
     for note, names in _notes(state).items():
         output.say(output.paint(f"{', '.join(names)}: {note}", SOFT))
     for trouble in state.troubles:
-        output.say(output.paint(f"! {trouble}", BAD))
+        output.say(output.paint("! " + trouble.replace("\n", "\n    "), BAD))
 
 
 def _notes(state: Status) -> dict[str, list[str]]:
@@ -173,10 +177,23 @@ def _networks(model: Model) -> Iterator[output.Row]:
         yield *own, network.unknown_unicast, forward or Cell("-", SOFT)
 
 
+def _show_guests(state: Status, model: Model, everything: bool) -> None:
+    """Of many only those that are not as they shall be."""
+    facts = state.facts
+    odd = [name for name in model.guests if not guests.is_as_wished(model, facts, name)]
+    shown = list(model.guests) if everything or len(model.guests) <= _MOST_NODES else odd
+    if len(shown) < len(model.guests):
+        well = len(model.guests) - len(odd)
+        output.say(
+            f"{well:,} of {count(len(model.guests), 'guest')} are as they shall be (sdn guest list has them all)"
+        )
+    guests.table(model, facts, shown)
+
+
 def _show_ports(state: Status, model: Model, everything: bool) -> None:
     ours = set(lab.managed(model))
     names = [name for name, port in model.ports.items() if port.chassis in ours]
-    down = [name for name in names if not state.facts.ports.get(name, PortFacts()).up]
+    down = [name for name in names if _port_state(state, model, name).style == BAD]
     shown = list(model.ports) if everything or len(model.nodes) <= _MOST_NODES else down
     if len(shown) < len(names):
         output.say(f"{len(names) - len(down):,} of {count(len(names), 'port')} are up (sdn status --all lists them)")
@@ -186,13 +203,23 @@ def _show_ports(state: Status, model: Model, everything: bool) -> None:
 
 
 def _port(state: Status, model: Model, name: str) -> output.Row:
-    port, up = model.ports[name], state.facts.ports.get(name, PortFacts()).up
+    port = model.ports[name]
     place = port.interface + (f" tag {port.tag}" if port.tag is not None else "")
     place += f" {port.macvlan}" if port.macvlan else ""
     addresses = ", ".join(map(str, port.addresses))
-    ours = model.chassis[port.chassis].ours
-    shown = Cell("external", SOFT) if not ours else Cell("up", GOOD) if up else Cell("down", BAD)
+    shown = _port_state(state, model, name)
     return Cell(port.node, STRONG), place, port.chassis, port.network, addresses, str(port.mac), shown
+
+
+def _port_state(state: Status, model: Model, name: str) -> Cell:
+    """A guest that shall be off has no link, and that is all right."""
+    port = model.ports[name]
+    if not model.chassis[port.chassis].ours:
+        return Cell("external", SOFT)
+    if state.facts.ports.get(name, PortFacts()).up:
+        return Cell("up", GOOD)
+    is_off = port.node in model.guests and model.guests[port.node].machine.power == "off"
+    return Cell("off", SOFT) if is_off else Cell("down", BAD)
 
 
 def _processes(state: Status) -> Iterator[output.Row]:

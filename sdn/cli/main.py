@@ -19,7 +19,8 @@ from typing import Annotated
 import typer
 
 from datapath.errors import FileError, MachineError, SdnError
-from sdn.cli import complete
+from sdn.cli import complete, guest_commands
+from sdn.cli.arguments import BUILD, CHECK, LOOK, File, Form, Guest, Lab, Output, Target, Timeout
 
 app = typer.Typer(
     name="sdn",
@@ -37,39 +38,14 @@ _COLLECT_AFTER = 10_000
 _NAMESPACES = (Path("/run/netns"), Path("/var/run/netns"))
 
 
-class Form(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
 class Picture(StrEnum):
     SVG = "svg"
     DOT = "dot"
     MERMAID = "mermaid"
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A topology file.", autocompletion=complete.files)]
-Target = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="LAB|FILE",
-        help="A running lab or its topology file; may be left out where one lab runs.",
-        autocompletion=complete.labs_and_files,
-        show_default=False,
-    ),
-]
-Lab = Annotated[
-    str | None,
-    typer.Option(
-        "--lab", "-l", metavar="LAB|FILE", help="Which lab, where several run.", autocompletion=complete.labs_and_files
-    ),
-]
-Output = Annotated[Form, typer.Option("--output", "-o", help="As a table or as JSON.")]
-Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long the lab may take to be whole.")]
-
-_BUILD = "Build and change"
-_LOOK = "Look"
-_CHECK = "Check"
+class Elsewhere(StrEnum):
+    LIBVIRT = "libvirt"
 
 
 @app.callback(invoke_without_command=True)
@@ -81,7 +57,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command(rich_help_panel=_BUILD)
+@app.command(rich_help_panel=BUILD)
 @app.command("deploy", hidden=True)
 def up(
     file: File,
@@ -105,7 +81,7 @@ def up(
         raise typer.Exit(check.run_tests(model.lab, check.Options(matrix=True, as_json=as_json)))
 
 
-@app.command(rich_help_panel=_BUILD)
+@app.command(rich_help_panel=BUILD)
 def plan(file: File, output: Output = Form.TABLE) -> None:
     """Show every step that `up` or `apply` would take, why, and what it disturbs.
 
@@ -116,7 +92,7 @@ def plan(file: File, output: Output = Form.TABLE) -> None:
     life.plan(file, output is Form.JSON)
 
 
-@app.command(rich_help_panel=_BUILD)
+@app.command(rich_help_panel=BUILD)
 def apply(file: File, timeout: Timeout = 60.0, output: Output = Form.TABLE) -> None:
     """Change a running lab to what its file says; what does not differ is not touched.
 
@@ -127,7 +103,7 @@ def apply(file: File, timeout: Timeout = 60.0, output: Output = Form.TABLE) -> N
     life.apply(file, timeout, output is Form.JSON)
 
 
-@app.command(rich_help_panel=_BUILD)
+@app.command(rich_help_panel=BUILD)
 @app.command("destroy", hidden=True)
 def down(
     target: Target = None,
@@ -143,7 +119,7 @@ def down(
     life.down(_lab(target, lab), every)
 
 
-@app.command(rich_help_panel=_LOOK)
+@app.command(rich_help_panel=LOOK)
 @app.command("inspect", hidden=True)
 def status(
     target: Target = None,
@@ -160,7 +136,7 @@ def status(
     raise typer.Exit(look.status(_lab(target, lab), every, output is Form.JSON))
 
 
-@app.command(rich_help_panel=_CHECK)
+@app.command(rich_help_panel=CHECK)
 def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Topology files.", autocompletion=complete.files)
@@ -176,7 +152,7 @@ def validate(
     raise typer.Exit(check.validate(files, output is Form.JSON))
 
 
-@app.command("test", rich_help_panel=_CHECK)
+@app.command("test", rich_help_panel=CHECK)
 def run_tests(
     target: Target = None,
     only: Annotated[
@@ -199,7 +175,7 @@ def run_tests(
 
 
 @app.command(
-    "exec", rich_help_panel=_LOOK, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    "exec", rich_help_panel=LOOK, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 def execute(
     node: Annotated[
@@ -220,7 +196,10 @@ def execute(
     packets.execute(lab, node, words)
 
 
-@app.command(rich_help_panel=_LOOK)
+guest_commands.add_to(app)
+
+
+@app.command(rich_help_panel=LOOK)
 def trace(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A node or port.", autocompletion=complete.ports)],
     towards: Annotated[
@@ -240,7 +219,7 @@ def trace(
     raise typer.Exit(packets.trace(lab, source, towards, protocol, arp, output is Form.JSON))
 
 
-@app.command(rich_help_panel=_LOOK)
+@app.command(rich_help_panel=LOOK)
 def flows(
     chassis: Annotated[
         str | None,
@@ -266,7 +245,7 @@ def flows(
     packets.flows(lab, packets.Wanted(chassis, table, node), raw, output is Form.JSON)
 
 
-@app.command(rich_help_panel=_LOOK)
+@app.command(rich_help_panel=LOOK)
 def graph(
     target: Target = None,
     form: Annotated[Picture | None, typer.Option("--format", "-f", help="By the file's suffix; else SVG.")] = None,
@@ -282,7 +261,7 @@ def graph(
     look.graph(_lab(target, lab), form.value if form else None, file)
 
 
-@app.command(rich_help_panel=_LOOK)
+@app.command(rich_help_panel=LOOK)
 def logs(
     which: Annotated[
         str | None,
@@ -301,6 +280,22 @@ def logs(
     show(lab, which, lines, follow)
 
 
+@app.command(rich_help_panel=LOOK)
+def export(
+    form: Annotated[Elsewhere, typer.Argument(metavar="libvirt", help="For whom.")],
+    guest: Guest,
+    file: Annotated[Path | None, typer.Option("--file", "-O", metavar="PATH", help="Write it there.")] = None,
+    lab: Lab = None,
+) -> None:
+    """Print a guest as the XML of a libvirt domain, for a host of your own with the same bridges and files.
+
+    Examples: `sdn export libvirt db1` · `sdn export libvirt db1 -O db1.xml --lab topologies/guests.yaml`
+    """
+    from sdn.cli import export as exporting
+
+    exporting.FORMS[form](guest, lab, file)
+
+
 def _lab(target: str | None, lab: str | None) -> str | None:
     """The lab that was named, in its place or by --lab. Raises FileError where both are and differ."""
     if target is not None and lab is not None and target != lab:
@@ -308,7 +303,7 @@ def _lab(target: str | None, lab: str | None) -> str | None:
     return lab if target is None else target
 
 
-@app.command(rich_help_panel=_LOOK)
+@app.command(rich_help_panel=LOOK)
 def version() -> None:
     """Print the version."""
     _print_version()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from sdn.model import Model
+
 OnProgress = Callable[[str, int, int], None]
 
 GOOD: Final = "32"
@@ -166,3 +168,12 @@ def since(seconds: float) -> str:
         if amount:
             parts.append(f"{amount} {unit}")
     return " ".join(parts[:2]) or "0 s"
+
+
+def extent(model: Model) -> str:
+    """`3 chassis, 7 nodes, 2 guests, 2 networks`: guests are counted apart from other nodes."""
+    guests = len(model.guests)
+    nodes = [count(len(model.nodes) - guests, "node")] if len(model.nodes) > guests or not guests else []
+    machines = [count(guests, "guest")] if guests else []
+    chassis, networks = count(len(model.chassis), "chassis", "chassis"), count(len(model.networks), "network")
+    return ", ".join([chassis, *nodes, *machines, networks])

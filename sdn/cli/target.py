@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from datapath.errors import FileError
 
 if TYPE_CHECKING:
-    from sdn.model import Model, Node
+    from sdn.model import Guest, Model, Node
     from sdn.model.facts import Facts
     from sdn.store import Store
 
 _NAME = re.compile(r"^name:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
+_NO_GUESTS = "the lab has none; they are under `guests:` in the file"
 
 
 def is_file(text: str) -> bool:
@@ -81,6 +82,21 @@ def node(model: Model, name: str) -> Node:
     return model.nodes.get(name) or _unknown("node", name, model.nodes)
 
 
+def guest(model: Model, name: str) -> Guest:
+    """Raises FileError: with what was probably meant, or with what it is instead."""
+    return model.guests.get(name) or _no_guest(model, name)
+
+
+def _no_guest(model: Model, name: str) -> NoReturn:
+    kind = "node" if name in model.nodes else "chassis" if name in model.chassis else ""
+    if not kind and model.guests:
+        _unknown("guest", name, model.guests)
+    raise FileError(
+        f"{name} is a {kind}, not a guest" if kind else f"there is no guest {name}",
+        remedy=f"guests are: {_some(list(model.guests))}" if model.guests else _NO_GUESTS,
+    )
+
+
 def place(model: Model, name: str) -> str:
     """A node, or a chassis of ours: what has a namespace. Raises FileError with what was probably meant."""
     known = [*model.nodes, *(chassis.name for chassis in model.chassis.values() if chassis.ours)]
@@ -100,12 +116,12 @@ def chassis(model: Model, name: str | None) -> list[str]:
     return [name]
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> Node:
+def _unknown(kind: str, name: str, known: Iterable[str]) -> NoReturn:
     names = list(known)
     close = get_close_matches(name, names, 3)
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else f"there are: {', '.join(names[:12])}{' …' * (len(names) > 12)}"
-    )
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {_some(names)}"
     raise FileError(f"there is no {kind} {name}", remedy=hint)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12]) + " …" * (len(names) > 12)

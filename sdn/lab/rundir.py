@@ -60,6 +60,10 @@ class RunDir:
         """The run directory of a chassis' Open vSwitch."""
         return self.path / name
 
+    def guest(self, name: str) -> Path:
+        """Of a guest: its sockets, its console's log."""
+        return self.path / "guests" / name
+
     def create(self) -> None:
         """Only root may look in: the store and the switches' sockets are there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

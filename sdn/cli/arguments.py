@@ -1,0 +1,54 @@
+"""Arguments and options that several commands have, with their help: for `main` and for modules of sub-commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from sdn.cli import complete
+
+BUILD: Final = "Build and change"
+GUESTS: Final = "Guests"
+LOOK: Final = "Look"
+CHECK: Final = "Check"
+"""Panels of `sdn --help`."""
+
+
+class Form(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A topology file.", autocompletion=complete.files)]
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="LAB|FILE",
+        help="A running lab or its topology file; may be left out where one lab runs.",
+        autocompletion=complete.labs_and_files,
+        show_default=False,
+    ),
+]
+Lab = Annotated[
+    str | None,
+    typer.Option(
+        "--lab", "-l", metavar="LAB|FILE", help="Which lab, where several run.", autocompletion=complete.labs_and_files
+    ),
+]
+Guest = Annotated[
+    str, typer.Argument(metavar="GUEST", help="A guest of the lab.", autocompletion=complete.guests, show_default=False)
+]
+Guests = Annotated[
+    list[str],
+    typer.Argument(metavar="GUEST...", help="Guests of the lab.", autocompletion=complete.guests, show_default=False),
+]
+Snapshot = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Of the snapshot.", autocompletion=complete.snapshots, show_default=False),
+]
+Output = Annotated[Form, typer.Option("--output", "-o", help="As a table or as JSON.")]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long the lab may take to be whole.")]
+Patience = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long it may take.")]

@@ -1,0 +1,223 @@
+"""`guest list` and `guest show`, and what `status` says of guests.
+
+Enters: a Model and Facts. Leaves: tables and JSON. Never: a question to a guest; `guest stats` asks one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from datapath.spec import GuestPhase, Machine
+from sdn.cli import output, target
+from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
+from sdn.lab.guests import PHASES
+from sdn.lab.rundir import RunDir
+from sdn.model import Guest, Model, Port
+from sdn.model.facts import Facts, GuestFacts
+
+_COLUMNS: Final = ("guest", "chassis", "state", "memory", "cpus", "addresses", "accelerator", "for", "restarts")
+_RIGHT: Final = ("memory", "cpus", "restarts")
+
+_STYLES: Final[dict[GuestPhase, str]] = {
+    "off": SOFT,
+    "starting": WARNING,
+    "running": GOOD,
+    "paused": WARNING,
+    "moving": WARNING,
+    "failed": BAD,
+}
+_UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def size(number: int) -> str:
+    """`128 MiB`, `1.5 GiB`: in the largest unit that it is at least one of."""
+    for unit, name in _UNITS:
+        if number >= unit:
+            return f"{number / unit:.3g} {name}" if number / unit < 1000 else f"{number // unit:,} {name}"
+    return f"{number} B"
+
+
+def list_guests(wanted: str | None, *, as_json: bool) -> None:
+    model, facts = target.running(wanted)
+    if as_json:
+        output.as_json([as_dict(model, facts, name) for name in model.guests])
+    elif not model.guests:
+        output.say(f"{model.lab} has no guests; they are under `guests:` in the file")
+    else:
+        table(model, facts, list(model.guests))
+
+
+def show(wanted: str | None, name: str, *, as_json: bool) -> None:
+    model, facts = target.running(wanted)
+    target.guest(model, name)
+    if as_json:
+        output.as_json(as_dict(model, facts, name))
+        return
+    wide = max(len(key) for key, _ in _lines(model, facts, name))
+    for key, value in _lines(model, facts, name):
+        first, *more = value.splitlines() or [""]
+        output.say(f"{output.paint(key.ljust(wide), SOFT)}  {first}")
+        for line in more:
+            output.say(f"{' ' * wide}  {line}")
+
+
+# ── as a table ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def table(model: Model, facts: Facts, names: Sequence[str]) -> None:
+    """Some guests; and below of all of them why they are as they are, once where they share a reason."""
+    if names:
+        output.table(_COLUMNS, [_row(model, facts, name) for name in names], _RIGHT)
+    for (accelerator, reason), who in _reasons(model, facts).items():
+        whose = f"{', '.join(who[:6])}{' …' * (len(who) > 6)}: " if len(who) < len(model.guests) else ""
+        output.say(output.paint(f"{whose}{accelerator}: {reason}", SOFT))
+    for name in names:
+        if note := facts.guests.get(name, GuestFacts()).note:
+            output.say(output.paint(f"{name}: {note}", SOFT))
+
+
+def is_as_wished(model: Model, facts: Facts, name: str) -> bool:
+    seen = facts.guests.get(name, GuestFacts())
+    return seen.phase == PHASES[model.guests[name].machine.power] and not (seen.error or seen.leaves)
+
+
+def _row(model: Model, facts: Facts, name: str) -> output.Row:
+    machine, seen = model.guests[name].machine, facts.guests.get(name, GuestFacts())
+    runs = seen.started and seen.phase not in ("off", "failed")
+    return (
+        Cell(name, STRONG),
+        place(model, seen, name),
+        state(machine, seen),
+        size(machine.memory),
+        machine.cpus,
+        ", ".join(addresses(model, name)) or Cell("-", SOFT),
+        seen.accelerator or Cell("-", SOFT),
+        output.since(time.time() - seen.started) if runs else Cell("-", SOFT),
+        Cell(str(seen.restarts), WARNING if seen.restarts else ""),
+    )
+
+
+def state(machine: Machine, seen: GuestFacts) -> Cell:
+    """Of a guest that shall be off, being so is nothing to worry about."""
+    is_down = seen.phase == "off" and machine.power != "off"
+    return Cell(seen.phase, BAD if is_down else _STYLES[seen.phase])
+
+
+def place(model: Model, seen: GuestFacts, name: str) -> str:
+    """Where it runs, and where it goes or comes from."""
+    home = model.nodes[name].chassis
+    if seen.at and seen.at != home:
+        return f"{seen.at} → {home}"
+    return f"{seen.leaves} → {home}" if seen.leaves else home
+
+
+def addresses(model: Model, name: str) -> list[str]:
+    return [known for port in model.ports.values() if port.node == name for known in _addresses(port)]
+
+
+def _addresses(port: Port) -> list[str]:
+    """Those that are known: what somebody else's DHCP server gives is not."""
+    return list(map(str, port.addresses)) or ["dhcp"] * port.dhcp
+
+
+def _reasons(model: Model, facts: Facts) -> dict[tuple[str, str], list[str]]:
+    """Guests by accelerator and why they have it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in model.guests:
+        seen = facts.guests.get(name, GuestFacts())
+        if seen.accelerator and seen.reason:
+            found.setdefault((seen.accelerator, seen.reason), []).append(name)
+    return found
+
+
+# ── one guest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lines(model: Model, facts: Facts, name: str) -> list[tuple[str, str]]:
+    """What is empty is left out."""
+    guest, seen = model.guests[name], facts.guests.get(name, GuestFacts())
+    machine = guest.machine
+    found = [
+        ("guest", name),
+        ("state", _state_in_words(machine, seen)),
+        ("chassis", place(model, seen, name)),
+        ("error", seen.error),
+        ("note", seen.note),
+        ("memory", size(machine.memory)),
+        ("cpus", str(machine.cpus)),
+        ("accelerator", f"{seen.accelerator}: {seen.reason}" if seen.accelerator else ""),
+        ("guest agent", ("answers" if seen.answers else "does not answer") if seen.pid else ""),
+        ("pid", str(seen.pid or "")),
+        ("boots", _boots(machine)),
+        ("volumes", ", ".join(machine.volumes)),
+        ("seed", _seed(machine)),
+        ("devices", ", ".join(machine.devices)),
+        ("restart", f"{machine.restart}, {output.count(seen.restarts, 'restart')} so far"),
+        ("driver", machine.driver),
+        ("migration", machine.migration),
+        ("not beside", ", ".join(_not_beside(model, guest))),
+        *_interfaces(model, facts, name),
+        ("directory", str(RunDir(model.lab).guest(name))),
+        ("in the file", str(guest.source)),
+    ]
+    return [(key, value) for key, value in found if value]
+
+
+def _state_in_words(machine: Machine, seen: GuestFacts) -> str:
+    cell = state(machine, seen)
+    words = output.paint(cell.text, cell.style)
+    if seen.started and seen.phase in ("running", "paused", "moving"):
+        words += f" for {output.since(time.time() - seen.started)}"
+    is_wished = seen.phase in (PHASES[machine.power], "moving")
+    return words if is_wished else f"{words}, and shall be {machine.power}"
+
+
+def _boots(machine: Machine) -> str:
+    if machine.builtin:
+        return "the built-in guest"
+    disk = f"{machine.image}{f', {size(machine.disk)} large' if machine.disk else ''}" if machine.image else ""
+    kernel = f"kernel {machine.kernel.image} {machine.kernel.append}".rstrip() if machine.kernel else ""
+    return " with ".join(part for part in (disk, kernel) if part)
+
+
+def _seed(machine: Machine) -> str:
+    seed = machine.seed
+    if seed is None:
+        return ""
+    keys = output.count(len(seed.ssh_keys), "ssh key")
+    return ", ".join(part for part in (f"user {seed.user}", keys, "user-data" if seed.user_data else "") if part)
+
+
+def _not_beside(model: Model, guest: Guest) -> list[str]:
+    groups = set(guest.anti_affinity)
+    return [other.name for other in model.guests.values() if other is not guest and groups & set(other.anti_affinity)]
+
+
+def _interfaces(model: Model, facts: Facts, name: str) -> Iterator[tuple[str, str]]:
+    for ports in model.interfaces_of.get(name, ()):
+        networks = (f"{port.network}{f' tag {port.tag}' if port.tag is not None else ''}" for port in ports)
+        known = [address for port in ports for address in _addresses(port)]
+        fact = facts.ports.get(ports[0].name)
+        up = "up" if fact and fact.up else "down"
+        yield ports[0].interface, f"{', '.join(networks)}; {ports[0].mac}; {', '.join([*known, up])}"
+
+
+# ── as JSON ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_dict(model: Model, facts: Facts, name: str) -> dict[str, Any]:
+    guest, seen = model.guests[name], facts.guests.get(name, GuestFacts())
+    return {
+        "name": name,
+        "chassis": model.nodes[name].chassis,
+        "addresses": addresses(model, name),
+        **asdict(seen),
+        "machine": asdict(guest.machine),
+        "anti_affinity": list(guest.anti_affinity),
+        "ports": [port.name for port in model.ports.values() if port.node == name],
+        "directory": str(RunDir(model.lab).guest(name)),
+        "source": str(guest.source),
+    }
