@@ -103,7 +103,7 @@ class Keeper:
     @property
     def error(self) -> str:
         silent = f"its guest agent has not answered within {ANSWER:.0f} s" if self._is_silent else ""
-        every = (self._broken, self._life.ending, *self._life.attempts.errors, silent)
+        every = (self._broken, self._life.past.ending, *self._life.attempts.errors, silent)
         return "; ".join(each for each in every if each)
 
     @property
@@ -112,7 +112,7 @@ class Keeper:
         life = self._life
         if self._seen != self._version or life.moving or not life.wishes:
             return False
-        if self.error or life.rest is not None:
+        if self.error or life.past.rest is not None:
             return True
         return self._is_as_wished(life.instance) if life.instance else life.wishes.machine.power == "off"
 
@@ -147,9 +147,9 @@ class Keeper:
     def _observed(self) -> GuestState:
         life, instance = self._life, self._life.instance
         later = life.run.later if life.run else ()
-        note = "; ".join(each for each in (life.note, *later) if each)
+        note = "; ".join(each for each in (life.past.note, *later) if each)
         if instance is None:
-            return GuestState(self.name, self._phase, restarts=life.restarts, note=note, error=self.error)
+            return GuestState(self.name, self._phase, restarts=life.past.restarts, note=note, error=self.error)
         return GuestState(
             self.name,
             self._phase,
@@ -159,7 +159,7 @@ class Keeper:
             accelerator=instance.accelerator.name,
             reason=instance.accelerator.reason,
             started=instance.started,
-            restarts=life.restarts,
+            restarts=life.past.restarts,
             answers=instance.answers,
             note=note,
             error=self.error,
@@ -173,6 +173,6 @@ class Keeper:
             return "moving"
         if life.run is not None:
             return "paused" if life.run.phase == "starting" and power == "paused" else life.run.phase
-        if life.rest is not None:
-            return life.rest.phase
+        if life.past.rest is not None:
+            return life.past.rest.phase
         return "off" if power == "off" else "failed" if self.error else "starting"

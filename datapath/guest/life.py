@@ -11,15 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from datapath.guest import rest
 from datapath.guest.instance import Instance, Place
 from datapath.guest.means import ANSWER, BOOT, BUTTON, CALM, LINGER, Means
-from datapath.guest.patience import NEVER, Attempts, Backoff
+from datapath.guest.past import Past
+from datapath.guest.patience import NEVER, Attempts
 from datapath.guest.remove import end
 from datapath.guest.run import Run
 from datapath.guest.traces import remains, traces
 from datapath.guest.wishes import ARRIVING, Wish, Wishes
-from datapath.spec import GuestPhase
 
 
 class Life:
@@ -34,12 +33,8 @@ class Life:
         self.wishes = Wishes()
         self.known = Wishes()
         self.run: Run | None = None
-        self.rest: rest.Rest | None = None
+        self.past = Past(nowhere.directory, means.clock)
         self.attempts = Attempts(means.clock)
-        self.restarts = 0
-        self.note = ""
-        self.ending = ""
-        """Why it has died, until it has started again."""
         self.moving = False
         self.switched = ""
         """While it moves: the chassis that its frames go to already."""
@@ -50,11 +45,8 @@ class Life:
         self._means = means
         self._stir = stir
         self._tell = tell
-        self._backoff = Backoff()
         self._console = means.console()
         self._looked = False
-        self._again: float | None = None
-        """When it is started again."""
 
     @property
     def instance(self) -> Instance | None:
@@ -100,8 +92,8 @@ class Life:
             run.booting = run.instance.state == "running" and wish.guest.machine.builtin
             run.boots_until = run.begun + ANSWER
             self.run = run
-        elif found := rest.read(self.directory, wish):
-            self.rest, self.note, self.ending, self.restarts = found, found.note, found.error, found.restarts
+        else:
+            self.past.recall(wish)
 
     async def _recover(self, *, runs: bool) -> None:
         """From a move in the middle of which an earlier agent was killed."""
@@ -112,14 +104,13 @@ class Life:
 
     async def _raise(self, wish: Wish) -> None:
         if wish.guest.machine.power == "off":
-            self._calm_down()
+            self.past.forget()
+            self._means.slots.give_back(self.name)
             return
-        if self.rest is not None and self.rest.wish == rest.digest(wish):
+        if self.past.rests(wish):
             return
-        if self.rest is not None:
-            self._calm_down()
-        if self._again is not None and self._means.clock.now() < self._again:
-            self._due(self._again)
+        if self.past.again is not None and self._means.clock.now() < self.past.again:
+            self._due(self.past.again)
             return
         if not self.attempts.may("launch", wish.hardware):
             return
@@ -133,20 +124,9 @@ class Life:
         run = self._fresh()
         driver = self._means.drivers(wish.guest.machine.driver)
         run.instance = await driver.launch(wish.guest, wish.place, run.happen)
-        rest.wake(self.directory)
+        self.past.launched()
         self.run = run
-        self.restarts += self._again is not None
-        self._again = None
         self._stir()
-
-    def _calm_down(self) -> None:
-        """Nothing of its past counts any more."""
-        self._means.slots.give_back(self.name)
-        self._backoff.reset()
-        rest.wake(self.directory)
-        self.rest = self._again = None
-        self.restarts = 0
-        self.ending = self.note = ""
 
     # It runs
 
@@ -182,8 +162,7 @@ class Life:
         elif self._means.slots.take(self.name, self._stir) and await self.attempts.make("start", None, instance.start):
             run.booting = True
             run.boots_until = self._means.clock.now() + (ANSWER if wish.guest.machine.builtin else BOOT)
-            self.note = f"started again: {self.ending.splitlines()[0]}" if self.ending else self.note
-            self.ending = ""
+            self.past.started()
             self._stir()
 
     def _wait_aside(self, run: Run, wish: Wish) -> None:
@@ -244,7 +223,7 @@ class Life:
         self._tell()
         try:
             moved = await self._means.migrate(instance, target.guest, place, driver, fresh.happen, self._switch)
-            fresh.instance, self.note, self.run = moved.instance, moved.note, fresh
+            fresh.instance, self.past.note, self.run = moved.instance, moved.note, fresh
         finally:
             self.moving = False
             self.switched = ""
@@ -297,23 +276,9 @@ class Life:
         if run.instance is not None:
             run.instance.close()
         if run.was_wished or not self.wishes:
-            self._calm_down()
+            self.past.forget()
         else:
-            self._take_note(run)
-
-    def _take_note(self, run: Run) -> None:
-        """Of an end that nobody has wished: it is started again after a while, or never."""
-        now, went_off = self._means.clock.now(), run.went_off is not None
-        if run.was_steady(now):
-            self._backoff.reset()
-        self.note = "it switched itself off" if went_off else ""
-        self.ending = "" if went_off else f"it died: {run.ended or 'for no known reason'}"
-        if run.goes_on(self.wishes.machine.restart):
-            self._again = now + self._backoff.next()
-            return
-        phase: GuestPhase = "off" if went_off else "failed"
-        self.rest = rest.Rest(rest.digest(self.wishes.target), phase, self.note, self.ending, self.restarts)
-        self.rest.write(self.directory)
+            self.past.take(run, self.wishes.target)
 
     async def _remove(self) -> None:
         """Everything of it, for nobody wants it."""
