@@ -1,0 +1,141 @@
+"""The process of a QEMU: started in a session of its own, outliving us, known by a pidfd until it ends.
+
+Enters: a program with arguments, descriptors that it inherits. Leaves: a Process; when and why it ended. Never: a
+signal to a process that is not proven to be the one: its command line has the guest's UUID, it works in the guest's
+directory, and both are looked at with the pidfd open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from datapath.errors import MachineError
+
+_LAST_LINES: Final = 5
+_TAIL: Final = 4096
+_CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[^\t\x20-\x7e\xa0-\uffff]")
+"""Escape sequences of a terminal, and what is no text."""
+
+
+class Process:
+    """`on_end` is called once, in the event loop, with the exit in words: '' where it was not our child."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        """`descriptor`: its pidfd, which is then ours."""
+        self.pid = pid
+        self._descriptor = descriptor
+        self._ended = asyncio.Event()
+        self._on_end: Callable[[str], None] = lambda _: None
+        self.exit = ""
+        asyncio.get_running_loop().add_reader(descriptor, self._reap)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def watch(self, on_end: Callable[[str], None]) -> None:
+        """Also where it has ended already."""
+        self._on_end = on_end
+        if self.has_ended:
+            on_end(self.exit)
+
+    async def end(self) -> None:
+        """Returns when it has ended, by SIGKILL."""
+        if self._descriptor >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            await self._ended.wait()
+
+    async def ended(self) -> None:
+        await self._ended.wait()
+
+    def close(self) -> None:
+        """Lets go; it runs on."""
+        if self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):  # the child of an agent that is no more
+            self.exit = _words(os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG))
+        self.close()
+        self._ended.set()
+        self._on_end(self.exit)
+
+
+def _words(result: os.waitid_result | None) -> str:
+    if result is None:
+        return ""
+    if result.si_code == os.CLD_EXITED:
+        return f"exit status {result.si_status}"
+    return f"killed by {signal.Signals(result.si_status).name}"
+
+
+def spawn(program: str, arguments: Sequence[str], directory: Path, log: Path, inherited: Sequence[int]) -> int:
+    """The PID. It works in `directory`; what it says goes to `log`; of our descriptors it has those `inherited`, with
+    the same numbers. 5 ms. Raises MachineError where there is no such program."""
+    with log.open("ab") as output:
+        try:
+            started = subprocess.Popen(
+                [program, *arguments],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=inherited,
+                start_new_session=True,
+                umask=0o077,
+            )
+        except FileNotFoundError as error:
+            remedy = "apt-get install qemu-system-x86"
+            raise MachineError("QEMU", f"no {program} in PATH", remedy=remedy) from error
+    started.returncode = 0  # it is reaped by its pidfd, not by this object
+    return started.pid
+
+
+def adopt(pid: int, uuid: str, directory: Path) -> Process | None:
+    """The process, where it is the QEMU of this guest in this directory."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return None
+    if is_emulator(pid, uuid, directory):
+        return Process(pid, descriptor)
+    os.close(descriptor)
+    return None
+
+
+def is_emulator(pid: int, uuid: str, directory: Path) -> bool:
+    """`uuid` '': of any guest."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        works_there = os.path.samefile(f"/proc/{pid}/cwd", directory)
+    except OSError:
+        return False
+    return "qemu" in Path(arguments[0]).name and works_there and (not uuid or uuid in arguments)
+
+
+def last_words(console: Path, log: Path) -> str:
+    """The last lines of the guest's console and of what QEMU itself said, for whoever asks why it died."""
+    parts = (("QEMU", _tail(log, _LAST_LINES)), ("console", _tail(console, _LAST_LINES)))
+    return "".join(f"\n{name}: {line}" for name, lines in parts for line in lines)
+
+
+def _tail(file: Path, many: int) -> list[str]:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, os.fstat(opened.fileno()).st_size - _TAIL))
+            text = opened.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = (_CONTROL.sub("", line).strip() for line in text.splitlines())
+    return [line for line in lines if line][-many:]
