@@ -9,13 +9,15 @@ The hardware is that of `datapath.guest.command`: q35, virtio, a slot for each d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from datapath.guest import command
+from datapath.guest.command import AGENT, CONSOLE_LOG, MONITOR, SERIAL, STATE, Disk, Outfit
 from datapath.spec import Guest, Interface, Kernel
 
 MARK_NAMESPACE: Final = "urn:sdn:guest"
@@ -29,33 +31,35 @@ AGENT_PORT: Final = "sdn-agent-port"
 _SPARE_SLOTS: Final = 12
 """PCIe has no hot-plug into the root bus, only into root ports, which must be there from the start."""
 
+_TRANSLATIONS: Final = 32
+"""MiB for translated code, as with QEMU's own driver; else a quarter of the host's memory."""
+
 _PROFILE_MAX: Final = 39  # LIBVIRT_IFLA_VF_PORT_PROFILE_MAX less the terminating zero
 _UNTAGGED: Final = 0
 """How Open vSwitch names frames without a tag in `trunks` (ovs-vswitchd.conf.db(5))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """`format` is qcow2 or raw. The guest finds it by its serial number: its place among others may change."""
-
-    path: Path
-    format: str
-    serial: str
+_NOTHING: Final = Outfit()
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is on the host for a guest. `disks` begin with its own. `firmware` are files that it reads by their
-    fw_cfg names (as text in the XML libvirt 9.0 gives them to QEMU unescaped).
+    """What is on the host for a guest. `settings` is the file with those of the outfit (as text in the XML libvirt 9.0
+    gives them to QEMU unescaped).
 
     `directory` has its sockets and its console's log, when it is we who run it; None leaves both to libvirt.
     """
 
-    disks: tuple[Disk, ...] = ()
-    seed: Path | None = None
-    kernel: Kernel | None = None
-    firmware: tuple[tuple[str, Path], ...] = ()
+    outfit: Outfit = _NOTHING
+    settings: Path | None = None
     directory: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of all that it reads."""
+        kernel = self.outfit.kernel
+        boot = [Path(path) for path in (kernel.image, kernel.initrd) if path] if kernel else []
+        return (*(disk.path for disk in self.outfit.disks), *boot, *([self.settings] if self.settings else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +109,13 @@ def domain(
     root = Element("domain", {"type": "kvm" if accelerator == "kvm" else "qemu", "xmlns:qemu": _QEMU_NAMESPACE})
     _identity(root, guest, name, mark)
     _processor(root, guest, accelerator)
-    _boot(root, files)
+    _boot(root, files.outfit.kernel, files.settings)
     devices = SubElement(root, "devices")
     _controllers(devices, guest)
-    devices.extend(disk(each, index) for index, each in enumerate(files.disks))
-    if files.seed is not None:
-        devices.append(_cdrom(files.seed))
+    devices.extend(disk(each, index) for index, each in enumerate(files.outfit.disks))
     devices.extend(interface(each, plug) for each, plug in zip(guest.interfaces, plugs, strict=True))
     devices.extend(_host_device(address) for address in guest.machine.devices)
-    _lines(root, devices, files.directory)
+    _lines(root, devices, files)
     _rest(devices)
     return text(root)
 
@@ -137,23 +139,24 @@ def _processor(root: Element, guest: Guest, accelerator: str) -> None:
     features = SubElement(root, "features")
     SubElement(features, "acpi")
     SubElement(features, "apic")
+    if accelerator != "kvm":
+        SubElement(SubElement(features, "tcg"), "tb-cache", unit="MiB").text = str(_TRANSLATIONS)
     SubElement(root, "clock", offset="utc")
 
 
-def _boot(root: Element, files: Files) -> None:
+def _boot(root: Element, kernel: Kernel | None, settings: Path | None) -> None:
     boots = SubElement(root, "os")
     SubElement(boots, "type", arch="x86_64", machine="q35").text = "hvm"
-    if files.kernel is None:
+    if kernel is None:
         SubElement(boots, "boot", dev="hd")
     else:
-        SubElement(boots, "kernel").text = files.kernel.image
-        if files.kernel.initrd:
-            SubElement(boots, "initrd").text = files.kernel.initrd
-        SubElement(boots, "cmdline").text = files.kernel.append
-    if files.firmware:
-        entries = SubElement(root, "sysinfo", type="fwcfg")
-        for name, path in files.firmware:
-            SubElement(entries, "entry", name=name, file=str(path))
+        SubElement(boots, "kernel").text = kernel.image
+        if kernel.initrd:
+            SubElement(boots, "initrd").text = kernel.initrd
+        SubElement(boots, "cmdline").text = kernel.append
+    if settings is not None:
+        firmware = SubElement(root, "sysinfo", type="fwcfg")
+        SubElement(firmware, "entry", name="opt/org.sdn/net", file=str(settings))
 
 
 # ── devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,16 +178,9 @@ def disk(of: Disk, index: int) -> Element:
     SubElement(element, "driver", name="qemu", type=of.format, discard="unmap")
     SubElement(element, "source", file=str(of.path))
     SubElement(element, "target", dev=disk_name(index), bus="virtio")
-    SubElement(element, "serial").text = of.serial
-    return element
-
-
-def _cdrom(seed: Path) -> Element:
-    element = Element("disk", type="file", device="cdrom")
-    SubElement(element, "driver", name="qemu", type="raw")
-    SubElement(element, "source", file=str(seed))
-    SubElement(element, "target", dev="sda", bus="sata")
-    SubElement(element, "readonly")
+    SubElement(element, "serial").text = command.disk(of, 0)["serial"]
+    if of.read_only:
+        SubElement(element, "readonly")
     return element
 
 
@@ -237,29 +233,31 @@ def _host_device(address: str) -> Element:
     return element
 
 
-def _lines(root: Element, devices: Element, directory: Path | None) -> None:
+def _lines(root: Element, devices: Element, files: Files) -> None:
     """The serial console, and the guest agent's port."""
-    if directory is None:
+    if files.directory is None:
         SubElement(devices, "serial", type="pty")
         channel = SubElement(devices, "channel", type="unix")
         SubElement(channel, "target", type="virtio", name=_AGENT_NAME)
         return
     serial = SubElement(devices, "serial", type="unix")
-    SubElement(serial, "source", mode="bind", path=str(directory / "serial.sock"))
-    SubElement(serial, "log", file=str(directory / "console.log"), append="on")
+    SubElement(serial, "source", mode="bind", path=str(files.directory / SERIAL))
+    SubElement(serial, "log", file=str(files.directory / CONSOLE_LOG), append="on")
     arguments = SubElement(root, "qemu:commandline")
-    for argument in _own_arguments(directory):
+    for argument in _own_arguments(files.directory, files.outfit.state):
         SubElement(arguments, "qemu:arg", value=argument)
 
 
-def _own_arguments(directory: Path) -> Iterable[str]:
+def _own_arguments(directory: Path, state: Path | None) -> Iterator[str]:
     """libvirt takes the one place at the socket of a guest agent that it knows of. `sdn exec` wants it."""
-    agent = f"socket,id={AGENT_DEVICE},path={directory / 'agent.sock'},server=on,wait=off"
-    monitor = f"socket,id=sdn-monitor,path={directory / 'monitor.sock'},server=on,wait=off"
+    for identity, socket in ((AGENT_DEVICE, AGENT), ("sdn-monitor", MONITOR)):
+        yield from ("-chardev", f"socket,id={identity},path={directory / socket},server=on,wait=off")
     # in JSON as libvirt's own devices: QEMU makes those in the other syntax before them, when their bus is not there
     port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_NAME}
-    device = json.dumps({"id": AGENT_PORT, **port})
-    return ["-chardev", agent, "-device", device, "-chardev", monitor, "-mon", "chardev=sdn-monitor,mode=control"]
+    yield from ("-device", json.dumps({"id": AGENT_PORT, **port}))
+    yield from ("-mon", "chardev=sdn-monitor,mode=control")
+    if state is not None:
+        yield from ("-blockdev", json.dumps(command.blockdev(Disk(STATE, state, "qcow2"), STATE)))
 
 
 def _rest(devices: Element) -> None:

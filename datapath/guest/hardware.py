@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, fromstring
 
+from datapath.guest.command import ROOT, SEED
 from datapath.guest.domain import MARK_NAMESPACE, disk_name
 from datapath.spec import Guest, Interface, Machine
 
@@ -28,12 +29,14 @@ class Nic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """`mark` are the attributes of our element in its metadata; empty: it is not ours. `disks` by path."""
+    """`mark` are the attributes of our element in its metadata; empty: it is not ours. `volumes` are disks that can
+    come and go, by path; `disks` the names of all."""
 
     accelerator: str
     mark: Mapping[str, str]
     nics: Mapping[Nic, Element]
-    disks: Mapping[str, Element]
+    volumes: Mapping[str, Element]
+    disks: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,12 @@ def read(xml: str) -> Hardware:
         accelerator="kvm" if root.get("type") == "kvm" else "tcg",
         mark={} if mark is None else dict(mark.attrib),
         nics={_nic(each): each for each in root.iterfind("devices/interface")},
-        disks={_attribute(each, "source", "file"): each for each in root.iterfind("devices/disk[@device='disk']")},
+        volumes={
+            _attribute(each, "source", "file"): each
+            for each in root.iterfind("devices/disk")
+            if each.findtext("serial") not in (ROOT, SEED)
+        },
+        disks=frozenset(name(each) for each in root.iterfind("devices/disk")),
     )
 
 
@@ -75,30 +83,34 @@ def name(element: Element) -> str:
 
 
 def names(hardware: Hardware) -> set[str]:
-    return {name(each) for each in (*hardware.nics.values(), *hardware.disks.values())}
+    return {name(each) for each in (*hardware.nics.values(), *hardware.volumes.values())}
 
 
 def free_place(hardware: Hardware) -> int:
     """Of a further disk: 0 is vda."""
-    taken = names(hardware)
-    return next(index for index in count() if disk_name(index) not in taken)
+    return next(index for index in count() if disk_name(index) not in hardware.disks)
 
 
 def difference(hardware: Hardware, guest: Guest, ready: Sequence[Interface]) -> Difference:
-    """Of the interfaces; one whose MAC, tap or MTU is another now is unplugged and plugged anew."""
+    """Of the interfaces. One whose MAC or MTU is another now stays until it can be plugged anew."""
     wanted = {nic_of(interface): interface for interface in guest.interfaces}
     absent = [interface for nic, interface in wanted.items() if nic not in hardware.nics]
     names = {interface.name for interface in ready}
+    waiting = [interface for interface in absent if interface.name not in names]
+    stay = {interface.bridge_port for interface in waiting}
     return Difference(
-        unplug=tuple(element for nic, element in hardware.nics.items() if nic not in wanted),
+        unplug=tuple(each for nic, each in hardware.nics.items() if nic not in wanted and nic.device not in stay),
         plug=tuple(interface for interface in absent if interface.name in names),
-        awaited=frozenset(interface.name for interface in absent if interface.name not in names),
+        awaited=frozenset(interface.name for interface in waiting),
     )
 
 
-def plugged(hardware: Hardware, guest: Guest) -> tuple[Interface, ...]:
-    """The interfaces of `guest` that it has."""
-    return tuple(interface for interface in guest.interfaces if nic_of(interface) in hardware.nics)
+def as_it_is(hardware: Hardware, guest: Guest) -> Guest:
+    """`guest` with the interfaces, the memory and the CPUs that it has now."""
+    plugged = tuple(interface for interface in guest.interfaces if nic_of(interface) in hardware.nics)
+    memory = int(hardware.mark.get("memory", guest.machine.memory))
+    cpus = int(hardware.mark.get("cpus", guest.machine.cpus))
+    return replace(guest, interfaces=plugged, machine=replace(guest.machine, memory=memory, cpus=cpus))
 
 
 # ── what comes with the next start ───────────────────────────────────────────────────────────────────────────────────

@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from datapath.errors import ConflictError, TransientError
-from datapath.guest import accel, domain, hardware, libvirt_files, libvirtd
+from datapath.guest import accel, domain, hardware, libvirt_files, libvirtd, outfit
 from datapath.guest.accel import Accelerator
 from datapath.guest.instance import OnHappening, Place
 from datapath.guest.libvirt_instance import Domain, LibvirtInstance, Process
@@ -58,7 +57,7 @@ class LibvirtDriver:
         instance = self._instance(service, guest, place, made, on_happening)
         if instance is None:
             return None
-        instance.guest = replace(guest, interfaces=hardware.plugged(found, guest))
+        instance.guest = hardware.as_it_is(found, guest)
         await instance.take_in()
         return instance
 
@@ -99,7 +98,7 @@ class LibvirtDriver:
         if place.chassis and service.exists:
             await _clear(service, place.lab, domain_name(place.lab, guest))
             await service.end_if_idle()
-        await asyncio.to_thread(libvirt_files.remove, guest, place)
+        await asyncio.to_thread(outfit.remove, place.lab, guest)
         shutil.rmtree(place.directory, ignore_errors=True)
 
     def _service(self, place: Place) -> Service:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element
 
-from datapath.errors import SdnError, TransientError
-from datapath.guest import domain, hardware, libvirt_files
+from datapath.errors import RefusedError, SdnError, TransientError
+from datapath.guest import domain, hardware, libvirt_files, outfit
 from datapath.guest.accel import Accelerator
+from datapath.guest.command import AGENT, CONSOLE_LOG
 from datapath.guest.instance import Happening, OnHappening, Place
 from datapath.guest.libvirt_service import Service
 from datapath.guest.virt import BY_HOST, Connection, Event
@@ -60,12 +61,17 @@ class LibvirtInstance:
         self.guest = guest
         self.state: State = "prepared"
         self.answers = False
+        self.applied = b""
+        """The settings that its init has; unknown after an adoption, and then told again."""
         self._service = service
         self._place = place
         self._domain = made
         self._process = process
         self._on_happening = on_happening
         self._gone = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._trouble = ""
+        self._tasks: set[asyncio.Task[None]] = set()
         service.listen(made.uuid, self)
         asyncio.get_running_loop().add_reader(process.descriptor, self._end)
 
@@ -116,37 +122,52 @@ class LibvirtInstance:
                 signal.pidfd_send_signal(self._process.descriptor, signal.SIGKILL)
 
     async def adapt(self, guest: Guest, ready: Sequence[Interface]) -> tuple[str, ...]:
-        found = await self._hardware()
-        todo = hardware.difference(found, guest, ready)
-        disks = await asyncio.to_thread(libvirt_files.disks, guest, self._place)
-        surplus = [each for path, each in found.disks.items() if path not in {str(disk.path) for disk in disks}]
-        await self._unplug([*todo.unplug, *surplus])
-        for interface in todo.plug:
-            await self._plug(domain.interface(interface, libvirt_files.tap(guest, interface, self._place)))
-        for disk in disks:
-            if str(disk.path) not in found.disks:
-                await self._plug(domain.disk(disk, await self._free_place()))
-        plugged = tuple(each for each in guest.interfaces if each.name not in todo.awaited)
-        self.guest = replace(guest, interfaces=plugged)
-        return hardware.later(found, guest.machine)
+        async with self._changing:
+            found = await self._hardware()
+            todo = hardware.difference(found, guest, ready)
+            volumes = {str(volume.path): volume for volume in libvirt_files.volumes(guest)}
+            await self._unplug([*todo.unplug, *(each for path, each in found.volumes.items() if path not in volumes)])
+            for interface in todo.plug:
+                await self._plug(domain.interface(interface, libvirt_files.tap(guest, interface, self._place)))
+            for path in volumes.keys() - found.volumes.keys():
+                await self._plug(domain.disk(volumes[path], hardware.free_place(await self._hardware())))
+            found = await self._hardware()
+            self.guest = hardware.as_it_is(found, guest)
+        await self._configure()
+        return (*hardware.later(found, guest.machine), *((self._trouble,) if self._trouble else ()))
 
     async def _hardware(self) -> hardware.Hardware:
         return hardware.read(await self._call(Connection.xml) or hardware.NOTHING)
-
-    async def _free_place(self) -> int:
-        return hardware.free_place(await self._hardware())
 
     async def _plug(self, device: Element) -> None:
         await self._call(Connection.attach, domain.text(device))
 
     async def _unplug(self, devices: Sequence[Element]) -> None:
         """libvirt gives up to wait for the guest after a while, and says nothing."""
+        names = {hardware.name(device) for device in devices}
+        if names and self.state == "paused":
+            raise TransientError(f"{', '.join(sorted(names))} cannot be unplugged while the guest is paused")
         for device in devices:
             await self._call(Connection.detach, domain.text(device))
-        if devices:
-            left = hardware.names(await self._hardware()) & {hardware.name(device) for device in devices}
-            if left:
-                raise TransientError(f"guest {self.guest.name} has not let go of {', '.join(sorted(left))}")
+        left = names & hardware.names(await self._hardware()) if names else ()
+        if left:
+            raise TransientError(f"guest {self.guest.name} has not let go of {', '.join(sorted(left))}")
+
+    async def _configure(self) -> None:
+        """The built-in guest gets its addresses from us: those it was started with it reads itself. One that does not
+        answer yet gets them when it does."""
+        if not (self.guest.machine.builtin and self.answers and self.state == "running"):
+            return
+        async with self._changing:
+            wanted = await asyncio.to_thread(outfit.settings, self.guest)
+            if wanted == self.applied:
+                return
+            try:
+                await _apply(self._place.directory / AGENT, wanted)
+            except SdnError as error:
+                self._trouble = f"its interfaces could not be configured: {error.message}"
+            else:
+                self.applied, self._trouble = wanted, ""
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         return await self._service.call(function, self._domain.uuid, *arguments)
@@ -194,6 +215,10 @@ class LibvirtInstance:
         if answers != self.answers:
             self.answers = answers
             self._on_happening("agent-up" if answers else "agent-down", "")
+            if answers:
+                task = asyncio.get_running_loop().create_task(self._configure())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def _end(self) -> None:
         """Its process has."""
@@ -201,15 +226,25 @@ class LibvirtInstance:
         self.answers = False
         self.state = "off"
         self._gone.set()
-        self._on_happening("ended", _last_words(self._place.directory / "console.log"))
+        self._on_happening("ended", _last_words(self._place.directory / CONSOLE_LOG))
 
     def close(self) -> None:
         """It runs on."""
+        for task in self._tasks:
+            task.cancel()
         self._service.forget(self._domain.uuid, self)
         if self._process.descriptor >= 0:
             asyncio.get_running_loop().remove_reader(self._process.descriptor)
             os.close(self._process.descriptor)
             self._process = replace(self._process, descriptor=-1)
+
+
+async def _apply(socket: Path, settings: bytes) -> None:
+    from datapath.guest import qga
+
+    done = await qga.Agent(socket).run(["/sbin/sdn-net"], settings)
+    if done.code:
+        raise RefusedError(f"sdn-net: {done.err.decode(errors='replace').strip() or done.code}")
 
 
 def _last_words(log: Path) -> str:

@@ -13,14 +13,16 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.guest import domain
-from datapath.guest.domain import BridgePlug, Disk, Files, Plug, TapPlug
+from datapath.guest.command import Disk, Outfit
+from datapath.guest.domain import BridgePlug, Files, Plug, TapPlug
 from datapath.spec import Guest, Interface, Kernel, Machine, Vlan
 
 MIB = 1 << 20
 KERNEL = Kernel("/boot/vmlinuz", "/boot/initrd", "console=ttyS0 a=<b>&c")
 NO_FILES = Files()
 MARK = {"lab": "t", "guest": "web1"}
-OWN = Disk(Path("/pool/labs/t/web1.qcow2"), "qcow2", "root")
+OWN = Disk("root", Path("/pool/labs/t/web1.qcow2"), "qcow2")
+SEED = Disk("seed", Path("/run/seed.iso"), "raw", read_only=True)
 
 
 def interface(name: str = "eth0", tags: tuple[int, ...] = ()) -> Interface:
@@ -59,7 +61,7 @@ def test_accelerator(accelerator: str, kind: str, cpu: str) -> None:
 
 
 def test_boots_a_kernel_directly_with_its_firmware_files() -> None:
-    root = made(guest(), [], Files(kernel=KERNEL, firmware=(("opt/org.sdn/net", Path("/run/net")),)))
+    root = made(guest(), [], Files(Outfit(kernel=KERNEL), settings=Path("/run/net")))
     assert root.findtext("os/cmdline") == KERNEL.append
     assert root.findtext("os/initrd") == KERNEL.initrd
     assert root.find("os/boot") is None
@@ -67,14 +69,13 @@ def test_boots_a_kernel_directly_with_its_firmware_files() -> None:
 
 
 def test_boots_its_own_disk() -> None:
-    data = Disk(Path("/pool/volumes/data.qcow2"), "qcow2", "data")
-    root = made(guest(), [], Files(disks=(OWN, data), seed=Path("/run/seed.iso")))
+    data = Disk("a-volume-with-a-long-name", Path("/pool/volumes/data.qcow2"), "qcow2")
+    root = made(guest(), [], Files(Outfit((OWN, data, SEED))))
     assert root.find("os/boot").get("dev") == "hd"
     disks = root.findall("devices/disk")
-    assert [disk.find("target").get("dev") for disk in disks] == ["vda", "vdb", "sda"]
-    assert [disk.findtext("serial") for disk in disks] == ["root", "data", None]
-    assert disks[2].get("device") == "cdrom"
-    assert disks[2].find("readonly") is not None
+    assert [disk.find("target").get("dev") for disk in disks] == ["vda", "vdb", "vdc"]
+    assert [disk.findtext("serial") for disk in disks] == ["root", "a-volume-with-a-long", "seed"]
+    assert [disk.find("readonly") is not None for disk in disks] == [False, False, True]
 
 
 def test_a_tap_of_ours_is_neither_made_nor_removed() -> None:
@@ -138,6 +139,12 @@ def test_sockets_are_where_the_other_driver_has_them() -> None:
     assert root.find("devices/channel") is None
 
 
+def test_what_it_reads() -> None:
+    files = Files(Outfit((OWN,), kernel=KERNEL), settings=Path("/run/net"))
+    assert [str(path) for path in files.paths] == [str(OWN.path), KERNEL.image, KERNEL.initrd, "/run/net"]
+    assert Files().paths == ()
+
+
 def test_elsewhere_they_are_libvirts() -> None:
     root = made(guest(), [])
     assert root.find("devices/channel/target").get("name") == "org.qemu.guest_agent.0"
@@ -167,7 +174,7 @@ def test_libvirt_finds_it_valid(tmp_path: Path, place: Path | None) -> None:
     plugs: list[Plug] = [TapPlug("p-web1-eth0", 4, False), TapPlug("p-web1-eth1", 4, True)]
     if place is None:
         plugs = [BridgePlug("br-int", domain.port_identity("t", interface()), (0, 20)), BridgePlug("brv-lan")]
-    files = Files((OWN,), Path("/run/seed.iso"), KERNEL, (("opt/org.sdn/net", Path("/run/net")),), place)
+    files = Files(Outfit((OWN, SEED), Path("/run/state.qcow2"), KERNEL), Path("/run/net"), place)
     path = tmp_path / "domain.xml"
     path.write_text(domain.domain(everything, "sdn-t-web1", MARK, "kvm", files, plugs))
     done = subprocess.run(["virt-xml-validate", path, "domain"], capture_output=True, text=True, check=False)

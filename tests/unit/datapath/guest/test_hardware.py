@@ -7,7 +7,8 @@ from pathlib import Path
 
 from datapath.addr import Mac
 from datapath.guest import domain, hardware
-from datapath.guest.domain import Disk, Files, TapPlug
+from datapath.guest.command import Disk, Outfit
+from datapath.guest.domain import Files, TapPlug
 from datapath.spec import Guest, Interface, Kernel, Machine, Seed
 
 MACHINE = Machine(128 << 20, cpus=2, image="/i.qcow2", kernel=Kernel("/k", "", ""), seed=Seed("me", (), ""))
@@ -23,8 +24,8 @@ def guest(*numbers: int, machine: Machine = MACHINE) -> Guest:
 
 def running(of: Guest) -> hardware.Hardware:
     plugs = [TapPlug(each.bridge_port, 2, True) for each in of.interfaces]
-    disks = (Disk(Path("/own.qcow2"), "qcow2", "root"), Disk(Path("/data.qcow2"), "qcow2", "data"))
-    files = Files(disks, seed=Path("/seed.iso"))
+    disks = (Disk("root", Path("/own.qcow2"), "qcow2"), Disk("data", Path("/data.qcow2"), "qcow2"))
+    files = Files(Outfit(disks))
     mark = {"lab": "t", **hardware.fixed(of.machine)}
     return hardware.read(domain.domain(of, "sdn-t-web1", mark, "tcg", files, plugs))
 
@@ -34,10 +35,10 @@ def test_as_it_was_launched_nothing_differs() -> None:
     found = running(of)
     assert hardware.difference(found, of, of.interfaces) == hardware.Difference((), (), frozenset())
     assert hardware.later(found, of.machine) == ()
-    assert hardware.plugged(found, of) == of.interfaces
+    assert hardware.as_it_is(found, of) == of
     assert found.accelerator == "tcg"
     assert found.mark["lab"] == "t"
-    assert set(found.disks) == {"/own.qcow2", "/data.qcow2"}
+    assert set(found.volumes) == {"/data.qcow2"}
 
 
 def test_one_more_interface_waits_until_it_is_ready() -> None:
@@ -45,7 +46,7 @@ def test_one_more_interface_waits_until_it_is_ready() -> None:
     waiting = hardware.difference(found, wanted, (interface(0),))
     assert waiting == hardware.Difference((), (), frozenset({"eth1"}))
     assert hardware.difference(found, wanted, wanted.interfaces).plug == (interface(1),)
-    assert hardware.plugged(found, wanted) == (interface(0),)
+    assert hardware.as_it_is(found, wanted).interfaces == (interface(0),)
 
 
 def test_one_less_interface_is_unplugged() -> None:
@@ -55,7 +56,10 @@ def test_one_less_interface_is_unplugged() -> None:
 
 def test_another_mac_is_another_interface() -> None:
     changed = replace(interface(0), mac=Mac(0x525400990000))
-    todo = hardware.difference(running(guest(0)), replace(guest(), interfaces=(changed,)), (changed,))
+    wanted = replace(guest(), interfaces=(changed,))
+    stays = hardware.difference(running(guest(0)), wanted, ())
+    assert stays == hardware.Difference((), (), frozenset({"eth0"}))
+    todo = hardware.difference(running(guest(0)), wanted, (changed,))
     assert [hardware.name(each) for each in todo.unplug] == ["p-web1-eth0"]
     assert todo.plug == (changed,)
 
@@ -64,12 +68,16 @@ def test_what_waits_for_the_next_start_is_told_in_words() -> None:
     found = running(guest(0))
     later = hardware.later(found, replace(MACHINE, memory=256 << 20, cpus=4, seed=None))
     assert [words.split(" will")[0] for words in later] == ["its memory", "its number of CPUs", "its seed"]
+    assert hardware.as_it_is(found, guest(0, machine=replace(MACHINE, memory=1, cpus=9))) == guest(0)
     assert hardware.later(found, replace(MACHINE, power="off", restart="always", volumes=("data",))) == ()
 
 
 def test_a_further_disk_has_a_free_place() -> None:
     assert hardware.free_place(running(guest())) == 2
     assert hardware.free_place(hardware.read(hardware.NOTHING)) == 0
+    disks = (Disk("root", Path("/own.qcow2"), "qcow2"), Disk("seed", Path("/seed.iso"), "raw"))
+    seeded = domain.domain(guest(), "g", {}, "tcg", Files(Outfit(disks)), [])
+    assert hardware.free_place(hardware.read(seeded)) == 2
 
 
 def test_somebody_elses_domain_has_no_mark() -> None:
