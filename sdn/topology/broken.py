@@ -25,13 +25,15 @@ _PASSES: Final = 4
 """A field that is gone can break what holds between fields, and that the object: beyond it, whole objects go."""
 
 _ESSENTIAL: Final = frozenset(
-    {"network", "trunk", "ports", "vxlan", "nvgre", "geneve", "vlan", "flat", "local", "physnet", "nat", "routed"}
+    {"network", "trunk", "ports", "nics", "physnet", "nat", "routed"}
+    | {"vxlan", "nvgre", "geneve", "vlan", "flat", "local"}
 )
 """Without one of these a mapping is incomplete, which is no news where it was given and wrong."""
 
 _REMAINS: Final[dict[str, frozenset[str]]] = {
     "networks": frozenset({"segment"}),
     "nodes": frozenset({"network", "trunk", "ports", "chassis"}),
+    "guests": frozenset({"network", "trunk", "nics", "chassis"}),
     "tests": frozenset({"from", "to"}),
 }
 """What is still looked at of an object whose fields contradict each other."""

@@ -13,7 +13,7 @@ from datapath.addr import Mac
 from sdn import model
 from sdn.model import Chassis, Model, Network, Physnet
 from sdn.pipeline.fields import FIRST_ID, LAST_ID
-from sdn.topology import addresses, checks, hosts, networks, ports, sharing
+from sdn.topology import addresses, checks, guests, hosts, networks, ports, sharing
 from sdn.topology.allot import Slots, allot
 from sdn.topology.draft import Draft, validated
 from sdn.topology.nodes import Document
@@ -44,6 +44,7 @@ def _model(draft: Draft) -> Model:
         chassis=_with_macs(chassis, macs),
         networks=_with_ids(draft, found),
         nodes=ports.node_ids(draft, attached),
+        guests=guests.guests(draft),
         ports=port_map,
         tests=checks.tests(draft, attached.nodes),
     )
@@ -65,6 +66,8 @@ def _chassis(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Chassis]:
             datapath=member.spec.datapath if member.spec else "ovs",
             physnets=hosts.uplinks(draft, member, physnets),
             source=member.source,
+            memory=(member.spec.memory or 0) if member.spec else 0,
+            cpus=(member.spec.cpus or 0) if member.spec else 0,
         )
         for name, member in members.items()
     }

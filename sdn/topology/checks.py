@@ -21,7 +21,7 @@ _EXPECT: Final[dict[str, Expect]] = {"allowed": "ok", "ok": "ok", "denied": "fai
 _RANGE: Final = re.compile(r"\[[0-9]+-[0-9]+\]")
 _WILDCARDS: Final = frozenset("*?[")
 
-SECTIONS_NOT_YET: Final = ("routers", "security_groups", "guests")
+SECTIONS_NOT_YET: Final = ("routers", "security_groups")
 
 
 def unrealised(draft: Draft) -> None:
@@ -107,11 +107,11 @@ def _known(draft: Draft, path: Path, names: list[str], nodes: Mapping[str, None]
 
 
 def _hidden(draft: Draft, name: str) -> bool:
-    return draft.broken.hides("nodes", name) or draft.broken.hides("guests", name) or name in draft.topology.guests
+    return draft.broken.hides("nodes", name) or draft.broken.hides("guests", name)
 
 
 def _may_match_broken(draft: Draft, pattern: str) -> bool:
     if draft.broken.sections & {"nodes", "guests"}:
         return True
-    hidden = [*draft.broken.names.get("nodes", ()), *draft.broken.names.get("guests", ()), *draft.topology.guests]
+    hidden = [*draft.broken.names.get("nodes", ()), *draft.broken.names.get("guests", ())]
     return bool(matching(hidden, pattern))

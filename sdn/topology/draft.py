@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 from sdn.model import Model, Source
 from sdn.topology.broken import Broken, names_of, usable
 from sdn.topology.nodes import Document
 from sdn.topology.problems import Problems
-from sdn.topology.schema import Node, Topology
+from sdn.topology.schema import Attached, Guest, Topology
 
 T = TypeVar("T")
 
@@ -31,6 +31,12 @@ class Member(NamedTuple, Generic[T]):
     offset: int
     spec: T
     source: Source
+    section: str = ""
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Of its entry in the file."""
+        return self.section, self.key
 
 
 @dataclass
@@ -63,13 +69,23 @@ class Draft:
             for offset, name in enumerate(names):
                 lines.setdefault(name, source.line)
                 if key in specs:
-                    found.setdefault(name, Member(name, key, offset, specs[key], source))
+                    found.setdefault(name, Member(name, key, offset, specs[key], source, section))
         return found
 
     @cached_property
-    def nodes(self) -> dict[str, Member[Node]]:
-        """Every node."""
-        return self.members("nodes", self.topology.nodes)
+    def guests(self) -> dict[str, Member[Guest]]:
+        return self.members("guests", self.topology.guests)
+
+    @cached_property
+    def nodes(self) -> dict[str, Member[Attached]]:
+        """Everything that has ports: nodes, and guests that have no node's name."""
+        nodes: dict[str, Member[Attached]] = {**self.members("nodes", self.topology.nodes)}
+        for name, guest in self.guests.items():
+            twin = nodes.setdefault(name, cast("Member[Attached]", guest))
+            if twin.section != "guests":
+                message = f"'{name}' is the name of a node too (line {twin.source.line}); expected another"
+                self.problems.at(guest.source, message)
+        return nodes
 
     def _keys(self, section: str, specs: Mapping[str, T]) -> list[str]:
         """As the file has them, with those of what cannot be used: their names are taken all the same."""

@@ -17,7 +17,7 @@ from sdn.topology.nodes import Path
 
 ChassisMembers = dict[str, Member[schema.Chassis | None]]
 
-RESERVED = frozenset({"logs", "hosts"})
+RESERVED = frozenset({"logs", "hosts", "guests"})
 """Names in a lab's run directory that are not those of chassis."""
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from sdn.topology.values import (
     Bounded,
+    Bytes,
     Device,
     Ipv4,
     Ipv4Host,
@@ -47,6 +48,10 @@ class Chassis(Part):
         None,
         min_length=1,
         description="Its own address in physical networks, such as {office: 203.0.113.2/24}; in a range it counts up.",
+    )
+    memory: Bytes | None = Field(None, description="What its guests may have together, such as 8G.")
+    cpus: Annotated[int, Bounded("cpus", 1, 4096)] | None = Field(
+        None, description="Virtual processors that its guests may have together."
     )
     agent: str | None = Field(None, description="Address of the agent of a real hypervisor.")
 

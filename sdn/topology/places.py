@@ -26,9 +26,9 @@ MAX_SHOWN = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of `nodes`: its first node, and what each of its nodes is plugged into."""
+    """An entry of `nodes` or `guests`: its first node, and what each of its nodes is plugged into."""
 
-    member: Member[schema.Node]
+    member: Member[schema.Attached]
     plugs: list[Plug]
 
     @cached_property
@@ -44,15 +44,19 @@ class Entry:
         return any(plug.macvlan for plug in self.plugs)
 
 
-def placements(draft: Draft, entries: dict[str, Entry], chassis: dict[str, Chassis]) -> dict[str, Placement | None]:
+Key = tuple[str, str]
+"""Of an entry: its section, and what it is called there."""
+
+
+def placements(draft: Draft, entries: dict[Key, Entry], chassis: dict[str, Chassis]) -> dict[Key, Placement | None]:
     """By entry; None where that is a mistake."""
-    found: dict[str, Placement | None] = {}
+    found: dict[Key, Placement | None] = {}
     for group in _groups(entries):
         if group[0].local:
             where = _together(draft, group, chassis)
-            found |= {entry.member.key: where for entry in group}
+            found |= {entry.member.path: where for entry in group}
         else:
-            found[group[0].member.key] = _alone(draft, group[0], chassis)
+            found[group[0].member.path] = _alone(draft, group[0], chassis)
     return found
 
 
@@ -66,7 +70,7 @@ def choose(draft: Draft, node: str, choices: Placement | None) -> str:
     return choices[placed(node, len(choices))]
 
 
-def _groups(entries: dict[str, Entry]) -> list[list[Entry]]:
+def _groups(entries: dict[Key, Entry]) -> list[list[Entry]]:
     """Entries that local networks tie together; each other one alone."""
     alone = [[entry] for entry in entries.values() if not entry.local]
     groups: list[tuple[set[str], list[Entry]]] = []
@@ -84,7 +88,8 @@ def _alone(draft: Draft, entry: Entry, chassis: dict[str, Chassis]) -> Placement
     if entry.member.spec.chassis is not None:
         return _given(draft, entry, chassis)
     able = _able(draft, [entry], chassis)
-    return (able[0] if entry.member.spec.place == "pack" else able) if able else None
+    packed = entry.member.spec.place == "pack" and entry.member.section == "nodes"
+    return (able[0] if packed else able) if able else None
 
 
 def _together(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> str | None:
@@ -94,9 +99,9 @@ def _together(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> 
             message = (
                 f"nodes of local network '{entry.local[0]}' cannot be spread; expected no 'place': they are together"
             )
-            draft.problems.add(("nodes", entry.member.key, "place"), message)
+            draft.problems.add((*entry.member.path, "place"), message)
     given = {
-        entry.member.key: _given(draft, entry, chassis) for entry in group if entry.member.spec.chassis is not None
+        entry.member.path: _given(draft, entry, chassis) for entry in group if entry.member.spec.chassis is not None
     }
     where = next((name for name in given.values() if name), None)
     if where is None:
@@ -105,15 +110,15 @@ def _together(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> 
     return where
 
 
-def _check_together(draft: Draft, group: list[Entry], given: dict[str, str | None], where: Chassis) -> None:
-    first = next(entry for entry in group if given.get(entry.member.key) == where.name)
+def _check_together(draft: Draft, group: list[Entry], given: dict[Key, str | None], where: Chassis) -> None:
+    first = next(entry for entry in group if given.get(entry.member.path) == where.name)
     for entry in group:
         tie = f"local network '{_tie(group, entry)}' is on chassis '{where.name}' (line {first.member.source.line})"
-        own = given.get(entry.member.key)
+        own = given.get(entry.member.path)
         if own and own != where.name:
             message = f"{tie} and cannot be on '{own}' too; expected all of its nodes on one chassis"
-            draft.problems.add(("nodes", entry.member.key, "chassis"), message)
-        elif entry.member.key not in given:
+            draft.problems.add((*entry.member.path, "chassis"), message)
+        elif entry.member.path not in given:
             for missing in lacks(entry, where):
                 draft.problems.at(entry.member.source, f"{tie}, which has {missing.what}; expected {missing.expected}")
 
@@ -127,8 +132,8 @@ def _tie(group: list[Entry], entry: Entry) -> str:
 def _pack(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> str | None:
     able = _able(draft, group, chassis)
     running = draft.previous.nodes if draft.previous else {}
-    names = {entry.member.key for entry in group}
-    of_group = (name for name, member in draft.nodes.items() if member.key in names)
+    names = {entry.member.path for entry in group}
+    of_group = (name for name, member in draft.nodes.items() if member.path in names)
     stay = next((running[name].chassis for name in of_group if name in running and running[name].chassis in able), None)
     return stay or (able[0] if able else None)
 
@@ -162,10 +167,15 @@ def _names(names: list[str]) -> str:
 
 
 def _given(draft: Draft, entry: Entry, chassis: dict[str, Chassis]) -> str | None:
-    written, path = entry.member.spec.chassis or "", ("nodes", entry.member.key, "chassis")
+    written, path = entry.member.spec.chassis or "", (*entry.member.path, "chassis")
     if written not in chassis:
         if not draft.broken.hides("chassis", written):
             draft.problems.unknown(path, "chassis", written, draft.known("chassis", chassis))
+        return None
+    if entry.member.section == "guests" and not chassis[written].ours:
+        draft.problems.add(
+            path, f"chassis '{written}' is somebody else's, and runs no guests of ours; expected another"
+        )
         return None
     for missing in lacks(entry, chassis[written]):
         draft.problems.add(path, f"chassis '{written}' has {missing.what}; expected {missing.expected}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from datapath.addr import IPAddress, IPNetwork, Mac
 from sdn.model import AllowedAddress, Macvlan, Network, Source
 from sdn.topology import ranges, schema
-from sdn.topology.draft import Draft
+from sdn.topology.draft import Draft, Member
 from sdn.topology.nodes import Path
 from sdn.topology.values import tags
 
@@ -36,14 +36,14 @@ class Plug(NamedTuple):
     spoof_guard: bool
     macvlan: Macvlan | None
     path: Path
+    dhcp: bool = False
 
 
 class _Entry(NamedTuple):
-    """What all helpers below need: the entry's key and how many nodes it makes (`size`)."""
+    """What all helpers below need, and how many nodes the entry makes (`size`)."""
 
     draft: Draft
     networks: dict[str, Network]
-    key: str
     size: int
 
     def network(self, path: Path, name: str) -> Network | None:
@@ -54,13 +54,14 @@ class _Entry(NamedTuple):
         return None
 
 
-def plugs(draft: Draft, networks: dict[str, Network], key: str, node: schema.Node, count: int) -> list[Plug]:
-    """The interfaces of the `count` nodes that the entry `key` makes; what cannot be resolved is left out."""
-    entry = _Entry(draft, networks, key, count)
+def plugs(draft: Draft, networks: dict[str, Network], member: Member[schema.Attached], count: int) -> list[Plug]:
+    """The interfaces of the `count` nodes that an entry makes; what cannot be resolved is left out."""
+    entry = _Entry(draft, networks, count)
     found: list[Plug] = []
     names: set[str] = set()
-    for index, port in enumerate(node.interfaces()):
-        path: Path = ("nodes", key) if node.ports is None else ("nodes", key, "ports", index)
+    spec = member.spec
+    for index, port in enumerate(spec.interfaces()):
+        path: Path = member.path if spec.listed() is None else (*member.path, spec.several, index)
         plug = _plug(entry, port, f"eth{index}", path)
         if plug.interface in names:
             draft.problems.add((*path, "name"), f"interface '{plug.interface}' is there twice; expected another name")
@@ -76,7 +77,8 @@ def _plug(entry: _Entry, port: schema.Port, default_name: str, path: Path) -> Pl
         entry.draft.problems.add((*path, "groups"), message, key=True)
     links = _trunk(entry, port, path) if port.trunk is not None else _access(entry, port, path)
     mac, macvlan = _mac(entry, port.mac, path), _macvlan(entry, port, links, path)
-    return Plug(port.name or default_name, tuple(links), mac, port.spoof_guard, macvlan, path)
+    dhcp = isinstance(port, schema.Nic) and port.dhcp
+    return Plug(port.name or default_name, tuple(links), mac, port.spoof_guard, macvlan, path, dhcp)
 
 
 def _macvlan(entry: _Entry, port: schema.Port, links: list[Link], path: Path) -> Macvlan | None:

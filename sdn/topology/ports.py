@@ -7,7 +7,7 @@ Never: work per port that could be done per entry of the file; a lab has thousan
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
 
@@ -19,10 +19,11 @@ from sdn.topology import places, schema
 from sdn.topology.addresses import Taken
 from sdn.topology.allot import MAC_FIRST, MAC_LAST, ExhaustedError, Slots, allot, host_slots
 from sdn.topology.draft import MAX_OBJECTS, Draft, Member
-from sdn.topology.places import Entry
+from sdn.topology.places import Entry, Key
 from sdn.topology.plugs import Link, Plug, plugs
+from sdn.topology.rooms import place_guests
 
-Members = dict[str, Member[schema.Node]]
+Members = dict[str, Member[schema.Attached]]
 
 
 class Row(NamedTuple):
@@ -52,28 +53,33 @@ def attach(draft: Draft, networks: dict[str, Network], chassis: dict[str, Chassi
     choices = places.placements(draft, entries, chassis)
     nodes: dict[str, tuple[str, Source]] = {}
     rows: list[Row] = []
+    rooms = place_guests(draft, {name: choices[guest.path] for name, guest in _guests(members)}, chassis)
     for name, member in members.items():
-        where = places.choose(draft, name, choices[member.key])
+        where = rooms[name] if name in rooms else places.choose(draft, name, choices[member.path])
         nodes[name] = where, member.source
-        rows += _rows(member, where, entries[member.key].plugs)
+        rows += _rows(member, where, entries[member.path].plugs)
         if len(rows) > MAX_OBJECTS:
             draft.problems.at(member.source, f"there are too many ports; expected {MAX_OBJECTS} at most")
             break
     return Attached(nodes, rows)
 
 
-def _entries(draft: Draft, members: Members, networks: dict[str, Network]) -> dict[str, Entry]:
-    counts: dict[str, int] = defaultdict(int)
+def _guests(members: Members) -> Iterator[tuple[str, Member[schema.Attached]]]:
+    return ((name, member) for name, member in members.items() if member.section == "guests")
+
+
+def _entries(draft: Draft, members: Members, networks: dict[str, Network]) -> dict[Key, Entry]:
+    counts: dict[Key, int] = defaultdict(int)
     for member in members.values():
-        counts[member.key] = member.offset + 1
-    found: dict[str, Entry] = {}
+        counts[member.path] = member.offset + 1
+    found: dict[Key, Entry] = {}
     for member in members.values():
-        if member.key not in found:
-            found[member.key] = Entry(member, plugs(draft, networks, member.key, member.spec, counts[member.key]))
+        if member.path not in found:
+            found[member.path] = Entry(member, plugs(draft, networks, member, counts[member.path]))
     return found
 
 
-def _rows(member: Member[schema.Node], where: str, found: list[Plug]) -> list[Row]:
+def _rows(member: Member[schema.Attached], where: str, found: list[Plug]) -> list[Row]:
     rows, seen = [], defaultdict[str, int](int)
     for plug in found:
         for link in plug.links:
@@ -117,6 +123,7 @@ def numbered(
             spoof_guard=row.plug.spoof_guard,
             source=row.link.source,
             macvlan=row.plug.macvlan,
+            dhcp=row.plug.dhcp,
         )
         for row in rows
     }
@@ -154,8 +161,11 @@ def _fixed_macs(draft: Draft, rows: list[Row]) -> dict[tuple[str, str], int]:
 def _ofports(draft: Draft, rows: list[Row]) -> dict[tuple[str, str, str], int]:
     """By chassis, node and interface: numbers of different chassis have nothing to do with each other."""
     previous: dict[tuple[str, str, str], int] = {}
-    if draft.previous:
-        previous = {(p.chassis, p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
+    if draft.previous:  # a guest that moves has its number there too, if it is free
+        numbers = {(p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
+        keys = ((row.chassis, row.node, row.plug.interface) for row in rows)
+        previous = {key: numbers[key[1:]] for key in keys if key[1:] in numbers and key[1] in draft.guests}
+        previous |= {(p.chassis, p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
     wanted: dict[str, dict[tuple[str, str, str], str]] = defaultdict(dict)
     for row in rows:
         wanted[row.chassis][row.chassis, row.node, row.plug.interface] = f"{row.node}/{row.plug.interface}"

@@ -35,7 +35,9 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 _PARTS: Final[dict[str, type[BaseModel]]] = {
     "segment": schema.Segment,
     "ports": schema.Port,
-    "nics": schema.Port,
+    "nics": schema.Nic,
+    "kernel": schema.Kernel,
+    "cloud": schema.Cloud,
     "trunk": schema.Tagged,
     "allowed_addresses": schema.AllowedAddress,
     "gateway": schema.Gateway,

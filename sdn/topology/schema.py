@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from sdn.topology.attached import AllowedAddress, Attached, Nic, Node, Port, Tagged
+from sdn.topology.machines import Cloud, Guest, Kernel
 from sdn.topology.parts import (
     ISOLATED,
     LOCAL,
@@ -27,15 +29,10 @@ from sdn.topology.parts import (
     Underlay,
 )
 from sdn.topology.values import (
-    Allowed,
     Bounded,
-    InterfaceName,
-    Ip,
     LabName,
-    MacAddress,
     Name,
     OneOrMany,
-    TrunkKey,
     Within,
 )
 
@@ -46,11 +43,15 @@ __all__ = [
     "VNI",
     "VSID",
     "AllowedAddress",
+    "Attached",
     "Chassis",
+    "Cloud",
     "Forward",
     "Gateway",
     "Guest",
+    "Kernel",
     "Network",
+    "Nic",
     "Node",
     "Part",
     "Physnet",
@@ -66,132 +67,6 @@ __all__ = [
 ]
 
 TCP_UDP: Final = Bounded("port", 1, 65535)
-
-
-class AllowedAddress(Part):
-    """An address beyond its own that a port may send from."""
-
-    ip: Allowed = Field(description="Address or subnet.")
-    mac: MacAddress | None = Field(None, description="With this MAC; the port's own where it is not given.")
-
-
-def _allowed(value: Any) -> Any:
-    return {"ip": value} if isinstance(value, str) else value
-
-
-def _tagged(value: Any) -> Any:
-    return {"network": value} if isinstance(value, str) else value
-
-
-_Allowed = Annotated[AllowedAddress, BeforeValidator(_allowed, json_schema_input_type=Allowed | AllowedAddress)]
-
-
-class Tagged(Part):
-    """A network that a trunk carries."""
-
-    network: Name = Field(description="The network; a range of them for a range of tags.")
-    ip: Annotated[list[Ip], OneOrMany()] | None = Field(None, description="Fixed address, or one per family.")
-    allowed_addresses: list[_Allowed] = Field([], description="Further addresses that it may send from.")
-
-
-_Trunk = dict[TrunkKey, Annotated[Tagged, BeforeValidator(_tagged, json_schema_input_type=Name | Tagged)]]
-
-
-Macvlan = Literal["bridge", "private", "vepa", "passthru"]
-
-
-def _check_macvlan(port: Port | Node) -> None:
-    """What does not go with a device on the uplink, where no switch of ours is passed."""
-    given = [key for key in ("macvlan", "macvtap") if getattr(port, key) is not None]
-    if len(given) == 2:
-        raise ValueError("'macvlan' and 'macvtap' are both given; expected one of them")
-    for key in given:
-        if port.trunk is not None:
-            raise ValueError(f"{key} of a trunk is not possible; expected a port on one network")
-        if port.allowed_addresses:
-            raise ValueError(f"'allowed_addresses' have no meaning with {key}, where nothing is checked; expected none")
-        if port.spoof_guard:
-            raise ValueError(f"{key} cannot be guarded against spoofing; expected 'spoof_guard: false' beside it")
-
-
-class Port(Part):
-    """The attachment of one interface: to one `network`, or to several by a `trunk`."""
-
-    network: Name | None = Field(None, description="The network of an access port.")
-    trunk: _Trunk | None = Field(
-        None, min_length=1, description="Networks by VLAN id, such as {native: web, 20: db, 100-102: 'net[1-3]'}."
-    )
-    name: InterfaceName | None = Field(None, description="Name of the interface; eth0, eth1 and so on by default.")
-    ip: Annotated[list[Ip], OneOrMany()] | None = Field(
-        None, description="Fixed address, or one per family; in a range of nodes it counts up."
-    )
-    mac: MacAddress | None = Field(None, description="Fixed MAC; in a range of nodes it counts up.")
-    allowed_addresses: list[_Allowed] = Field([], description="Further addresses that it may send from.")
-    spoof_guard: bool = Field(True, description="Whether it sends only from its own and its allowed addresses.")
-    macvlan: Macvlan | None = Field(
-        None, description="A device on the chassis' uplink instead of a port of its switch."
-    )
-    macvtap: Macvlan | None = Field(None, description="As macvlan, with a character device for a virtual machine.")
-    groups: list[Name] = Field([], description="Security groups.")
-
-    @model_validator(mode="after")
-    def _one_attachment(self) -> Port:
-        if (self.network is None) == (self.trunk is None):
-            raise ValueError("a port is on a network or is a trunk; expected one of 'network' and 'trunk'")
-        if self.trunk is not None and self.ip is not None:
-            raise ValueError("'ip' of a trunk is unclear; expected {native: {network: web, ip: …}}")
-        _check_macvlan(self)
-        return self
-
-
-_OF_ONE_PORT: Final = frozenset({"ip", "mac", "allowed_addresses", "spoof_guard", "macvlan", "macvtap", "groups"})
-
-
-class Node(Part):
-    """A network namespace with one port (`network` or `trunk`) or several (`ports`)."""
-
-    network: Name | None = Field(None, description="The network of its only interface.")
-    trunk: _Trunk | None = Field(None, min_length=1, description="The networks of its only interface, by VLAN id.")
-    ports: list[Port] | None = Field(None, min_length=1, description="Its interfaces, where there are several.")
-    chassis: Name | None = Field(None, description="Where it runs.")
-    place: Literal["spread", "pack"] | None = Field(
-        None, description="Where no chassis is given: spread over all of them by number, or pack on the first."
-    )
-    ip: Annotated[list[Ip], OneOrMany()] | None = Field(
-        None, description="Fixed address, or one per family; in a range of nodes it counts up."
-    )
-    mac: MacAddress | None = Field(None, description="Fixed MAC; in a range of nodes it counts up.")
-    allowed_addresses: list[_Allowed] = Field([], description="Further addresses that it may send from.")
-    spoof_guard: bool = Field(True, description="Whether it sends only from its own and its allowed addresses.")
-    macvlan: Macvlan | None = Field(
-        None, description="A device on the chassis' uplink instead of a port of its switch."
-    )
-    macvtap: Macvlan | None = Field(None, description="As macvlan, with a character device for a virtual machine.")
-    groups: list[Name] = Field([], description="Security groups.")
-
-    @model_validator(mode="after")
-    def _attachment(self) -> Node:
-        given = [key for key in ("network", "trunk", "ports") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"this node has {' and '.join(given) or 'no network'}; expected one of 'network', 'trunk' and 'ports'"
-            )
-        if self.chassis is not None and self.place is not None:
-            raise ValueError("'chassis' and 'place' are both given; expected one of them")
-        if self.trunk is not None and self.ip is not None:
-            raise ValueError("'ip' of a trunk is unclear; expected {native: {network: web, ip: …}}")
-        misplaced = sorted(self.model_fields_set & _OF_ONE_PORT)
-        if self.ports is not None and misplaced:
-            raise ValueError(f"'{misplaced[0]}' stands beside 'ports'; expected it inside one of the ports")
-        _check_macvlan(self)
-        return self
-
-    def interfaces(self) -> list[Port]:
-        """Its ports, however they are written."""
-        if self.ports is not None:
-            return self.ports
-        shared = self.model_fields_set & Port.model_fields.keys()
-        return [Port.model_construct(_fields_set=None, **{key: getattr(self, key) for key in shared})]
 
 
 class Gateway(Part):
@@ -215,17 +90,6 @@ class Rule(Part):
     out: str | None = Field(None, description="From the guest, such as tcp/443.")
     from_: Name | None = Field(None, alias="from", description="Only from members of this group.")
     to: Name | None = Field(None, description="Only to members of this group.")
-
-
-class Guest(Part):
-    """A QEMU/KVM machine."""
-
-    chassis: Name | None = Field(None, description="Where it runs.")
-    place: Literal["spread", "pack"] | None = Field(None, description="How it is placed where no chassis is given.")
-    memory: str = Field("256M", description="Its memory, such as 256M.")
-    cpus: Annotated[int, Bounded("cpus", 1, 255)] = Field(1, description="Its virtual processors.")
-    image: str | None = Field(None, description="The image that it starts from.")
-    nics: list[Port] = Field([], description="Its interfaces.")
 
 
 class Test(Part):

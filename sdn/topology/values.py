@@ -127,6 +127,54 @@ def parse_within(value: Any) -> float:
     return max(round(float(value), 3), 0.001)
 
 
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_BYTES = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)(?:iB)?")
+
+
+def parse_bytes(value: Any) -> int:
+    """`256M`, `2G`, or a number of bytes; whole mebibytes."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "a size such as 256M")
+    found = _BYTES.fullmatch(text)
+    size = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not size or size >= 1 << 50:
+        raise ValueError(f"{shown(value)} is not a size; expected one such as 256M or 2G")
+    if size % _UNITS["M"]:
+        raise ValueError(f"{shown(value)} is no whole number of MiB; expected one such as 256M")
+    return size
+
+
+_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def parse_volume(value: Any) -> str:
+    text = _text(value, "the name of a volume")
+    if not _VOLUME.fullmatch(text):
+        raise ValueError(f"{shown(text)} cannot be a volume; expected at most 64 letters, digits and _ . -")
+    return text
+
+
+_PCI: Final = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+
+
+def parse_pci(value: Any) -> str:
+    """With its domain."""
+    text = _text(value, "a PCI address such as 0000:03:10.2").lower()
+    if not _PCI.fullmatch(text):
+        raise ValueError(f"{shown(text)} is no PCI address; expected one such as 0000:03:10.2 (lspci -D shows them)")
+    return text if text.count(":") == 2 else f"0000:{text}"
+
+
+_TEXT_MOST: Final = 8192
+
+
+def parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not understood here; expected a word or a path")
+    if not value.strip() or len(value) > _TEXT_MOST or "\0" in value:
+        raise ValueError(f"{shown(value)} is no text; expected a word or a path")
+    return value
+
+
 _LAB_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 
 
@@ -247,3 +295,11 @@ Within = Annotated[
     PlainValidator(parse_within),
     WithJsonSchema({"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?s?$", "exclusiveMinimum": 0}),
 ]
+Bytes = Annotated[
+    int,
+    PlainValidator(parse_bytes),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^[1-9][0-9]*[KMGT]?(iB)?$", "minimum": 1}),
+]
+VolumeName = Annotated[str, PlainValidator(parse_volume), _written(pattern=f"^{_VOLUME.pattern}$")]
+PciAddress = Annotated[str, PlainValidator(parse_pci), _written(pattern=f"^{_PCI.pattern}$")]
+Text = Annotated[str, PlainValidator(parse_text), _written(minLength=1)]

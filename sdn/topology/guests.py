@@ -1,0 +1,113 @@
+"""Guests of the file: the machine of each, with every path and size in it.
+
+Enters: a Draft. Leaves: guests of the model. Never: a file read but keys and user-data, which go into the model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapath.pool import images
+from datapath.spec import Kernel, Machine, Power, Seed
+from sdn import model
+from sdn.topology import schema
+from sdn.topology.draft import Draft, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_USER_DATA = 16 << 10
+"""Bytes, as EC2 allows; NoCloud itself has no limit, but the store has the model."""
+
+
+def guests(draft: Draft) -> dict[str, model.Guest]:
+    found = {name: _guest(draft, member) for name, member in draft.guests.items()}
+    _check_volumes(draft)
+    return found
+
+
+def _guest(draft: Draft, member: Member[schema.Guest]) -> model.Guest:
+    spec = member.spec
+    machine = Machine(
+        memory=spec.bytes,
+        cpus=spec.cpus,
+        image=_file(draft, member, ("image",), spec.image) if spec.image else "",
+        disk=spec.disk or 0,
+        kernel=_kernel(draft, member, spec.kernel) if spec.kernel else None,
+        volumes=tuple(spec.volumes),
+        seed=_seed(draft, member, spec.cloud) if spec.cloud else None,
+        devices=tuple(spec.devices),
+        power=_power(draft, member),
+        restart=spec.restart,
+        driver=spec.driver,
+        migration=spec.migration,
+    )
+    return model.Guest(member.name, machine, tuple(spec.anti_affinity), member.source)
+
+
+def _power(draft: Draft, member: Member[schema.Guest]) -> Power:
+    """Where the file does not say, as it was left."""
+    before = draft.previous.guests.get(member.name) if draft.previous else None
+    return member.spec.power or (before.machine.power if before else "on")
+
+
+def _kernel(draft: Draft, member: Member[schema.Guest], kernel: schema.Kernel) -> Kernel:
+    initrd = _file(draft, member, ("kernel", "initrd"), kernel.initrd) if kernel.initrd else ""
+    return Kernel(_file(draft, member, ("kernel", "image"), kernel.image), initrd, kernel.append)
+
+
+def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], text: str) -> str:
+    """The absolute path of a file: as the topology file sees it, or for a mere name an image of the pool."""
+    places = [_home(draft) / Path(text).expanduser(), *([] if "/" in text else [images() / text])]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        message = f"there is no file {' or '.join(map(str, places))}; expected the path of one that is there"
+        draft.problems.add_once((*member.path, *field), message)
+    return str(found or "")
+
+
+def _home(draft: Draft) -> Path:
+    return Path(draft.problems.document.file).absolute().parent
+
+
+def _seed(draft: Draft, member: Member[schema.Guest], cloud: schema.Cloud) -> Seed:
+    user_data = _text(draft, member, "user_data", cloud.user_data) if cloud.user_data else ""
+    return Seed(cloud.user, tuple(_keys(draft, member, cloud.ssh_keys)), user_data)
+
+
+def _keys(draft: Draft, member: Member[schema.Guest], written: Sequence[str]) -> list[str]:
+    """A key has a kind and its data; a word alone is a file of keys."""
+    found: list[str] = []
+    for text in written:
+        lines = [text] if " " in text.strip() else _text(draft, member, "ssh_keys", text).splitlines()
+        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return found
+
+
+def _text(draft: Draft, member: Member[schema.Guest], field: str, text: str) -> str:
+    path = _home(draft) / Path(text).expanduser()
+    try:
+        content = path.read_bytes()
+        if len(content) > MOST_USER_DATA:
+            raise ValueError(f"it has {len(content)} bytes; expected {MOST_USER_DATA} at most")
+        return content.decode()
+    except OSError as error:
+        why = f"{(error.strerror or str(error)).lower()}; expected a file beside the topology, or its whole path"
+    except ValueError as error:
+        why = str(error) if "bytes;" in str(error) else "it is not text; expected UTF-8"
+    draft.problems.add_once((*member.path, "cloud", field), f"{path} cannot be read: {why}")
+    return ""
+
+
+def _check_volumes(draft: Draft) -> None:
+    """A volume is one guest's: two that write to a disk without knowing of each other destroy what is on it."""
+    owners: dict[str, str] = {}
+    for name, member in draft.guests.items():
+        for index, volume in enumerate(member.spec.volumes):
+            owner = owners.setdefault(volume, name)
+            if owner != name or member.spec.volumes.index(volume) != index:
+                whose = f"that of guest '{owner}' too" if owner != name else "there twice"
+                draft.problems.add_once(
+                    (*member.path, "volumes", index), f"volume '{volume}' is {whose}; expected another"
+                )

@@ -1,0 +1,148 @@
+"""Guests of a topology file: what becomes of each key, and where guests are put."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datapath.errors import FileError
+from datapath.spec import Kernel, Seed
+from sdn.model import Model
+from sdn.topology import parse
+
+BASE: dict[str, Any] = {
+    "name": "lab",
+    "chassis": {"hv[1-3]": {}},
+    "networks": {"web": {"segment": {"vxlan": 10}, "subnet": "10.0.0.0/24"}, "db": {"segment": {"nvgre": 5000}}},
+}
+
+
+def model(guests: Mapping[str, Any], previous: Model | None = None, file: str = "lab.yaml", **more: Any) -> Model:
+    return parse(yaml.safe_dump(BASE | more | {"guests": dict(guests)}, sort_keys=False), file, previous)
+
+
+def places(guests: Mapping[str, Any], previous: Model | None = None, **more: Any) -> dict[str, str]:
+    return {node.name: node.chassis for node in model(guests, previous, **more).nodes.values()}
+
+
+def mistake(guests: Mapping[str, Any], **more: Any) -> str:
+    with pytest.raises(FileError) as caught:
+        model(guests, **more)
+    (problem,) = caught.value.problems
+    return problem.message
+
+
+def test_a_guest_is_a_node_with_a_machine() -> None:
+    found = model({"db[1-2]": {"network": "web", "chassis": "hv2"}})
+    assert list(found.guests) == list(found.nodes) == ["db1", "db2"]
+    assert {port.name: port.chassis for port in found.ports.values()} == {"db1:eth0": "hv2", "db2:eth0": "hv2"}
+    machine = found.guests["db1"].machine
+    assert (machine.builtin, machine.memory, machine.cpus, machine.power) == (True, 128 << 20, 1, "on")
+
+
+def test_the_files_of_a_guest_are_found_beside_the_topology_and_in_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDN_POOL", str(tmp_path / "pool"))
+    for path in ("beside.raw", "vmlinuz", "pool/images/debian.qcow2"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "keys").write_text("# mine\nssh-ed25519 AAAA me\n\n")
+    (tmp_path / "data").write_text("#cloud-config\n")
+    cloud = {"user": "me", "ssh_keys": ["keys", "ssh-rsa BBBB you"], "user_data": "data"}
+    found = model(
+        {
+            "a": {"network": "web", "image": "beside.raw", "disk": "2G", "cloud": cloud},
+            "b": {"network": "web", "image": "debian.qcow2"},
+            "c": {"network": "web", "kernel": {"image": "vmlinuz", "append": "quiet"}},
+        },
+        file=str(tmp_path / "lab.yaml"),
+    )
+    a, b, c = (found.guests[name].machine for name in "abc")
+    assert (a.image, a.disk, a.memory) == (str(tmp_path / "beside.raw"), 2 << 30, 512 << 20)
+    assert a.seed == Seed("me", ("ssh-ed25519 AAAA me", "ssh-rsa BBBB you"), "#cloud-config\n")
+    assert b.image == str(tmp_path / "pool/images/debian.qcow2")
+    assert c.kernel == Kernel(str(tmp_path / "vmlinuz"), "", "quiet")
+    assert not c.builtin
+
+
+def test_nics_and_trunks() -> None:
+    nics = [{"network": "web", "dhcp": True}, {"trunk": {"native": "db", 20: "web"}}]
+    ports = model({"fw": {"nics": nics}}).ports
+    assert {name: (port.network, port.tag, port.dhcp) for name, port in ports.items()} == {
+        "fw:eth0": ("web", None, True),
+        "fw:eth1": ("db", None, False),
+        "fw:eth1.20": ("web", 20, False),
+    }
+
+
+def test_power_stays_as_it_was_where_the_file_does_not_say() -> None:
+    off = model({"g": {"network": "web", "power": "off"}})
+    assert model({"g": {"network": "web"}}, off).guests["g"].machine.power == "off"
+    assert model({"g": {"network": "web", "power": "on"}}, off).guests["g"].machine.power == "on"
+
+
+def test_tests_may_name_guests() -> None:
+    found = model({"g[1-2]": {"network": "web"}}, tests={"mesh": {"from": "g*", "to": "g1", "ping": "ok"}})
+    assert found.tests["mesh"].sources == ("g1", "g2")
+
+
+def test_the_name_of_a_node_is_taken() -> None:
+    assert "'a' is the name of a node too" in mistake({"a": {"network": "web"}}, nodes={"a": {"network": "web"}})
+
+
+def test_spread_goes_by_number_and_packed_guests_fill_the_first() -> None:
+    assert places({"g[1-4]": {"network": "web"}}) == {"g1": "hv1", "g2": "hv2", "g3": "hv3", "g4": "hv1"}
+    assert set(places({"g[1-4]": {"network": "web", "place": "pack"}}).values()) == {"hv1"}
+
+
+def test_a_full_chassis_gets_no_more() -> None:
+    small = {"hv1": {"memory": "256M"}, "hv2": {"cpus": 1}, "hv3": {}}
+    packed = {"g[1-5]": {"network": "web", "place": "pack"}}
+    assert list(places(packed, chassis=small).values()) == ["hv1", "hv1", "hv2", "hv3", "hv3"]
+
+
+def test_what_fits_nowhere_is_a_mistake_with_the_reasons() -> None:
+    small = {"hv[1-2]": {"memory": "192M"}, "hv3": {"cpus": 1}}
+    said = mistake({"big": {"network": "web", "memory": "256M", "cpus": 2}}, chassis=small)
+    assert "there is no room for 'big' (256M memory and 2 cpus)" in said
+    assert "hv1 has 192M of its 192M memory left" in said
+    assert "hv3 has 1 of its 1 cpus left" in said
+
+
+def test_a_given_chassis_must_have_room_too() -> None:
+    fixed = {"a": {"network": "web", "chassis": "hv1"}, "b": {"network": "web", "chassis": "hv1"}}
+    assert "hv1 has 0M of its 128M" in mistake(fixed, chassis={"hv1": {"memory": "128M"}, "hv2": {}}).replace(
+        "0G", "0M"
+    )
+
+
+def test_guests_that_must_not_meet_do_not() -> None:
+    apart = {"g[1-3]": {"network": "web", "place": "pack", "anti_affinity": "quorum"}}
+    assert sorted(places(apart).values()) == ["hv1", "hv2", "hv3"]
+    said = mistake({"g[1-4]": {"network": "web", "anti_affinity": "quorum"}})
+    assert "hv1 has 'g1', which is of anti-affinity 'quorum' too" in said
+
+
+def test_a_guest_that_runs_stays_where_it_is() -> None:
+    before = model({"g2": {"network": "web"}})
+    after = places(
+        {"a[1-2]": {"network": "web", "place": "pack", "anti_affinity": "x"}, "g2": {"network": "web"}}, before
+    )
+    assert after["g2"] == before.nodes["g2"].chassis == "hv2"
+
+
+def test_a_guest_that_moves_keeps_the_number_of_its_bridge_port() -> None:
+    before = model({"g[1-9]": {"network": "web", "chassis": "hv1"}})
+    after = model({"g[1-9]": {"network": "web", "chassis": "hv2"}}, before)
+    assert {n: p.ofport for n, p in after.ports.items()} == {n: p.ofport for n, p in before.ports.items()}
+
+
+def test_somebody_elses_chassis_runs_no_guests() -> None:
+    chassis = {"hv1": {}, "tor": {"datapath": "external", "vtep": "172.31.0.200"}}
+    assert "runs no guests" in mistake({"g": {"network": "web", "chassis": "tor"}}, chassis=chassis)
+    assert places({"g[1-3]": {"network": "web"}}, chassis=chassis) == {"g1": "hv1", "g2": "hv1", "g3": "hv1"}
