@@ -137,6 +137,11 @@ class QemuMachine:
                 await self._process.ended()
         await self._process.end()
 
+    async def end(self) -> None:
+        """At once, by SIGKILL. One that ends by itself removes its sockets by the names that they once had, which are
+        another's now if it has moved and moves again."""
+        await self._process.end()
+
     async def execute(self, name: str, arguments: Mapping[str, object] | None = None) -> Any:
         """A command of QMP. Raises RefusedError with what QEMU said; TransientError where it has gone."""
         return await self._monitor.issue(name, arguments or {})

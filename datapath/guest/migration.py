@@ -55,12 +55,9 @@ Ask = Callable[[Emulator, bool], Awaitable[str]]
 class Receiver(Driver, Protocol):
     """A driver whose guests can move."""
 
-    async def receive(
-        self, source: Emulator, guest: Guest, place: Place, on_happening: OnHappening, memory: str
-    ) -> Emulator:
-        """As `launch`, but the guest is awaited (`-incoming defer`), with the hardware that it has and the disks that
-        are there. `memory`: the path of a file that is its memory; '' if it gets memory of its own. The directory is
-        there; what is in it stays."""
+    async def receive(self, guest: Guest, place: Place, on_happening: OnHappening, memory: str) -> Emulator:
+        """As `launch`, but the guest is awaited (`-incoming defer`), with the hardware that it has at its source and
+        the disks that are there. `memory`: the path of a file that is its memory; '' if it gets memory of its own."""
         ...
 
 
@@ -156,7 +153,7 @@ class _Move:
                 self._destination.end(why)
             on_happening(what, why)
 
-        self._arrived = Side(await driver.receive(source, self._guest, self._place, happen, memory))
+        self._arrived = Side(await driver.receive(self._guest, self._place, happen, memory))
         self._terms = await self._agree(self._arrived.emulator)
         await self._arrived.emulator.execute("migrate-incoming", {"uri": self._uri})
 

@@ -169,15 +169,12 @@ class FakeDriver:
 
     async def remove(self, guest: str, place: Place) -> None: ...
 
-    async def receive(
-        self, source: FakeQemu, guest: Guest, place: Place, on_happening: OnHappening, memory: str
-    ) -> FakeQemu:
+    async def receive(self, guest: Guest, place: Place, on_happening: OnHappening, memory: str) -> FakeQemu:
         self.memory = memory
         if error := self.wire.refusals.get("receive"):
             raise error
         self.wire.log.append("destination launched")
         self.wire.destination = FakeQemu(self.wire, guest, place, on_happening, "incoming")
-        self.wire.destination.accelerator = source.accelerator
         return self.wire.destination
 
 
