@@ -20,7 +20,7 @@ import typer
 
 from datapath.errors import FileError, MachineError, SdnError
 from sdn.cli import complete, guest_commands
-from sdn.cli.arguments import BUILD, CHECK, LOOK, File, Form, Guest, Lab, Output, Target, Timeout
+from sdn.cli.arguments import BUILD, CHECK, GUESTS, LOOK, File, Form, Guest, Lab, Output, Patience, Target, Timeout
 
 app = typer.Typer(
     name="sdn",
@@ -46,6 +46,13 @@ class Picture(StrEnum):
 
 class Elsewhere(StrEnum):
     LIBVIRT = "libvirt"
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    PRE_COPY = "pre-copy"
+    STOP_AND_COPY = "stop-and-copy"
+    POST_COPY = "post-copy"
 
 
 @app.callback(invoke_without_command=True)
@@ -197,6 +204,27 @@ def execute(
 
 
 guest_commands.add_to(app)
+
+
+@app.command(rich_help_panel=GUESTS)
+def migrate(
+    guest: Guest,
+    chassis: Annotated[
+        str, typer.Argument(metavar="CHASSIS", help="Where it shall be.", autocompletion=complete.chassis)
+    ],
+    mode: Annotated[
+        Mode | None, typer.Option("--mode", help="This time; else as the file's `migration:` says.")
+    ] = None,
+    timeout: Patience = 120.0,
+    lab: Lab = None,
+) -> None:
+    """Move a guest to another chassis while it runs. Where that fails it goes on where it was.
+
+    Examples: `sdn migrate web1 hv2` · `sdn migrate web1 hv2 --mode post-copy`
+    """
+    from sdn.cli import migrate as moving
+
+    moving.migrate(lab, guest, chassis, mode.value if mode else None, timeout)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -1,0 +1,150 @@
+"""A guest of a running lab moved to another chassis, without changing the lab's file.
+
+Enters: a guest, a chassis. Leaves: a model of the store that wishes it there, and the facts that say it is; or, where
+it could not move, the wish as it was before. Never: the move itself, which is the agent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from datapath.errors import CheckError, FileError, MachineError, SdnError
+from datapath.spec import FIRST_PORT_OFPORT, LAST_OFPORT, MigrationMode
+from sdn.lab.guests import PHASES, Work
+from sdn.model import Model, Port
+from sdn.model.facts import Facts, GuestFacts, HostFacts
+from sdn.topology.allot import Slots, allot
+
+MIB: Final = 1 << 20
+
+
+def move(work: Work, name: str, chassis: str, mode: MigrationMode | None = None) -> Facts:
+    """Returns when it is there. `mode` None: as its machine says. Raises FileError or MachineError where it cannot be
+    there, CheckError where it has not moved; the lab wishes then what it wished before."""
+    before = _model(work)
+    check(before, name, chassis)
+    model = work.change(partial(moved, name=name, chassis=chassis, mode=mode))
+    try:
+        facts = work.wait(model, _is_decided, (name,))
+        if not _is_there(model, facts, name):
+            raise CheckError(f"{name} has not moved: {facts.guests[name].error}", remedy=f"see: sdn guest show {name}")
+    except SdnError:
+        work.change(partial(_as_before, name=name, before=before))
+        raise
+    if mode is not None:
+        work.change(partial(_with_mode, name=name, mode=before.guests[name].machine.migration))
+    return facts
+
+
+def check(model: Model, name: str, chassis: str) -> None:
+    """Raises FileError or MachineError."""
+    host = model.chassis[chassis]
+    if not host.ours:
+        raise FileError(f"{chassis} is somebody else's vtep: nothing can be started there")
+    machine = model.guests[name].machine
+    if machine.devices and machine.power != "off":
+        raise MachineError(
+            "live migration",
+            f"{name} has devices of this machine for itself ({', '.join(machine.devices)}), which cannot move",
+            remedy=f"sdn guest stop {name}, then move it",
+        )
+    for obstacle in (*_networks(model, name, chassis), *_room(model, name, chassis)):
+        raise FileError(f"{name} cannot be on {chassis}: {obstacle}")
+
+
+def _networks(model: Model, name: str, chassis: str) -> Iterator[str]:
+    for port in _ports(model, name):
+        segment = model.networks[port.network].segment
+        others = {each.chassis for each in model.ports_of[port.network] if each.node != name}
+        if segment.kind == "local" and others - {chassis}:
+            yield f"network {port.network} is local to {', '.join(sorted(others))}"
+        if segment.physnet and segment.physnet not in model.chassis[chassis].physnets:
+            yield f"it has no uplink into {segment.physnet}, which network {port.network} is on"
+
+
+def _room(model: Model, name: str, chassis: str) -> Iterator[str]:
+    host, guest = model.chassis[chassis], model.guests[name]
+    there = [each for key, each in model.guests.items() if model.nodes[key].chassis == chassis and key != name]
+    left = host.memory - sum(each.machine.memory for each in there)
+    if host.memory and guest.machine.memory > left:
+        yield f"it has {left // MIB} MiB of memory left, and {name} wants {guest.machine.memory // MIB}"
+    free = host.cpus - sum(each.machine.cpus for each in there)
+    if host.cpus and guest.machine.cpus > free:
+        yield f"it has {free} CPUs left, and {name} wants {guest.machine.cpus}"
+    for each in there:
+        if shared := sorted(set(each.anti_affinity) & set(guest.anti_affinity)):
+            yield f"{each.name} is there, which is of anti-affinity '{shared[0]}' too"
+
+
+# ── edits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def moved(model: Model, name: str, chassis: str, mode: MigrationMode | None = None) -> Model:
+    """Its ports keep their numbers where nobody on the other chassis has them."""
+    numbers = _ofports(model, name, chassis)
+    ports = {
+        key: replace(port, chassis=chassis, ofport=numbers.get(port.interface, port.ofport))
+        if port.node == name
+        else port
+        for key, port in model.ports.items()
+    }
+    nodes = model.nodes | {name: replace(model.nodes[name], chassis=chassis)}
+    there = replace(model, nodes=nodes, ports=ports)
+    return there if mode is None else _with_mode(there, name, mode)
+
+
+def _ofports(model: Model, name: str, chassis: str) -> dict[str, int]:
+    """By interface; those that are no bridge port have none to give."""
+    own = {port.interface: port.ofport for port in _ports(model, name) if port.macvlan is None}
+    taken = {port.ofport for port in model.ports.values() if port.chassis == chassis and port.node != name}
+    words = {interface: f"{name}/{interface}" for interface in own}
+    slots = Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT)
+    free = {interface: number for interface, number in own.items() if number not in taken}
+    return allot(slots, words, words=words, previous=free, reserved=taken)
+
+
+def _with_mode(model: Model, name: str, mode: MigrationMode) -> Model:
+    guest = model.guests[name]
+    return replace(model, guests=model.guests | {name: replace(guest, machine=replace(guest.machine, migration=mode))})
+
+
+def _as_before(model: Model, name: str, before: Model) -> Model:
+    """Whatever else has changed meanwhile."""
+    ports = {port.name: port for port in _ports(before, name) if port.name in model.ports}
+    return replace(
+        model,
+        nodes=model.nodes | {name: before.nodes[name]},
+        ports=model.ports | ports,
+        guests=model.guests | {name: before.guests[name]},
+    )
+
+
+def _ports(model: Model, name: str) -> list[Port]:
+    return [port for port in model.ports.values() if port.node == name]
+
+
+# ── what is waited for ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_there(model: Model, facts: Facts, name: str) -> bool:
+    """One that is off will start there."""
+    seen, power = facts.guests.get(name, GuestFacts()), model.guests[name].machine.power
+    arrived = seen.at == model.nodes[name].chassis and not seen.leaves
+    return seen.phase == PHASES[power] and (arrived or power == "off")
+
+
+def _is_decided(model: Model, facts: Facts, name: str) -> bool:
+    """There, or the agent has dealt with the wish and says why it is not."""
+    seen = facts.guests.get(name, GuestFacts())
+    dealt = facts.hosts.get(model.nodes[name].chassis, HostFacts()).revision >= model.revision
+    return dealt and (_is_there(model, facts, name) or (bool(seen.error) and seen.phase != "moving"))
+
+
+def _model(work: Work) -> Model:
+    model = work.store.model()
+    if model is None:
+        raise FileError("the lab has no topology yet", remedy="bring it up with: sdn up FILE")
+    return model
