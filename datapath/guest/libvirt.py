@@ -21,6 +21,7 @@ from datapath.guest.accel import Accelerator
 from datapath.guest.instance import OnHappening, Place
 from datapath.guest.libvirt_instance import Domain, LibvirtInstance, Process
 from datapath.guest.libvirt_service import URI, Service
+from datapath.guest.libvirtd_home import home_of
 from datapath.guest.virt import Connection
 from datapath.spec import MARK, Guest
 
@@ -102,7 +103,7 @@ class LibvirtDriver:
         shutil.rmtree(place.directory, ignore_errors=True)
 
     def _service(self, place: Place) -> Service:
-        home = libvirtd.home_of(place.directory.parent.parent, place.chassis)
+        home = home_of(place.directory.parent.parent, place.chassis)
         if home.directory not in self._services:
             self._services[home.directory] = Service(home, place.namespace)
         return self._services[home.directory]

@@ -70,6 +70,8 @@ class LibvirtInstance:
         self._on_happening = on_happening
         self._gone = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._version = 0
+        """Of what is known of its state."""
         self._trouble = ""
         self._tasks: set[asyncio.Task[None]] = set()
         service.listen(made.uuid, self)
@@ -95,6 +97,7 @@ class LibvirtInstance:
 
     async def start(self) -> None:
         await self._call(Connection.resume)
+        self._version += 1
         self.state = "running"
 
     async def pause(self) -> None:
@@ -176,6 +179,7 @@ class LibvirtInstance:
 
     def hear(self, event: Event) -> None:
         """Of libvirt, in the event loop. The domain of one that is only prepared is suspended too."""
+        self._version += 1
         if event.kind == "suspended" and self.state == "running":
             self._become("paused", "paused")
         elif event.kind == "resumed":
@@ -198,9 +202,12 @@ class LibvirtInstance:
             self._on_happening("agent-up" if self.answers else "agent-down", "")
 
     async def take_in(self) -> None:
-        """What it is like, without telling."""
-        status = await self._ask("query-status")
-        ports = await self._ask("query-chardev")
+        """What it is like, without telling. What happened while libvirt was asked is newer than its answers."""
+        version = -1
+        while version != self._version:
+            version = self._version
+            status = await self._ask("query-status")
+            ports = await self._ask("query-chardev")
         self.state = _STATES.get(status["status"], "paused")
         self.answers = any(port["label"] == domain.AGENT_DEVICE and port["frontend-open"] for port in ports)
 

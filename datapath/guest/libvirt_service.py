@@ -18,7 +18,7 @@ from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from datapath.errors import SdnError, TransientError
 from datapath.guest import libvirtd
-from datapath.guest.libvirtd import Home
+from datapath.guest.libvirtd_home import Home
 from datapath.guest.virt import Connection, Event
 from datapath.linux import namespaces
 
@@ -73,9 +73,17 @@ class Service:
             del self._listeners[domain]
 
     async def call(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A function of the connection, which is made first if need be. Raises SdnError."""
+        """A function of the connection, which is made first if need be, and anew where its daemon has just died.
+        Raises SdnError."""
         connection = await self._connected()
-        return await asyncio.to_thread(function, connection, *args, **kwargs)
+        try:
+            return await asyncio.to_thread(function, connection, *args, **kwargs)
+        except TransientError:
+            if await asyncio.to_thread(connection.is_alive):
+                raise
+        if self._connection is connection:
+            self._drop()
+        return await asyncio.to_thread(function, await self._connected(), *args, **kwargs)
 
     async def _connected(self) -> Connection:
         async with self._turn:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_longlong, c_uint, c_void_p
@@ -99,73 +100,108 @@ def _pointer(callback: Any) -> c_void_p:
 
 
 class Connection:
-    """To one libvirtd. `on_event` is called in another thread, with `disconnected` when the daemon has gone."""
+    """To one libvirtd. `on_event` is called in another thread, with `disconnected` when the daemon has gone.
+
+    It may be closed in one thread while it is used in another: each use has a reference of its own.
+    """
 
     def __init__(self, uri: str, on_event: Callable[[Event], None], monitored: tuple[str, ...] = ()) -> None:
         """`monitored` are the events of QMP to hear of. Raises MachineError, TransientError."""
-        self._handle = library().virConnectOpen(uri.encode())
-        if not self._handle:
+        handle = library().virConnectOpen(uri.encode())
+        if not handle:
             raise TransientError(f"{uri}: {failure()}")
+        self._handle: int | None = handle
+        self._lock = threading.Lock()
         self._number = next(_numbers)
         _listeners[self._number] = on_event
         self._callbacks: list[int] = []
         self._monitor_callbacks: list[int] = []
         try:
-            self._listen(monitored)
+            self._listen(handle, monitored)
         except SdnError:
             self.close()
             raise
 
-    def _listen(self, monitored: tuple[str, ...]) -> None:
+    def _listen(self, handle: int, monitored: tuple[str, ...]) -> None:
         register = library().virConnectDomainEventRegisterAny
         for event, callback in ((_LIFECYCLE, _ON_LIFECYCLE), (_REBOOT, _ON_REBOOT)):
-            self._callbacks.append(check(register(self._handle, None, event, _pointer(callback), self._number, None)))
+            self._callbacks.append(check(register(handle, None, event, _pointer(callback), self._number, None)))
         register = qemu().virConnectDomainQemuMonitorEventRegister
         on_monitor = _pointer(_ON_MONITOR)
         for name in monitored:
-            number = register(self._handle, None, name.encode(), on_monitor, self._number, None, 0)
+            number = register(handle, None, name.encode(), on_monitor, self._number, None, 0)
             self._monitor_callbacks.append(check(number))
-        check(library().virConnectRegisterCloseCallback(self._handle, _pointer(_ON_CLOSE), self._number, None))
+        check(library().virConnectRegisterCloseCallback(handle, _pointer(_ON_CLOSE), self._number, None))
 
     def close(self) -> None:
         """The callbacks hold the connection open, so they go first; that a daemon which is gone does not answer to
         that is all right."""
-        if not self._handle:
+        with self._lock:
+            handle, self._handle = self._handle, None
+        if handle is None:
             return
         _listeners.pop(self._number, None)
         for number in self._callbacks:
-            library().virConnectDomainEventDeregisterAny(self._handle, number)
+            library().virConnectDomainEventDeregisterAny(handle, number)
         for number in self._monitor_callbacks:
-            qemu().virConnectDomainQemuMonitorEventDeregister(self._handle, number)
-        library().virConnectUnregisterCloseCallback(self._handle, _pointer(_ON_CLOSE))
-        library().virConnectClose(self._handle)
-        self._handle = None
+            qemu().virConnectDomainQemuMonitorEventDeregister(handle, number)
+        library().virConnectUnregisterCloseCallback(handle, _pointer(_ON_CLOSE))
+        library().virConnectClose(handle)
 
     @contextmanager
-    def _domain(self, uuid: str) -> Iterator[int | None]:
-        pointer = library().virDomainLookupByUUIDString(self._handle, uuid.encode())
-        if not pointer:
-            obstacle = failure()
-            if obstacle is not None:
-                raise obstacle
-            yield None
-            return
+    def _used(self) -> Iterator[int]:
+        with self._lock:
+            handle = self._handle
+            if handle is None:
+                raise TransientError("the connection to libvirtd has been closed")
+            library().virConnectRef(handle)
         try:
-            yield pointer
+            yield handle
         finally:
-            library().virDomainFree(pointer)
+            library().virConnectClose(handle)
+
+    def is_alive(self) -> bool:
+        try:
+            with self._used() as handle:
+                return bool(library().virConnectIsAlive(handle) == 1)
+        except TransientError:
+            return False
+
+    @contextmanager
+    def _found(self, function: str, key: str) -> Iterator[int | None]:
+        """A domain; None where there is none."""
+        with self._used() as handle:
+            pointer = getattr(library(), function)(handle, key.encode())
+            if not pointer:
+                obstacle = failure()
+                if obstacle is not None:
+                    raise obstacle
+                yield None
+                return
+            try:
+                yield pointer
+            finally:
+                library().virDomainFree(pointer)
+
+    @contextmanager
+    def _domain(self, uuid: str) -> Iterator[int]:
+        """Raises RefusedError where there is none."""
+        with self._found("virDomainLookupByUUIDString", uuid) as domain:
+            if domain is None:
+                raise RefusedError(f"libvirt has no domain {uuid}")
+            yield domain
 
     def _do(self, uuid: str, function: str, *arguments: Any) -> None:
         with self._domain(uuid) as domain:
-            if domain is None:
-                raise RefusedError(f"libvirt has no domain {uuid}")
             check(getattr(library(), function)(domain, *arguments))
+
+    # What there is
 
     def domains(self) -> list[str]:
         """The UUIDs of all, also of those that do not run."""
         array = POINTER(c_void_p)()
-        count = library().virConnectListAllDomains(self._handle, byref(array), 0)
-        check(count)
+        with self._used() as handle:
+            count = check(library().virConnectListAllDomains(handle, byref(array), 0))
         found = []
         for pointer in array[:count]:
             found.append(_uuid(pointer))
@@ -175,27 +211,12 @@ class Connection:
 
     def uuid_of(self, name: str) -> str | None:
         """Of the domain of that name."""
-        pointer = library().virDomainLookupByName(self._handle, name.encode())
-        if not pointer:
-            obstacle = failure()
-            if obstacle is not None:
-                raise obstacle
-            return None
-        try:
-            return _uuid(pointer)
-        finally:
-            library().virDomainFree(pointer)
-
-    def define(self, xml: str) -> None:
-        """Also checked against libvirt's schema. Replaces what a domain of the same UUID and name is."""
-        domain = library().virDomainDefineXMLFlags(self._handle, xml.encode(), DEFINE_VALIDATE)
-        if not domain:
-            raise failure() or RefusedError("libvirt: it refused a domain")
-        library().virDomainFree(domain)
+        with self._found("virDomainLookupByName", name) as domain:
+            return None if domain is None else _uuid(domain)
 
     def state(self, uuid: str) -> State | None:
         """None where it is not defined."""
-        with self._domain(uuid) as domain:
+        with self._found("virDomainLookupByUUIDString", uuid) as domain:
             if domain is None:
                 return None
             number, reason = c_int(), c_int()
@@ -204,7 +225,7 @@ class Connection:
 
     def xml(self, uuid: str) -> str | None:
         """As it runs now; None where it is not defined."""
-        with self._domain(uuid) as domain:
+        with self._found("virDomainLookupByUUIDString", uuid) as domain:
             if domain is None:
                 return None
             pointer = library().virDomainGetXMLDesc(domain, 0)
@@ -215,11 +236,19 @@ class Connection:
     def monitor(self, uuid: str, command: str) -> str:
         """A command of QMP, and the answer, both JSON."""
         with self._domain(uuid) as domain:
-            if domain is None:
-                raise RefusedError(f"libvirt has no domain {uuid}")
             answer = c_void_p()
             check(qemu().virDomainQemuMonitorCommand(domain, command.encode(), byref(answer), 0))
             return taken(answer.value)
+
+    # What is done
+
+    def define(self, xml: str) -> None:
+        """Also checked against libvirt's schema. Replaces what a domain of the same UUID and name is."""
+        with self._used() as handle:
+            domain = library().virDomainDefineXMLFlags(handle, xml.encode(), DEFINE_VALIDATE)
+            if not domain:
+                raise failure() or RefusedError("libvirt: it refused a domain")
+            library().virDomainFree(domain)
 
     def create_paused(self, uuid: str) -> None:
         self._do(uuid, "virDomainCreateWithFlags", START_PAUSED)

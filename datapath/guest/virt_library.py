@@ -33,6 +33,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "virGetLastErrorMessage": (_TEXT, ()),
     "virSetErrorFunc": (None, (c_void_p, c_void_p)),
     "virConnectOpen": (_HANDLE, (_TEXT,)),
+    "virConnectRef": (c_int, (_HANDLE,)),
+    "virConnectIsAlive": (c_int, (_HANDLE,)),
     "virConnectClose": (c_int, (_HANDLE,)),
     "virConnectRegisterCloseCallback": (c_int, (_HANDLE, c_void_p, c_void_p, c_void_p)),
     "virConnectUnregisterCloseCallback": (c_int, (_HANDLE, c_void_p)),

@@ -15,13 +15,13 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.errors import ConflictError, TransientError
-from datapath.guest import domain, hardware, libvirt, libvirt_files, libvirtd, outfit
+from datapath.guest import domain, hardware, libvirt, libvirt_files, libvirtd, libvirtd_home, outfit
 from datapath.guest.accel import Accelerator
 from datapath.guest.command import Disk, Outfit
 from datapath.guest.domain import Files, TapPlug
 from datapath.guest.instance import Place
 from datapath.guest.libvirt_instance import Domain, LibvirtInstance, Process
-from datapath.guest.libvirtd import Home
+from datapath.guest.libvirtd_home import Home, home_of
 from datapath.guest.virt import BY_HOST, Event
 from datapath.spec import Guest, Interface, Machine
 
@@ -222,10 +222,10 @@ async def test_volumes_come_and_go(make: Make) -> None:
 
 
 def test_a_daemon_is_known_by_its_pidfile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libvirtd, "program", lambda: "/usr/sbin/libvirtd")
-    home = libvirtd.home_of(Path("/run/sdn/t"), "hv1")
+    monkeypatch.setattr(libvirtd_home, "program", lambda: "/usr/sbin/libvirtd")
+    home = home_of(Path("/run/sdn/t"), "hv1")
     assert home.is_of(home.command())
-    assert not home.is_of(libvirtd.home_of(Path("/run/sdn/t"), "hv2").command())
+    assert not home.is_of(home_of(Path("/run/sdn/t"), "hv2").command())
     assert not home.is_of(["/usr/sbin/libvirtd", "--daemon"])
     assert not home.is_of([""])
     assert home.uri == "qemu+unix:///system?socket=/run/sdn/t/hv1/libvirt/libvirt-sock&mode=direct"
