@@ -255,6 +255,7 @@ class QemuMachine:
 
     def _agent(self, is_there: bool) -> None:
         self._answers = is_there
+        self._applied = self._applied if is_there else None  # it may come back as it was at a snapshot
         self._on_happening("agent-up" if is_there else "agent-down", "")
         if is_there:
             self._in_background(self._configure())

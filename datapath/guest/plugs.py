@@ -21,7 +21,7 @@ from datapath.guest.instance import Place
 from datapath.guest.qmp import Qmp
 from datapath.spec import Interface
 
-_DEVICES: Final = "/machine/peripheral"
+DEVICES: Final = "/machine/peripheral"
 
 LETS_GO: Final = 4.0
 """Seconds that a guest has to let go of a device before it is asked again: one that boots forgets that it was asked."""
@@ -32,7 +32,7 @@ ASKED: Final = 3
 async def seen(qmp: Qmp) -> Ports:
     """What is in the root ports. Before the firmware has numbered the buses query-pci does not know, the object model
     does."""
-    every = [each["name"] for each in await qmp.execute("qom-list", path=_DEVICES)]
+    every = [each["name"] for each in await qmp.execute("qom-list", path=DEVICES)]
     found: dict[str, dict[str, int]] = {}
     for kind in ("nic", "disk"):
         devices = [name for name in every if name.startswith(f"{kind}-")]
@@ -43,8 +43,13 @@ async def seen(qmp: Qmp) -> Ports:
 
 async def _port(qmp: Qmp, kind: str, device: str) -> int:
     """A port has the name of the bus that it makes: /machine/peripheral/nicport3/nicport3."""
-    bus = await qmp.execute("qom-get", path=f"{_DEVICES}/{device}", property="parent_bus")
+    bus = await qmp.execute("qom-get", path=f"{DEVICES}/{device}", property="parent_bus")
     return int(bus.rpartition(f"/{kind}port")[2])
+
+
+async def mac(qmp: Qmp, interface: str) -> str:
+    found: str = await qmp.execute("qom-get", path=f"{DEVICES}/{command.nic_id(interface)}", property="mac")
+    return found
 
 
 async def plug_nic(
