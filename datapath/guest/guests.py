@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -69,14 +69,16 @@ class Guests:
         slots = Slots(boots or os.cpu_count() or 1)
         self._drivers: dict[DriverName, Driver] = {}
         self._driver_of = drivers
-        self._means = Means(self._driver, slots, clock or LoopClock(), console, migrate, on_event, self._tell)
+        self._means = Means(self._driver, slots, clock or LoopClock(), console, migrate, on_event)
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._has_looked = False
+        self._chassis: frozenset[str] = frozenset()
 
     def settle(self, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool]) -> None:
         """The whole desired state of the lab, by chassis; what nobody wants, also of an earlier agent's, is removed.
         `vnet_hdr` says whether the taps of a chassis carry that header."""
+        self._chassis = frozenset(specs)
         wished = wishes(self.lab, self.run_dir, specs, vnet_hdr)
         left = () if self._has_looked else self._left()
         self._has_looked = True
@@ -85,13 +87,13 @@ class Guests:
 
     def settled(self, chassis: str) -> bool:
         """Whether every guest of the chassis is as wished, or cannot be, which `errors` tells."""
-        return all(keeper.settled for keeper in self._keepers.values() if chassis in keeper.chassis)
+        return all(keeper.settled for keeper in self._keepers.values() if chassis in self._of(keeper))
 
     def errors(self, chassis: str) -> tuple[str, ...]:
         return tuple(
             f"guest {name}: {keeper.error}"
             for name, keeper in sorted(self._keepers.items())
-            if keeper.home == chassis and keeper.error
+            if keeper.error and chassis in ({keeper.home} if keeper.home else self._chassis)
         )
 
     def attached(self, guest: str, interface: str) -> bool:
@@ -129,7 +131,7 @@ class Guests:
     def _keeper(self, name: str) -> Keeper:
         if name not in self._keepers:
             nowhere = Place(self.lab, "", home(self.run_dir, name), "", False)
-            keeper = self._keepers[name] = Keeper(name, nowhere, self._means)
+            keeper = self._keepers[name] = Keeper(name, nowhere, self._means, self._tell)
             task = self._tasks[name] = asyncio.get_running_loop().create_task(keeper.run(), name=f"guest {name}")
             task.add_done_callback(partial(self._ended, name))
         return self._keepers[name]
@@ -144,8 +146,12 @@ class Guests:
             keeper.fail(f"its keeper has failed: {error!r}")
             return
         del self._keepers[name], self._tasks[name]
-        self._tell(keeper.chassis)
+        self._tell(keeper)
 
-    def _tell(self, places: Iterable[str]) -> None:
-        for chassis in sorted(places):
+    def _of(self, keeper: Keeper) -> frozenset[str]:
+        """The chassis that have something to do with it: all, where an earlier agent has left it who knows where."""
+        return keeper.chassis or self._chassis
+
+    def _tell(self, keeper: Keeper) -> None:
+        for chassis in sorted(self._of(keeper)):
             self._on_change(chassis)

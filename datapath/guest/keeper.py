@@ -8,6 +8,7 @@ with a power button).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from datapath.events import GuestState
 from datapath.guest.instance import Instance, Place
@@ -21,10 +22,11 @@ from datapath.spec import GuestPhase
 class Keeper:
     """Of one guest, until nothing is left of one that nobody wants (`done`)."""
 
-    def __init__(self, name: str, nowhere: Place, means: Means) -> None:
-        """`nowhere`: its place, without a chassis."""
+    def __init__(self, name: str, nowhere: Place, means: Means, on_look: Callable[[Keeper], None]) -> None:
+        """`nowhere`: its place, without a chassis. `on_look` is called when what one may ask has another answer."""
         self.name = name
         self._means = means
+        self._on_look = on_look
         self._stirred = asyncio.Event()
         self._life = Life(name, nowhere, means, self._stirred.set, self._tell)
         self._version = self._seen = 0
@@ -142,7 +144,7 @@ class Keeper:
         look = self.settled, self.error, self.attached, self.at
         if look != self._look:
             self._look = look
-            self._means.on_look(self.chassis)
+            self._on_look(self)
 
     def _observed(self) -> GuestState:
         life, instance = self._life, self._life.instance

@@ -93,6 +93,8 @@ class Life:
             run.boots_until = run.begun + ANSWER
             self.run = run
         else:
+            if self.directory.exists():  # one that cannot be adopted, such as on a chassis that is gone, must not stay
+                await end(self.directory)
             self.past.recall(wish)
 
     async def _recover(self, *, runs: bool) -> None:

@@ -70,12 +70,9 @@ class Migrate(Protocol):
 
 @dataclass(frozen=True)
 class Means:
-    """`on_look` is called with the chassis for which what one may ask a keeper has changed."""
-
     drivers: Callable[[DriverName], Driver]
     slots: Slots
     clock: Clock
     console: Callable[[], Console]
     migrate: Migrate
     on_state: Callable[[GuestState], None]
-    on_look: Callable[[frozenset[str]], None]

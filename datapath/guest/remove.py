@@ -30,6 +30,8 @@ _GRACE: Final = 5.0
 
 def remove_all(lab: str, run_dir: Path) -> None:
     """The agent of the lab must have ended."""
+    from datapath.guest import storage
+
     directory = run_dir / DIRECTORY
     if any(libvirt_homes(run_dir)) or (directory.exists() and os.environ.get(FOREIGN)):
         from datapath.guest import libvirt  # only here: it loads libvirt's library
@@ -40,14 +42,9 @@ def remove_all(lab: str, run_dir: Path) -> None:
         daemons.kill(descriptor)
     for descriptor in descriptors:
         daemons.await_end(descriptor, _GRACE)
-    for left in (directory, pool() / "labs" / lab):
-        if left.exists():
-            shutil.rmtree(left)
-
-
-def pool() -> Path:
-    """Where disks are kept."""
-    return Path(os.environ.get("SDN_POOL") or "/var/lib/sdn")
+    if directory.exists():
+        shutil.rmtree(directory)
+    storage.remove_own_disks(lab)
 
 
 async def end(*directories: Path) -> None:

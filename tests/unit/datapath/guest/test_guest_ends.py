@@ -223,6 +223,11 @@ async def test_an_interrupted_move_is_cleared_up_first(worlds: Worlds) -> None:
 async def test_what_an_earlier_agent_left_and_nobody_wants_is_removed(world: World) -> None:
     for left in ("gone", "moved.arriving"):
         (world.run_dir / "guests" / left).mkdir(parents=True)
+    world.guests.settle({"c1": spec("c1", guest("web", power="off"))}, lambda _: True)
+    assert not world.guests.settled("c1")
+    await calm()
+    assert world.guests.settled("c1")
+    assert world.changes[-1] == "c1"
     await world.settle(spec("c1", guest("web")))
     assert {line for line in world.log if line.startswith("remove")} == {"remove gone", "remove moved"}
     assert [path.name for path in (world.run_dir / "guests").iterdir()] == ["web"]
