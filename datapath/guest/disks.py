@@ -120,7 +120,7 @@ def ready(directory: Path) -> Path:
 
 
 @contextmanager
-def fresh(path: Path) -> Iterator[Path]:
+def fresh(path: Path, mode: int = 0o600) -> Iterator[Path]:
     """A path to write to, in the same directory; at the end it becomes `path`, where all went well. Raises FileError
     where `path` is there by then."""
     ready(path.parent)
@@ -128,7 +128,7 @@ def fresh(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         yield partial
-        partial.chmod(0o600)
+        partial.chmod(mode)
         os.link(partial, path)
     except FileExistsError as error:
         raise FileError(f"{name_of(path)} is there already") from error

@@ -17,7 +17,7 @@ from datapath.errors import FileError
 
 SUFFIX: Final = ".qcow2"
 _MAGIC: Final = b"QFI\xfb"
-_HEADER: Final = struct.Struct(">4sIQIIQIIQQIIQQQQQII")
+_HEADER: Final = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _HEADER_2: Final = 72
 """Bytes of the header in version 2, which ends before the feature bits."""
 

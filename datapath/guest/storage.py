@@ -87,7 +87,7 @@ def base_image(path: Path) -> Image:
     """
     found = qcow2.read(path.resolve())
     if found.format not in ("qcow2", "raw"):
-        raise FileError(f"{path} is a {found.format} image", remedy=f"sdn image import {path}")
+        raise FileError(f"{path} is a {found.format} image", remedy=f"sdn image import --convert {path}")
     if found.encrypted or found.data_elsewhere:
         what = "is encrypted" if found.encrypted else "has its data in another file"
         raise FileError(f"the image {path} {what}, which is not supported", remedy="qemu-img convert makes one of it")
@@ -100,15 +100,15 @@ def base_image(path: Path) -> Image:
 
 def _check_chain(image: Image) -> None:
     below = (image.path.parent / image.backing).resolve()
+    if image.path.parent not in below.parents and pool().resolve() not in below.parents:
+        raise FileError(
+            f"the image {image.path} is a layer over {image.backing}, outside its directory: a guest would read that",
+            remedy=f"if you trust it: sdn image import --convert {image.path}",
+        )
     if not image.backing_format:
         raise FileError(
             f"the image {image.path} does not say of what format {image.backing} below it is",
             remedy=f"qemu-img rebase -u -F FORMAT -b {image.backing} {image.path}",
-        )
-    if image.path.parent not in below.parents and pool().resolve() not in below.parents:
-        raise FileError(
-            f"the image {image.path} is a layer over {image.backing}, outside its directory: a guest would read that",
-            remedy=f"if you trust it: sdn image import --flatten {image.path}",
         )
     base_image(below)
 

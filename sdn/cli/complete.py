@@ -74,6 +74,24 @@ def snapshots(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def volumes(incomplete: str) -> list[str]:
+    """With a slash the guests' own disks."""
+    from datapath.guest import disks
+
+    found = disks.own_disks() if "/" in incomplete else disks.every_volume()
+    return _start(map(disks.name_of, found), incomplete)
+
+
+def images(incomplete: str) -> list[str]:
+    from datapath.guest import disks
+
+    return _start((path.name for path in disks.every_image()), incomplete)
+
+
+def bases(incomplete: str) -> list[str]:
+    return [*images(incomplete), *volumes(incomplete)]
+
+
 def logs(ctx: typer.Context, incomplete: str) -> list[str]:
     from sdn.cli.logs import names
     from sdn.cli.target import lab_of

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from datapath.errors import FileError, MachineError, SdnError
-from sdn.cli import complete, guest_commands
+from sdn.cli import complete, guest_commands, volume_commands
 from sdn.cli.arguments import BUILD, CHECK, GUESTS, LOOK, File, Form, Guest, Lab, Output, Patience, Target, Timeout
 
 app = typer.Typer(
@@ -204,6 +204,7 @@ def execute(
 
 
 guest_commands.add_to(app)
+volume_commands.add_to(app)
 
 
 @app.command(rich_help_panel=GUESTS)
