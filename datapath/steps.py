@@ -6,46 +6,37 @@ observation of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from datapath.guest_steps import guest_steps
+from datapath.host_step import GONE, NEW, HostStep, Reason, told
+from datapath.plan import diff
+from datapath.plug_steps import node_steps
+from datapath.spec import Bridged, HostSpec, Peer, Uplink
 
-from datapath.plan import Step, Verb, diff
-from datapath.spec import Bridged, HostSpec, Interface, Node, Peer, Uplink, Vlan
-
-T = TypeVar("T")
-
-NEW, GONE = "new", "no longer wanted"
-
-
-@dataclass(frozen=True, slots=True)
-class HostStep:
-    """One thing to do on a host, and why. `disturbs` says what it interrupts; empty: nothing."""
-
-    verb: Verb
-    what: str
-    why: str
-    disturbs: str = ""
-
-
-Reason = tuple[str, str]
-"""Why, and what it disturbs."""
+__all__ = ["HostStep", "steps"]
 
 
 def steps(desired: HostSpec | None, observed: HostSpec | None) -> list[HostStep]:
-    """In the order of the shared diff within each kind: the chassis, its tunnels and uplinks, nodes, interfaces."""
+    """In the order of the shared diff within each kind: the chassis, its tunnels and uplinks, nodes, guests, each with
+    its interfaces."""
     if desired is None and observed is None:
         return []
     if desired is None:
         assert observed is not None
-        return [HostStep("remove", f"chassis {observed.chassis}", GONE, "its nodes and its traffic end")]
+        gone = HostStep("remove", f"chassis {observed.chassis}", GONE, "its nodes and its traffic end")
+        return [gone, *guest_steps((), observed.guests)]
     if observed is None:
         nodes = [HostStep("add", f"node {node.name}", NEW) for node in desired.nodes]
-        return [HostStep("add", f"chassis {desired.chassis}", NEW), *nodes]
+        return [HostStep("add", f"chassis {desired.chassis}", NEW), *nodes, *guest_steps(desired.guests, ())]
     if desired.switch != observed.switch:
         why = f"switch {observed.switch} → {desired.switch}"
-        return [HostStep("change", f"chassis {desired.chassis}", why, "everything on it is made anew: traffic pauses")]
-    return [*_chassis(desired, observed), *_networks(desired, observed), *_nodes(desired, observed)]
+        anew = HostStep("change", f"chassis {desired.chassis}", why, "everything on it is made anew: traffic pauses")
+        return [anew, *guest_steps(desired.guests, observed.guests)]
+    return [
+        *_chassis(desired, observed),
+        *_networks(desired, observed),
+        *node_steps(desired.nodes, observed.nodes),
+        *guest_steps(desired.guests, observed.guests),
+    ]
 
 
 def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
@@ -62,10 +53,10 @@ def _chassis(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
         found.append(HostStep("change", f"datapath id of {name}", why, "the controller connects anew"))
     tunnels = {f"{each.kind} tunnel port of {name}": each for each in desired.tunnels}
     before = {f"{each.kind} tunnel port of {name}": each for each in observed.tunnels}
-    found += _told(tunnels, before, "its encapsulation's traffic ends", lambda _new, _old: ("recreated", "it pauses"))
+    found += told(tunnels, before, "its encapsulation's traffic ends", lambda _new, _old: ("recreated", "it pauses"))
     uplinks = {f"uplink of {name} into {each.physnet}": each for each in desired.uplinks}
     old_uplinks = {f"uplink of {name} into {each.physnet}": each for each in observed.uplinks}
-    return found + _told(uplinks, old_uplinks, "traffic into it ends", _uplink_change)
+    return found + told(uplinks, old_uplinks, "traffic into it ends", _uplink_change)
 
 
 def _uplink_change(desired: Uplink, observed: Uplink) -> Reason:
@@ -92,7 +83,7 @@ def _networks(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
     """Of a switch without flow tables: what others have as flows."""
     wanted = {f"network {each.network} of {desired.chassis}": each for each in desired.networks}
     before = {f"network {each.network} of {desired.chassis}": each for each in observed.networks}
-    return _told(wanted, before, "", _network_change)
+    return told(wanted, before, "", _network_change)
 
 
 def _network_change(desired: Bridged, observed: Bridged) -> Reason:
@@ -122,68 +113,3 @@ def _peer_changes(desired: tuple[Peer, ...], observed: tuple[Peer, ...]) -> list
         counts[step.verb] += 1
     said = ", ".join(f"{count} {words[verb]}" for verb, count in counts.items() if count)
     return [f"ports beyond: {said}"] if said else []
-
-
-def _nodes(desired: HostSpec, observed: HostSpec) -> list[HostStep]:
-    nodes = {f"node {node.name}": node for node in desired.nodes}
-    before = {f"node {node.name}": node for node in observed.nodes}
-    found: list[HostStep] = []
-    for step in diff(nodes, before):
-        if step.verb == "change":
-            found += _interfaces(nodes[step.key], before[step.key])
-        else:
-            found.append(_come_or_gone(step, "its processes lose their network"))
-    return found
-
-
-def _interfaces(desired: Node, observed: Node) -> list[HostStep]:
-    wanted = {f"{desired.name}:{each.name}": each for each in desired.interfaces}
-    before = {f"{observed.name}:{each.name}": each for each in observed.interfaces}
-    return _told(wanted, before, "its connections end", _interface_change)
-
-
-def _interface_change(desired: Interface, observed: Interface) -> Reason:
-    if (desired.bridge_port, desired.macvlan) != (observed.bridge_port, observed.macvlan):
-        return "recreated", "its connections pause"
-    said = []
-    disturbs = ""
-    if desired.mac != observed.mac:
-        said.append(f"mac {observed.mac} → {desired.mac}")
-        disturbs = "its connections pause"
-    if desired.ofport != observed.ofport:
-        said.append(f"switch port {observed.ofport} → {desired.ofport}")
-        disturbs = "its connections pause"
-    if desired.mtu != observed.mtu:
-        said.append(f"mtu {observed.mtu} → {desired.mtu}")
-    gone = [str(address) for address in observed.addresses if address not in desired.addresses]
-    come = [str(address) for address in desired.addresses if address not in observed.addresses]
-    said += [f"address {address} goes" for address in gone] + [f"address {address} comes" for address in come]
-    said += _vlan_changes(desired.vlans, observed.vlans)
-    if desired.gateway != observed.gateway:
-        said.append(f"default route by {observed.gateway or 'none'} → {desired.gateway or 'none'}")
-    if desired.attachments != observed.attachments:
-        said.append("what it may send from, or its network, changes")
-    if desired.ready != observed.ready:
-        said.append("set up" if desired.ready else "waits for its flows")
-    return ", ".join(said), f"connections of {', '.join(gone)} end" if gone else disturbs
-
-
-def _vlan_changes(desired: tuple[Vlan, ...], observed: tuple[Vlan, ...]) -> list[str]:
-    wanted = {vlan.tag: vlan for vlan in desired}
-    before = {vlan.tag: vlan for vlan in observed}
-    words = {"add": "comes", "change": "changes", "remove": "goes"}
-    return [f"tag {step.key} {words[step.verb]}" for step in diff(wanted, before)]
-
-
-def _told(desired: dict[str, T], observed: dict[str, T], loss: str, change: Callable[[T, T], Reason]) -> list[HostStep]:
-    found = []
-    for step in diff(desired, observed):
-        if step.verb == "change":
-            found.append(HostStep("change", step.key, *change(desired[step.key], observed[step.key])))
-        else:
-            found.append(_come_or_gone(step, loss))
-    return found
-
-
-def _come_or_gone(step: Step[str, T], loss: str) -> HostStep:
-    return HostStep(step.verb, step.key, NEW) if step.verb == "add" else HostStep(step.verb, step.key, GONE, loss)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from datapath.guest_steps import guest_changes
 from datapath.plan import Verb, diff
+from datapath.spec import Guest, HostSpec
 from datapath.steps import HostStep, steps
 from sdn.compile import host_specs
 from sdn.model import Model, Network
@@ -96,10 +98,53 @@ def _said(value: object) -> str:
 def _host_steps(model: Model, before: Model) -> Iterator[PlanStep]:
     desired = host_specs(model, model.ports)
     observed = host_specs(before, before.ports)
+    moving = _moving_guests(desired, observed)
     for chassis in dict.fromkeys((*desired, *observed)):
         for step in steps(desired.get(chassis), observed.get(chassis)):
+            name = step.what.removeprefix("guest ")
+            if name != step.what and name in moving and step.verb != "change":
+                yield from _guest_moves(moving[name], chassis, model) if step.verb == "add" else ()
+                continue
             made = _moved(model, before, chassis, step) or PlanStep(chassis, *astuple(step))
             yield _with_switch(model, made)
+
+
+class _Move(NamedTuple):
+    """A guest as it shall be and as it is, and the chassis where it is."""
+
+    desired: Guest
+    observed: Guest
+    source: str
+
+
+def _moving_guests(desired: Mapping[str, HostSpec], observed: Mapping[str, HostSpec]) -> dict[str, _Move]:
+    was = {guest.name: (guest, chassis) for chassis, spec in observed.items() for guest in spec.guests}
+    return {
+        guest.name: _Move(guest, *was[guest.name])
+        for chassis, spec in desired.items()
+        for guest in spec.guests
+        if guest.name in was and was[guest.name][1] != chassis
+    }
+
+
+def _guest_moves(move: _Move, chassis: str, model: Model) -> Iterator[PlanStep]:
+    """Two chassis have to do with it: one step, where it goes."""
+    machine, name = move.desired.machine, move.desired.name
+    if "off" in (machine.power, move.observed.machine.power):
+        why, disturbs = f"moves here from {move.source}, while it is off", ""
+    elif move.observed.machine.devices:
+        why, disturbs = (
+            f"stays on {move.source}: it has host devices",
+            "nothing, but `apply` fails; switch it off first",
+        )
+    elif move.source not in model.chassis:
+        why, disturbs = f"moves here from {move.source}, which goes", "it may start anew"
+    else:
+        mode = "" if machine.migration == "auto" else f" ({machine.migration})"
+        why, disturbs = f"moves here live from {move.source}{mode}", "it stands still for a moment"
+    yield PlanStep(chassis, "change", f"guest {name}", why, disturbs)
+    for step in guest_changes(move.desired, move.observed):
+        yield PlanStep(chassis, *astuple(step))
 
 
 def _with_switch(model: Model, step: PlanStep) -> PlanStep:
@@ -116,6 +161,8 @@ def _moved(model: Model, before: Model, chassis: str, step: HostStep) -> PlanSte
     new, old = model.nodes.get(name), before.nodes.get(name)
     if name == step.what or not new or not old or new.chassis == old.chassis:
         return None
+    if name in model.guests or name in before.guests:
+        return None  # a node becomes a guest, or the other way round
     where = f"moves here from {old.chassis}" if new.chassis == chassis else f"moves to {new.chassis}"
     return PlanStep(chassis, step.verb, step.what, where, "its traffic pauses" if new.chassis == chassis else "")
 

@@ -8,7 +8,21 @@ from ipaddress import IPv4Address, IPv4Interface, ip_interface
 import pytest
 
 from datapath.addr import Mac
-from datapath.spec import Bridged, Gateway, HostSpec, Interface, Node, Peer, Tunnel, Underlay, Uplink, Vlan
+from datapath.spec import (
+    Bridged,
+    Gateway,
+    Guest,
+    HostSpec,
+    Interface,
+    Machine,
+    Node,
+    Peer,
+    Seed,
+    Tunnel,
+    Underlay,
+    Uplink,
+    Vlan,
+)
 from datapath.steps import steps
 
 ETH0 = Interface("web1", "eth0", "pabc", 64, Mac(0x02_00_00_00_00_01), 1450, (ip_interface("10.0.0.1/24"),))
@@ -130,3 +144,87 @@ def test_networks_come_and_go_without_tables() -> None:
     empty = replace(LINUX, networks=())
     assert told(LINUX, empty) == ["add network web of hv1: new; nothing is interrupted"]
     assert told(empty, LINUX) == ["remove network web of hv1: no longer wanted; nothing is interrupted"]
+
+
+GUEST = Guest("db1", "uuid", Machine(memory=128 << 20), (replace(ETH0, node="db1"),))
+WITH_GUEST = replace(HV1, guests=(GUEST,))
+ETH1 = replace(ETH0, node="db1", name="eth1", bridge_port="pdef", mac=Mac(2 << 40 | 9))
+
+
+def with_machine(**changes: object) -> HostSpec:
+    return replace(HV1, guests=(replace(GUEST, machine=replace(GUEST.machine, **changes)),))
+
+
+def with_nics(*nics: Interface, **changes: object) -> HostSpec:
+    machine = replace(GUEST.machine, **changes)
+    return replace(HV1, guests=(replace(GUEST, interfaces=nics, machine=machine),))
+
+
+def test_guests_come_and_go() -> None:
+    assert told(WITH_GUEST, HV1) == ["add guest db1: new: the built-in guest, 128M, 1 cpu; nothing is interrupted"]
+    assert told(with_machine(power="off", image="/a.qcow2", cpus=2), HV1) == [
+        "add guest db1: new: /a.qcow2, 128M, 2 cpus; stays off; nothing is interrupted"
+    ]
+    ends = "remove guest db1: no longer wanted; what runs in it ends; its own disk and snapshots go, named volumes stay"
+    assert told(HV1, WITH_GUEST) == [ends]
+    assert told(None, WITH_GUEST)[1:] == [ends]
+    assert told(WITH_GUEST, None)[-1].startswith("add guest db1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"memory": 2 << 30, "cpus": 2}, "memory 128M → 2G with its next start, cpus 1 → 2 with its next start; "),
+        ({"image": "/a.raw", "disk": 1 << 30}, "image none → /a.raw with its next start, disk none → 1G with its next"),
+        ({"seed": Seed("me", (), "")}, "what cloud-init finds changes with its next start; nothing"),
+        ({"power": "off"}, "is switched off by its power button; what runs in it ends"),
+        ({"power": "paused"}, "pauses; it stands still"),
+        ({"power": "off", "memory": 256 << 20}, "is switched off by its power button, memory 128M → 256M; what"),
+        ({"volumes": ("data",)}, "volume data is attached; nothing is interrupted"),
+        ({"restart": "always", "migration": "post-copy"}, "restart on-failure → always, migration auto → post-copy; "),
+    ],
+)
+def test_a_machine_changes(changes: dict[str, object], why: str) -> None:
+    (step,) = told(with_machine(**changes), WITH_GUEST)
+    assert step.startswith(f"change guest db1: {why}")
+
+
+def test_a_volume_is_detached() -> None:
+    assert told(WITH_GUEST, with_machine(volumes=("data",))) == [
+        "change guest db1: volume data is detached; what has data open loses it"
+    ]
+    off = with_machine(power="off", volumes=("data",))
+    assert told(WITH_GUEST, off) == ["change guest db1: starts, volume data is detached; nothing is interrupted"]
+
+
+def test_an_interface_of_a_guest_that_runs() -> None:
+    eth0 = GUEST.interfaces[0]
+    assert told(with_nics(eth0, ETH1), WITH_GUEST) == ["add db1:eth1: plugged in while it runs; nothing is interrupted"]
+    assert told(WITH_GUEST, with_nics(eth0, ETH1)) == ["remove db1:eth1: unplugged while it runs; its connections end"]
+    assert told(with_nics(replace(eth0, mtu=1400)), WITH_GUEST) == [
+        "change db1:eth0: plugged in anew: mtu 1450 → 1400; its connections end"
+    ]
+
+
+def test_an_interface_of_a_guest_that_is_off() -> None:
+    eth0 = GUEST.interfaces[0]
+    assert told(with_nics(eth0, ETH1, power="off"), with_machine(power="off")) == [
+        "add db1:eth1: new; nothing is interrupted"
+    ]
+    assert told(with_machine(power="off"), with_nics(eth0, ETH1, power="off")) == [
+        "remove db1:eth1: no longer wanted; nothing is interrupted"
+    ]
+
+
+def test_only_the_built_in_guest_takes_addresses_over_by_itself() -> None:
+    other = replace(GUEST.interfaces[0], addresses=(ip_interface("10.0.0.7/24"),))
+    takes = "address 10.0.0.1/24 goes, address 10.0.0.7/24 comes"
+    ends = "connections of 10.0.0.1/24 end"
+    assert told(with_nics(other), WITH_GUEST) == [f"change db1:eth0: {takes}; {ends}"]
+    assert told(with_nics(other, image="/a"), with_machine(image="/a")) == [
+        f"change db1:eth0: {takes}; the guest itself has to take that over; {ends}"
+    ]
+    asks = with_nics(replace(other, dhcp=True), image="/a")
+    assert told(asks, with_machine(image="/a")) == [
+        f"change db1:eth0: {takes}, it asks for its addresses by DHCP; {ends}"
+    ]

@@ -91,6 +91,78 @@ class TestPlan:
         assert (step.what, step.why) == ("chassis hv1", "switch linux → ovs")
 
 
+GUESTS = """\
+name: lab
+chassis: {'hv[1-2]': {}}
+networks:
+  web: {segment: {vxlan: 10}, subnet: 10.0.0.0/24}
+  db: {segment: {nvgre: 5000}, subnet: 10.0.1.0/24}
+guests:
+  db1: {chassis: hv1, nics: [{network: web}]}
+  db2: {chassis: hv1, network: web, power: off}
+"""
+
+
+class TestGuests:
+    def told(self, *changes: tuple[str, str], text: str = GUESTS) -> list[str]:
+        """What the plan says of a change to `text`."""
+        new = text
+        for was, now in changes:
+            assert was in new
+            new = new.replace(was, now)
+        before = parse(text, "lab.yaml")
+        found = plan(parse(new, "lab.yaml", before), before).steps
+        return [f"{step.where}: {step.verb} {step.what}: {step.why}; {step.disturbs}".rstrip("; ") for step in found]
+
+    def test_one_moves_live_in_one_step(self) -> None:
+        assert self.told(("db1: {chassis: hv1", "db1: {chassis: hv2")) == [
+            "hv2: change guest db1: moves here live from hv1; it stands still for a moment"
+        ]
+
+    def test_one_that_moves_may_change_too(self) -> None:
+        moved = (
+            "db1: {chassis: hv1, nics: [{network: web}]",
+            "db1: {chassis: hv2, nics: [{network: web}, {network: db}]",
+        )
+        assert self.told(
+            moved, ("web}, {network: db}]}", "web}, {network: db}], memory: 1G, migration: post-copy}")
+        ) == [
+            "hv2: change guest db1: moves here live from hv1 (post-copy); it stands still for a moment",
+            "hv2: change guest db1: memory 128M → 1G with its next start, migration auto → post-copy",
+            "hv2: add db1:eth1: plugged in while it runs",
+        ]
+
+    def test_one_that_is_off_moves_unseen(self) -> None:
+        assert self.told(("db2: {chassis: hv1", "db2: {chassis: hv2")) == [
+            "hv2: change guest db2: moves here from hv1, while it is off"
+        ]
+
+    def test_one_with_host_devices_does_not(self) -> None:
+        text = GUESTS.replace("[{network: web}]", "[{network: web}], devices: '0000:03:10.2'")
+        (step,) = self.told(("db1: {chassis: hv1", "db1: {chassis: hv2"), text=text)
+        assert step.startswith("hv2: change guest db1: stays on hv1: it has host devices; nothing, but")
+
+    def test_its_chassis_goes(self) -> None:
+        gone = (
+            ("hv[1-2]", "hv2"),
+            ("db1: {chassis: hv1", "db1: {chassis: hv2"),
+            ("db2: {chassis: hv1", "db2: {chassis: hv2"),
+        )
+        assert self.told(*gone) == [
+            "hv2: change guest db1: moves here from hv1, which goes; it may start anew",
+            "hv2: change guest db2: moves here from hv1, while it is off",
+            "hv1: remove chassis hv1: no longer wanted; its nodes and its traffic end",
+        ]
+
+    def test_a_node_becomes_a_guest(self) -> None:
+        text = GUESTS.replace("guests:", "nodes: {n: {network: web, chassis: hv1}}\nguests:")
+        change = ("nodes: {n: {network: web, chassis: hv1}}\nguests:", "guests:\n  n: {network: web, chassis: hv2}")
+        assert self.told(change, text=text) == [
+            "hv1: remove node n: no longer wanted; its processes lose their network",
+            "hv2: add guest n: new: the built-in guest, 128M, 1 cpu",
+        ]
+
+
 FREE = Found("eth1", 3, 1500, up=True)
 USED = Found("eth1", 3, 1500, up=True, addresses=("192.0.2.7/24",), routes=("default via 192.0.2.1",))
 
