@@ -167,6 +167,6 @@ def _stop_clock() -> None:
     """pycdlib has no argument for the times that it writes; nobody else here uses it."""
     from pycdlib import dates, headervd, pycdlib, utils
 
-    clock = SimpleNamespace(time=lambda: _EPOCH, localtime=time.gmtime, gmtime=time.gmtime, strftime=time.strftime)
+    clock = SimpleNamespace(**vars(time) | {"time": lambda: _EPOCH, "localtime": time.gmtime})
     for module in (dates, headervd, pycdlib, utils):
         vars(module)["time"] = clock
