@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,10 @@ from datapath.errors import ConflictError, TransientError
 from datapath.guest import accel, domain, hardware, libvirt_files, libvirtd, outfit
 from datapath.guest.accel import Accelerator
 from datapath.guest.instance import OnHappening, Place
-from datapath.guest.libvirt_instance import Domain, LibvirtInstance, Process
+from datapath.guest.libvirt_instance import Domain, LibvirtInstance
 from datapath.guest.libvirt_service import URI, Service
 from datapath.guest.libvirtd_home import home_of
+from datapath.guest.process import Process
 from datapath.guest.virt import Connection
 from datapath.spec import MARK, Guest
 
@@ -91,7 +93,7 @@ class LibvirtDriver:
         self, service: Service, guest: Guest, place: Place, made: Domain, on_happening: OnHappening
     ) -> LibvirtInstance | None:
         """None where its process has ended meanwhile."""
-        process = _process(service.pidfile_of(made.name), place.directory)
+        process = _process(service, made.name, place.directory)
         return None if process is None else LibvirtInstance(service, guest, place, made, process, on_happening)
 
     async def remove(self, guest: str, place: Place) -> None:
@@ -155,14 +157,14 @@ def _why(name: str, chosen: Accelerator) -> Accelerator:
     return chosen if chosen.name == name else Accelerator(name, "it was started so")
 
 
-def _process(pidfile: Path, directory: Path) -> Process | None:
+def _process(service: Service, domain: str, directory: Path) -> Process | None:
     """That of a domain, if it runs and really is the one of this directory."""
-    try:
-        pid, started = int(pidfile.read_text()), int(pidfile.stat().st_mtime)
-        descriptor = os.pidfd_open(pid)
-    except (OSError, ValueError):
-        return None
-    if f"{directory}/" in libvirtd.command_line(pid):  # looked at with the pidfd open: it cannot change hands
-        return Process(pid, descriptor, started)
-    os.close(descriptor)
+    for pid in service.candidates(domain):
+        with suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            if libvirtd.is_emulator(
+                directory, libvirtd.arguments_of(pid)
+            ):  # with the pidfd open: it cannot change hands
+                return Process(pid, descriptor)
+            os.close(descriptor)
     return None

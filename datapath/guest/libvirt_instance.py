@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
+import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element
@@ -23,6 +21,7 @@ from datapath.guest.accel import Accelerator
 from datapath.guest.command import AGENT, CONSOLE_LOG
 from datapath.guest.instance import Happening, OnHappening, Place
 from datapath.guest.libvirt_service import Service
+from datapath.guest.process import Process, last_words
 from datapath.guest.virt import BY_HOST, Connection, Event
 from datapath.spec import Guest, Interface
 
@@ -30,24 +29,12 @@ State = Literal["prepared", "running", "paused", "off", "incoming"]
 _STATES: Final[dict[str, State]] = {"prelaunch": "prepared", "running": "running", "shutdown": "off"}
 """By the run state of QMP; in any other its CPUs stand still."""
 
-_LAST_LINES: Final = 5
-_LAST_BYTES: Final = 2048
-
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     name: str
     uuid: str
     accelerator: Accelerator
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """`descriptor` is its pidfd; `started` in seconds since the epoch."""
-
-    pid: int
-    descriptor: int
-    started: int
 
 
 class LibvirtInstance:
@@ -67,15 +54,15 @@ class LibvirtInstance:
         self._place = place
         self._domain = made
         self._process = process
+        self._started = _born(place.directory)
         self._on_happening = on_happening
-        self._gone = asyncio.Event()
         self._changing = asyncio.Lock()
         self._version = 0
         """Of what is known of its state."""
         self._trouble = ""
         self._tasks: set[asyncio.Task[None]] = set()
         service.listen(made.uuid, self)
-        asyncio.get_running_loop().add_reader(process.descriptor, self._end)
+        process.watch(self._end)
 
     @property
     def chassis(self) -> str:
@@ -91,7 +78,7 @@ class LibvirtInstance:
 
     @property
     def started(self) -> int:
-        return self._process.started
+        return self._started
 
     # What the keeper asks
 
@@ -116,13 +103,8 @@ class LibvirtInstance:
         try:
             await self._call(Connection.destroy)
         except SdnError:  # libvirtd does not answer, or the guest has just ended
-            self._signal()
-        await self._gone.wait()
-
-    def _signal(self) -> None:
-        if not self._gone.is_set():
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process.descriptor, signal.SIGKILL)
+            await self._process.end()
+        await self._process.ended()
 
     async def adapt(self, guest: Guest, ready: Sequence[Interface]) -> tuple[str, ...]:
         async with self._changing:
@@ -227,23 +209,20 @@ class LibvirtInstance:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    def _end(self) -> None:
-        """Its process has."""
+    def _end(self, _exit: str) -> None:
+        """Its process has, which was libvirt's child."""
         self.close()
         self.answers = False
         self.state = "off"
-        self._gone.set()
-        self._on_happening("ended", _last_words(self._place.directory / CONSOLE_LOG))
+        log = self._service.log_of(self._domain.name)
+        self._on_happening("ended", last_words(self._place.directory / CONSOLE_LOG, log))
 
     def close(self) -> None:
         """It runs on."""
         for task in self._tasks:
             task.cancel()
         self._service.forget(self._domain.uuid, self)
-        if self._process.descriptor >= 0:
-            asyncio.get_running_loop().remove_reader(self._process.descriptor)
-            os.close(self._process.descriptor)
-            self._process = replace(self._process, descriptor=-1)
+        self._process.close()
 
 
 async def _apply(socket: Path, settings: bytes) -> None:
@@ -254,11 +233,9 @@ async def _apply(socket: Path, settings: bytes) -> None:
         raise RefusedError(f"sdn-net: {done.err.decode(errors='replace').strip() or done.code}")
 
 
-def _last_words(log: Path) -> str:
+def _born(directory: Path) -> int:
+    """When its QEMU made its sockets, in seconds since the epoch."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        return int((directory / AGENT).stat().st_mtime)
     except FileNotFoundError:
-        return ""
-    return "\n".join([line for line in lines if line.strip()][-_LAST_LINES:])
+        return int(time.time())

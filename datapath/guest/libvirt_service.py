@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -62,8 +61,19 @@ class Service:
         """Whether there may be a domain: a daemon that never ran here need not be started to know."""
         return bool(self._foreign) or self.home.pidfile.exists()
 
-    def pidfile_of(self, domain: str) -> Path:
-        return Path(f"/run/libvirt/qemu/{domain}.pid") if self._foreign else self.home.pidfile_of(domain)
+    def candidates(self, domain: str) -> list[int]:
+        """PIDs among which is that of a domain's QEMU, if it runs: where somebody else's libvirtd has its pidfiles is
+        not known."""
+        if self._foreign:
+            return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+        try:
+            return [int(self.home.pidfile_of(domain).read_text())]
+        except (OSError, ValueError):
+            return []
+
+    def log_of(self, domain: str) -> Path:
+        """What QEMU said, and libvirt of it."""
+        return Path("/var/log/libvirt/qemu" if self._foreign else self.home.directory / "log" / "qemu", f"{domain}.log")
 
     def listen(self, domain: str, listener: Listener) -> None:
         self._listeners[domain] = listener
@@ -150,7 +160,7 @@ class Service:
         descriptor = libvirtd.adopt(self.home)
         if descriptor is not None:
             libvirtd.end(descriptor)
-        shutil.rmtree(self.home.directory, ignore_errors=True)
+        libvirtd.clear(self.home)
 
     def close(self) -> None:
         """The daemon and its guests go on."""

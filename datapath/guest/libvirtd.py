@@ -49,7 +49,7 @@ def adopt(home: Home) -> int | None:
         descriptor = os.pidfd_open(pid)
     except (OSError, ValueError):
         return None
-    if home.is_of(_arguments(pid)):  # looked at with the pidfd open: it cannot change hands
+    if home.is_of(arguments_of(pid)):  # looked at with the pidfd open: it cannot change hands
         return descriptor
     os.close(descriptor)
     return None
@@ -117,26 +117,33 @@ def end(descriptor: int) -> None:
     os.close(descriptor)
 
 
+def clear(home: Home) -> None:
+    """Its directory, and that of the chassis where nothing else is in it: only Open vSwitch has one of its own."""
+    shutil.rmtree(home.directory, ignore_errors=True)
+    with suppress(OSError):
+        home.directory.parent.rmdir()
+
+
 def remove_all(run_dir: Path) -> None:
     """Every libvirtd below a lab's run directory, every QEMU that one of them started, and their directories.
 
     Nothing of it needs to work: with their directory their domains are forgotten, with their last process their mounts.
     """
-    for is_ours in (_is_daemon, _is_emulator):  # in this order: nobody is left to start another QEMU
+    for is_ours in (_is_daemon, _is_of_lab):  # in this order: nobody is left to start another QEMU
         for descriptor in list(_running(partial(is_ours, run_dir))):
             end(descriptor)
     for directory in run_dir.glob("*/libvirt"):
-        shutil.rmtree(directory)
+        clear(Home(directory))
 
 
 def _running(wanted: Callable[[list[str]], bool]) -> Iterator[int]:
     """pidfds of the processes whose command line is wanted."""
     for entry in os.listdir("/proc"):
-        if not entry.isdigit() or not wanted(_arguments(int(entry))):
+        if not entry.isdigit() or not wanted(arguments_of(int(entry))):
             continue
         with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(int(entry))
-            if wanted(_arguments(int(entry))):
+            if wanted(arguments_of(int(entry))):
                 yield descriptor
             else:
                 os.close(descriptor)
@@ -147,20 +154,20 @@ def _is_daemon(run_dir: Path, arguments: list[str]) -> bool:
     return pidfile.parent.parent.parent == run_dir and Home(pidfile.parent).is_of(arguments)
 
 
-def _is_emulator(run_dir: Path, arguments: list[str]) -> bool:
-    """A QEMU of libvirt's (it has a guest name of this form) with its guest agent's socket in our directory."""
-    if not Path(arguments[0]).name.startswith("qemu-system-") or not any(a.startswith("guest=") for a in arguments):
+def _is_of_lab(run_dir: Path, arguments: list[str]) -> bool:
+    """A QEMU of libvirt's, which gives guests their names in this form."""
+    return is_emulator(run_dir / "guests", arguments) and any(each.startswith("guest=") for each in arguments)
+
+
+def is_emulator(directory: Path, arguments: list[str]) -> bool:
+    """Whether it is the command line of a QEMU with sockets in that directory."""
+    if not Path(arguments[0]).name.startswith("qemu-system-"):
         return False
-    return any(f",path={run_dir}/guests/" in argument for argument in arguments)
+    return any(f",path={directory}/" in argument for argument in arguments)
 
 
-def command_line(pid: int) -> str:
-    """Its arguments with NULs between them; '' where it has gone."""
+def arguments_of(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:
-        return ""
-
-
-def _arguments(pid: int) -> list[str]:
-    return command_line(pid).split("\0")
+        return [""]

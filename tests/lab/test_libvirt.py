@@ -93,9 +93,11 @@ class Chassis:
         self.told.append(what)
 
     async def until(self, *what: Happening) -> None:
+        """They have been told since the last time."""
         async with asyncio.timeout(60):
             while not set(what) <= set(self.told):
                 await asyncio.sleep(0.02)
+        self.told.clear()
 
     async def pings(self, number: int) -> None:
         async with asyncio.timeout(60):
@@ -188,7 +190,7 @@ async def test_another_agent_finds_it_and_a_libvirtd_that_dies_takes_nothing_wit
     assert (found.pid, found.state) == (first.pid, "paused")
 
     await found.kill()
-    assert chassis.told[-1] == "ended"
+    await chassis.until("ended")
     await chassis.drivers[1].remove("web1", chassis.place)
     assert (ours(chassis.run_dir), chassis.home.directory.exists()) == ([], False)
 
@@ -231,6 +233,29 @@ async def test_a_libvirtd_in_a_namespace_that_has_lost_its_name_is_replaced(chas
     run("ip", "netns", "add", chassis.namespace)
     os.close(libvirtd.ensure(chassis.home, namespaces.DIRECTORY / chassis.namespace))
     assert chassis.libvirtd() != before
+
+
+async def test_a_libvirtd_that_is_there_already(chassis: Chassis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used where the environment names it, and only our domains go from it."""
+    theirs = Home(chassis.run_dir / "theirs")
+    os.close(libvirtd.ensure(theirs, namespaces.DIRECTORY / chassis.namespace))
+    monkeypatch.setenv("SDN_LIBVIRT_URI", theirs.uri)
+    path = chassis.run_dir / "another.xml"
+    path.write_text(domain.domain(replace(guest(), uuid=UUID[:-1] + "3"), "another", {}, "tcg", Files(), []))
+    run("virsh", "--connect", theirs.uri, "define", str(path))
+
+    launched = await chassis.launch(guest(0))
+    found = await chassis.driver().find(guest(0), chassis.place, chassis.hear)
+    assert found is not None
+    assert found.pid == launched.pid
+    assert not chassis.home.directory.exists()
+    libvirt.remove_all("sdnt", chassis.run_dir)
+    await chassis.until("ended")
+    assert run("virsh", "--connect", theirs.uri, "list", "--all", "--name").split() == ["another"]
+    monkeypatch.delenv("SDN_LIBVIRT_URI")
+    descriptor = libvirtd.adopt(theirs)
+    assert descriptor is not None
+    libvirtd.end(descriptor)
 
 
 # ── exported ─────────────────────────────────────────────────────────────────────────────────────────────────────────
