@@ -124,7 +124,7 @@ class _Move:
         self._had_agent = source.answers
         self._switched = False
         self._let_run = False
-        """The destination was told to run, when it had everything."""
+        """The destination was told to run."""
 
     def close(self) -> None:
         self._source.close()
@@ -179,13 +179,13 @@ class _Move:
         source, destination = self._source.emulator, self._destination.emulator
         if self._mode in migration_modes.STOPS_FIRST:
             await self._stop()
-        if self._ran and self._mode not in migration_modes.WAITS:
-            await destination.execute("cont")  # before it has anything: it will run as soon as it can
-        await source.execute("migrate", {"uri": self._uri})
+        send = source.execute("migrate", {"uri": self._uri})
+        if self._mode == "post-copy":  # with one breath, or the source begins with 50 ms of memory
+            await asyncio.gather(send, source.execute("migrate-start-postcopy"))
+        else:
+            await send
         if self._mode == "pre-copy":
             await self._converge()
-        elif self._mode == "post-copy":
-            await source.execute("migrate-start-postcopy")
         await self._run()
         await destination.execute("announce-self", migration_modes.ANNOUNCEMENTS)
 
@@ -212,13 +212,15 @@ class _Move:
         await source.emulator.execute("migrate-continue", {"state": "pre-switchover"})
 
     async def _run(self) -> None:
-        destination = self._destination
-        if self._mode != "post-copy":
-            await self._until(lambda: self._source.completed and destination.completed)
-        if self._ran and self._mode in migration_modes.WAITS | {"pre-copy"} and destination.resumed is None:
+        """Not sooner: to run it needs the locks of the disks, which the source has until it has sent everything."""
+        source, destination = self._source, self._destination
+        if self._mode == "post-copy":
+            await self._until(lambda: bool(destination.past & {"postcopy-active", "completed"}))
+        else:
+            await self._until(lambda: source.completed and destination.completed)
+        if self._ran:
             self._let_run = True
             await destination.emulator.execute("cont")
-        if self._ran:
             await self._until(lambda: destination.resumed is not None)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
@@ -277,12 +279,9 @@ class _Move:
 
     @property
     def _has_run(self) -> bool:
-        """Whether the destination's CPUs may have: what they did nobody can take back."""
-        if self._arrived is None or not self._ran:
-            return False
-        early = self._mode not in migration_modes.WAITS
-        sent = bool(self._source.past & {"completed", "postcopy-active"})
-        return self._let_run or self._arrived.resumed is not None or (early and sent)
+        """Whether the destination's CPUs may have, and what they did nobody can take back; with post-copy the source
+        does not go on either when it has once said that it could."""
+        return self._let_run or (self._mode == "post-copy" and "postcopy-active" in self._source.past)
 
     async def _can_return(self) -> bool:
         """Whether the source has the memory, and finds the disks as it left them."""

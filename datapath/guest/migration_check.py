@@ -37,7 +37,7 @@ async def _ask_agent(emulator: Emulator) -> None:
 
     try:
         async with asyncio.timeout(ANSWER):
-            await qga.ping(emulator.place.directory / AGENT)
+            await qga.Agent(emulator.place.directory / AGENT).ping()
     except TimeoutError:
         raise SdnError(f"its guest agent has not answered within {ANSWER:.0f} s") from None
 

@@ -42,9 +42,6 @@ COMES_BACK: Final[frozenset[Mode]] = frozenset({"stop-and-copy", "pre-copy"})
 """Here the source still has all of the memory when the destination's CPUs have run."""
 
 
-WAITS: Final[frozenset[Mode]] = frozenset({"in-place", "stop-and-copy"})
-"""Here the destination has everything before it is told to run; otherwise it runs as soon as it can."""
-
 _CAPABILITIES: Final[dict[Mode, tuple[str, ...]]] = {
     "in-place": ("events", "x-ignore-shared"),
     "pre-copy": ("events", "auto-converge", "pause-before-switchover"),

@@ -59,7 +59,6 @@ class FakeQemu:
         self.pid = os.getpid()
         self.started = 1
         self.alive = True
-        self.autostart = False
         self.capabilities: set[str] = set()
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
 
@@ -117,9 +116,7 @@ class FakeQemu:
         self.emit("STOP")
 
     def do_cont(self) -> None:
-        if self.state == "incoming":
-            self.autostart = True
-        elif self.name == "source" or self.wire.wakes:
+        if self.name == "source" or self.wire.wakes:
             self.state = "running"
             self.emit("RESUME")
 
@@ -141,6 +138,8 @@ class FakeQemu:
     def do_migrate_start_postcopy(self) -> None:
         destination = self.wire.destination
         assert destination is not None
+        if "source migrate" not in self.wire.log:
+            raise RefusedError("Postcopy must be started after migration has been started")
         self.emit("MIGRATION", status="postcopy-active")
         destination.receive()
 
@@ -152,9 +151,7 @@ class FakeQemu:
             destination.emit("MIGRATION", status="failed")
 
     def receive(self) -> None:
-        self.state = "running" if self.autostart else "paused"
-        if self.autostart:
-            self.emit("RESUME")
+        self.state = "paused"
         self.emit("MIGRATION", status="completed")
 
 
@@ -247,9 +244,9 @@ class TestOrder:
         assert log[2:8] == [
             "source stop",
             "switch hv2",
-            "destination cont",
             "source migrate",
             "source migrate-start-postcopy",
+            "destination cont",
             "ask",
         ]
         assert moved.note.endswith("post-copy")
@@ -258,7 +255,7 @@ class TestOrder:
         scene.source.accelerator = KVM
         await scene.move()
         log = scene.wire.log
-        assert log[2:7] == ["destination cont", "source migrate", "switch hv2", "source migrate-continue", "ask"]
+        assert log[2:7] == ["source migrate", "switch hv2", "source migrate-continue", "destination cont", "ask"]
 
     async def test_pre_copy_that_does_not_converge_goes_on_as_post_copy(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
@@ -270,7 +267,7 @@ class TestOrder:
         )
         moved = await scene.move()
         assert moved.note.endswith("post-copy")
-        assert scene.wire.log[3:7] == [
+        assert scene.wire.log[2:6] == [
             "source migrate",
             "source migrate-start-postcopy",
             "switch hv2",
