@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from datapath.guest_steps import guest_changes
 from datapath.plan import Verb, diff
-from datapath.spec import Guest, HostSpec
+from datapath.spec import Guest, HostSpec, Machine
 from datapath.steps import HostStep, steps
 from sdn.compile import host_specs
 from sdn.model import Model, Network
@@ -132,11 +132,8 @@ def _guest_moves(move: _Move, chassis: str, model: Model) -> Iterator[PlanStep]:
     machine, name = move.desired.machine, move.desired.name
     if "off" in (machine.power, move.observed.machine.power):
         why, disturbs = f"moves here from {move.source}, while it is off", ""
-    elif move.observed.machine.devices:
-        why, disturbs = (
-            f"stays on {move.source}: it has host devices",
-            "nothing, but `apply` fails; switch it off first",
-        )
+    elif obstacle := _obstacle(machine, move.observed.machine):
+        why, disturbs = f"stays on {move.source}: {obstacle}", "nothing, but it is an error; switch it off first"
     elif move.source not in model.chassis:
         why, disturbs = f"moves here from {move.source}, which goes", "it may start anew"
     else:
@@ -145,6 +142,16 @@ def _guest_moves(move: _Move, chassis: str, model: Model) -> Iterator[PlanStep]:
     yield PlanStep(chassis, "change", f"guest {name}", why, disturbs)
     for step in guest_changes(move.desired, move.observed):
         yield PlanStep(chassis, *astuple(step))
+
+
+def _obstacle(desired: Machine, observed: Machine) -> str:
+    """Why a guest does not move while it runs; '' where it does. What it finds there has to be what it runs with."""
+    if desired.devices or observed.devices:
+        return "it has host devices"
+    if desired.driver == "libvirt" or observed.driver == "libvirt":
+        return "libvirt does not move it"
+    changing = [word for word in ("memory", "cpus") if getattr(desired, word) != getattr(observed, word)]
+    return f"first it needs a start with its new {' and '.join(changing)}" if changing else ""
 
 
 def _with_switch(model: Model, step: PlanStep) -> PlanStep:

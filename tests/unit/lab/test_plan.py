@@ -125,10 +125,10 @@ class TestGuests:
             "db1: {chassis: hv2, nics: [{network: web}, {network: db}]",
         )
         assert self.told(
-            moved, ("web}, {network: db}]}", "web}, {network: db}], memory: 1G, migration: post-copy}")
+            moved, ("web}, {network: db}]}", "web}, {network: db}], restart: always, migration: post-copy}")
         ) == [
             "hv2: change guest db1: moves here live from hv1 (post-copy); it stands still for a moment",
-            "hv2: change guest db1: memory 128M → 1G with its next start, migration auto → post-copy",
+            "hv2: change guest db1: restart on-failure → always, migration auto → post-copy",
             "hv2: add db1:eth1: plugged in while it runs",
         ]
 
@@ -137,10 +137,18 @@ class TestGuests:
             "hv2: change guest db2: moves here from hv1, while it is off"
         ]
 
-    def test_one_with_host_devices_does_not(self) -> None:
-        text = GUESTS.replace("[{network: web}]", "[{network: web}], devices: '0000:03:10.2'")
-        (step,) = self.told(("db1: {chassis: hv1", "db1: {chassis: hv2"), text=text)
-        assert step.startswith("hv2: change guest db1: stays on hv1: it has host devices; nothing, but")
+    @pytest.mark.parametrize(
+        ("before", "after", "why"),
+        [
+            ("devices: '0000:03:10.2'", "devices: '0000:03:10.2'", "it has host devices"),
+            ("driver: libvirt", "driver: libvirt", "libvirt does not move it"),
+            ("memory: 256M", "memory: 1G, cpus: 2", "first it needs a start with its new memory and cpus"),
+        ],
+    )
+    def test_what_does_not_move_while_it_runs(self, before: str, after: str, why: str) -> None:
+        text = GUESTS.replace("[{network: web}]", f"[{{network: web}}], {before}")
+        step, *_ = self.told(("db1: {chassis: hv1", "db1: {chassis: hv2"), (before, after), text=text)
+        assert step.startswith(f"hv2: change guest db1: stays on hv1: {why}; nothing, but it is an error")
 
     def test_its_chassis_goes(self) -> None:
         gone = (
