@@ -21,7 +21,7 @@ from datapath.ovs import control, daemons, kind, rows
 from datapath.ovs.daemons import DaemonName, Place
 from datapath.ovs.database import PortFact
 from datapath.ovs.pair import Pair
-from datapath.spec import HostSpec, Interface, Underlay
+from datapath.spec import UNDERLAY_BRIDGE, HostSpec, Interface, Underlay
 from datapath.switch import Plugged
 
 
@@ -63,7 +63,8 @@ class OvsSwitch:
         return self._pair.switch.transactions if self._pair.switch else 0
 
     def devices(self, _spec: HostSpec) -> set[str]:
-        return set()  # the switch makes its own
+        """Its own it makes itself; the one with the vtep's address has our mark, and is a tap like those of guests."""
+        return {UNDERLAY_BRIDGE}
 
     def is_right(self, _spec: HostSpec) -> bool:
         return True  # its database tells of every change
