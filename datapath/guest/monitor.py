@@ -54,6 +54,12 @@ def reset(path: Path) -> None:
     _run(path, lambda qmp: qmp.execute("system_reset"))
 
 
+def press(path: Path, *keys: str) -> None:
+    """At once, on its keyboard, by QEMU's names: ctrl, alt, delete."""
+    pressed = [{"type": "qcode", "data": key} for key in keys]
+    _run(path, lambda qmp: qmp.issue("send-key", {"keys": pressed}))
+
+
 def announce(path: Path) -> None:
     """Reverse ARPs (RFC 903) from all its interfaces: switches learn where it is."""
     rounds = {"initial": 50, "max": 550, "rounds": 5, "step": 100}

@@ -60,7 +60,10 @@ class Agent:
 
     async def run(self, command: Sequence[str], stdin: bytes = b"", environment: Sequence[str] = ()) -> Done:
         """The command with its output; however long it takes."""
-        pid = await self.begin(command, stdin, environment)
+        return await self.finish(await self.begin(command, stdin, environment))
+
+    async def finish(self, pid: int) -> Done:
+        """Waits for the end of what was begun."""
         pause = _FIRST_PAUSE
         while (done := await self.done(pid)) is None:
             await asyncio.sleep(pause)

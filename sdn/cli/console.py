@@ -132,7 +132,7 @@ def _raw(terminal: int) -> Iterator[None]:
     before = termios.tcgetattr(terminal)
     handlers = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        tty.setraw(terminal)
+        tty.setraw(terminal, termios.TCSADRAIN)  # what was typed already is the guest's too
         yield
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)

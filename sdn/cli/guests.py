@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from datapath.guest import disks
 from datapath.spec import GuestPhase, Machine
-from sdn.cli import output, target
+from sdn.cli import output, snapshots, target
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
 from sdn.lab.guests import PHASES
 from sdn.lab.rundir import RunDir
@@ -29,15 +30,6 @@ _STYLES: Final[dict[GuestPhase, str]] = {
     "moving": WARNING,
     "failed": BAD,
 }
-_UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-
-
-def size(number: int) -> str:
-    """`128 MiB`, `1.5 GiB`: in the largest unit that it is at least one of."""
-    for unit, name in _UNITS:
-        if number >= unit:
-            return f"{number / unit:.3g} {name}" if number / unit < 1000 else f"{number // unit:,} {name}"
-    return f"{number} B"
 
 
 def list_guests(wanted: str | None, *, as_json: bool) -> None:
@@ -91,7 +83,7 @@ def _row(model: Model, facts: Facts, name: str) -> output.Row:
         Cell(name, STRONG),
         place(model, seen, name),
         state(machine, seen),
-        size(machine.memory),
+        output.size(machine.memory),
         machine.cpus,
         ", ".join(addresses(model, name)) or Cell("-", SOFT),
         seen.accelerator or Cell("-", SOFT),
@@ -146,13 +138,15 @@ def _lines(model: Model, facts: Facts, name: str) -> list[tuple[str, str]]:
         ("chassis", place(model, seen, name)),
         ("error", seen.error),
         ("note", seen.note),
-        ("memory", size(machine.memory)),
+        ("memory", output.size(machine.memory)),
         ("cpus", str(machine.cpus)),
         ("accelerator", f"{seen.accelerator}: {seen.reason}" if seen.accelerator else ""),
         ("guest agent", ("answers" if seen.answers else "does not answer") if seen.pid else ""),
         ("pid", str(seen.pid or "")),
         ("boots", _boots(machine)),
+        ("own disk", _own_disk(model.lab, name)),
         ("volumes", ", ".join(machine.volumes)),
+        ("snapshots", ", ".join(each.name for each in snapshots.of(model, facts, name).on_disk())),
         ("seed", _seed(machine)),
         ("devices", ", ".join(machine.devices)),
         ("restart", f"{machine.restart}, {output.count(seen.restarts, 'restart')} so far"),
@@ -178,9 +172,15 @@ def _state_in_words(machine: Machine, seen: GuestFacts) -> str:
 def _boots(machine: Machine) -> str:
     if machine.builtin:
         return "the built-in guest"
-    disk = f"{machine.image}{f', {size(machine.disk)} large' if machine.disk else ''}" if machine.image else ""
+    disk = f"{machine.image}{f', {output.size(machine.disk)} large' if machine.disk else ''}" if machine.image else ""
     kernel = f"kernel {machine.kernel.image} {machine.kernel.append}".rstrip() if machine.kernel else ""
     return " with ".join(part for part in (disk, kernel) if part)
+
+
+def _own_disk(lab: str, name: str) -> str:
+    """Where one is: a guest that has never run has none yet."""
+    path = disks.own(lab, name)
+    return str(path) if path.exists() else ""
 
 
 def _seed(machine: Machine) -> str:

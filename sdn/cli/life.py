@@ -13,7 +13,7 @@ from datapath.errors import FileError
 from datapath.linux.namespaces import DIRECTORY
 from sdn import lab
 from sdn.cli import output, target
-from sdn.cli.output import Cell, count
+from sdn.cli.output import Cell
 
 if TYPE_CHECKING:
     from sdn.lab import Result

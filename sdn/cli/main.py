@@ -186,12 +186,17 @@ def run_tests(
 )
 def execute(
     node: Annotated[
-        str, typer.Argument(metavar="NODE", help="A node of the lab, or a chassis.", autocompletion=complete.places)
+        str,
+        typer.Argument(
+            metavar="NODE", help="A node or guest of the lab, or a chassis.", autocompletion=complete.places
+        ),
     ],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="A command and its arguments.")],
     lab: Lab = None,
 ) -> None:
-    """Run a command inside a node or on a chassis; ends with the command's own exit code.
+    """Run a command inside a node or guest or on a chassis; ends with the command's own exit code.
+
+    In a guest its agent runs it, without a terminal, and what it prints comes when it has ended.
 
     Examples: `sdn exec web1 -- ping -c1 10.10.0.2` · `sdn exec hv3 -- bridge fdb`
     """
@@ -200,7 +205,7 @@ def execute(
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise FileError("no command was given", remedy=f"such as: sdn exec {node} -- ip addr")
-    packets.execute(lab, node, words)
+    raise typer.Exit(packets.execute(lab, node, words))
 
 
 guest_commands.add_to(app)

@@ -177,3 +177,14 @@ def extent(model: Model) -> str:
     machines = [count(guests, "guest")] if guests else []
     chassis, networks = count(len(model.chassis), "chassis", "chassis"), count(len(model.networks), "network")
     return ", ".join([chassis, *nodes, *machines, networks])
+
+
+_UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def size(number: int) -> str:
+    """`128 MiB`, `1.5 GiB`: in the largest unit that it is at least one of."""
+    for unit, name in _UNITS:
+        if number >= unit:
+            return f"{number / unit:.3g} {name}" if number / unit < 1000 else f"{number // unit:,} {name}"
+    return f"{number} B"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdn.model import Model
     from sdn.trace import Hop, Trace
 
+_LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
 _PROTOCOLS = ("icmp", "tcp", "udp", "arp")
 
 
@@ -237,10 +238,19 @@ def _flow_json(model: Model, chassis: str, stats: FlowStats) -> dict[str, Any]:
 # ── exec ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def execute(wanted: str | None, node: str, command: Sequence[str]) -> NoReturn:
-    """Become `command` inside the node or chassis: its terminal, its signals and its exit code are ours."""
-    model, _ = target.running(wanted)
+def execute(wanted: str | None, node: str, command: Sequence[str]) -> int:
+    """Become `command` inside the node or chassis: its terminal, its signals and its exit code are ours. In a guest,
+    which has a kernel of its own, its agent runs it; returns the exit code."""
+    model, facts = target.running(wanted)
     target.place(model, node)
+    if node not in model.guests:
+        _become(model, node, command)
+    from sdn.cli import within
+
+    return within.execute(model, facts, node, command, _LOCALHOST + _hosts(model, node))
+
+
+def _become(model: Model, node: str, command: Sequence[str]) -> NoReturn:
     hosts = _write_hosts(model, node)
     try:
         inside.become(namespaces.DIRECTORY / namespace(model.lab, node), hosts)
@@ -263,17 +273,18 @@ class _NotRunError(FileError):
 
 
 def _write_hosts(model: Model, node: str) -> Path:
-    """This machine's /etc/hosts, and the lab's nodes by name, at the addresses that `node` shares a network with."""
-    own = {port.network for port in model.ports.values() if port.node == node}
-    lines = [
-        f"{ip} {port.node}"
-        for port in sorted(model.ports.values(), key=lambda port: port.network not in own)
-        for ip in port.ips
-    ]
+    """This machine's /etc/hosts, and the lab's nodes."""
     file = RunDir(model.lab).path / "hosts" / node
     file.parent.mkdir(mode=0o700, exist_ok=True)
     fresh = file.with_suffix(f".{os.getpid()}")
-    fresh.write_text(Path("/etc/hosts").read_text() + f"\n# lab {model.lab}\n" + "\n".join(lines) + "\n")
+    fresh.write_text(Path("/etc/hosts").read_text() + f"\n# lab {model.lab}\n" + _hosts(model, node))
     fresh.chmod(0o644)  # whatever user a command runs as reads it
     fresh.replace(file)
     return file
+
+
+def _hosts(model: Model, node: str) -> str:
+    """The lab's nodes by name, first those at the addresses that `node` shares a network with."""
+    own = {port.network for port in model.ports.values() if port.node == node}
+    near = sorted(model.ports.values(), key=lambda port: port.network not in own)
+    return "".join(f"{ip} {port.node}\n" for port in near for ip in port.ips)

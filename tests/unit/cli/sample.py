@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network, ip_interface
 
 from datapath.addr import IPNetwork, Mac
-from sdn.model import Chassis, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
-from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
+from datapath.spec import Machine
+from sdn.model import Chassis, Guest, Model, Network, Node, Physnet, Port, Segment, Source, Test, Underlay
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 
 
 def source(line: int) -> Source:
@@ -80,6 +82,26 @@ def overlay() -> Model:
     shut = Test("shut", ("db1",), ("web1",), "tcp", 80, "fail", 5.0, source(71))
     build.model.tests.update(mesh=test, shut=shut)
     return build.model
+
+
+def machines() -> Model:
+    """The overlay with two of its nodes as guests: vm1 on hv1 and vm2 on hv2, which boots from an image."""
+    build = Builder(2, [network(1, "web", Segment("vxlan", 10010), IPv4Network("10.10.0.0/24"))])
+    build.node("web1", "hv1", "web").node("vm1", "hv1", "web").node("vm2", "hv2", "web")
+    image = Machine(memory=3 << 29, cpus=2, image="/images/debian.qcow2", disk=10 << 30, restart="never")
+    for number, machine in enumerate((Machine(memory=128 << 20), image), 1):
+        build.model.guests[f"vm{number}"] = Guest(f"vm{number}", machine, ("apart",), source(80 + number))
+    build.model.tests["mesh"] = Test("mesh", ("web1", "vm1", "vm2"), ("vm1", "vm2"), "ping", 0, "ok", 5.0, source(90))
+    return build.model
+
+
+def guest_facts(model: Model, **seen: GuestFacts) -> Facts:
+    """All guests run under TCG for the same reason, but those given."""
+    every = {
+        name: GuestFacts("running", model.nodes[name].chassis, "", 100, "tcg", "no /dev/kvm", 1, answers=True)
+        for name in model.guests
+    }
+    return replace(facts(model), guests={**every, **seen})
 
 
 def wide(many: int = 20, each: int = 5) -> Model:

@@ -1,0 +1,93 @@
+"""`exec` in a guest: by its guest agent.
+
+Enters: a command, and what is piped to it. Leaves: its output, and its exit code as ours. Never: a terminal, which the
+agent has none of (`sdn console` is one): what the command prints comes when it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from datapath.errors import RefusedError, SdnError, TransientError
+from datapath.guest.command import AGENT
+from sdn.cli import output
+from sdn.lab.rundir import RunDir
+from sdn.model.facts import Facts, GuestFacts
+
+if TYPE_CHECKING:
+    from datapath.guest.qga import Agent, Done
+    from sdn.model import Model
+
+_WITH_NAMES: Final = 'printf %s "$0" > /etc/hosts; exec "$@"'
+"""What the shell of the built-in guest does first, with the names of the lab."""
+
+_NAMES_MAX: Final = 100_000  # bytes of one argument: MAX_ARG_STRLEN is 128 KiB
+
+
+def execute(model: Model, facts: Facts, guest: str, command: Sequence[str], hosts: str) -> int:
+    """`hosts` is what the guest's /etc/hosts is to be, if the guest is our own. Returns the exit code."""
+    from datapath.guest.qga import Agent
+
+    _check(guest, facts.guests.get(guest, GuestFacts()))
+    agent = Agent(RunDir(model.lab).guest(guest) / AGENT)
+    words = _words(command, hosts if model.guests[guest].machine.builtin else "")
+    done = _run(agent, words, b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
+    _write(sys.stdout.buffer, done.out)
+    _write(sys.stderr.buffer, done.err)
+    if done.truncated:
+        output.note("sdn: the guest agent has kept only the first 16 MiB of what it printed")
+    return done.code
+
+
+def _check(guest: str, seen: GuestFacts) -> None:
+    """Raises the error of a guest in which nobody would answer."""
+    if seen.phase in ("off", "failed"):
+        raise RefusedError(f"{guest} is {seen.phase}", remedy=f"sdn guest start {guest}")
+    if seen.phase == "paused":
+        raise RefusedError(f"{guest} is paused", remedy=f"sdn guest resume {guest}")
+    if not seen.answers:
+        raise TransientError(
+            f"no guest agent answers in {guest}",
+            remedy=f"sdn console {guest}; an image needs qemu-guest-agent in it, and may still be booting",
+        )
+
+
+def _words(command: Sequence[str], hosts: str) -> Sequence[str]:
+    if not hosts or len(hosts.encode()) > _NAMES_MAX:
+        return command
+    return ["/bin/sh", "-c", _WITH_NAMES, hosts, *command]
+
+
+def _run(agent: Agent, command: Sequence[str], stdin: bytes) -> Done:
+    """Interrupted, it ends the command in the guest too."""
+    started: list[int] = []
+    try:
+        return asyncio.run(_done(agent, command, stdin, started))
+    except KeyboardInterrupt:
+        for number in started:
+            asyncio.run(agent.run(["kill", str(number)]))
+        raise
+    except RefusedError as error:
+        raise _NotRunError(error) from error
+
+
+async def _done(agent: Agent, command: Sequence[str], stdin: bytes, started: list[int]) -> Done:
+    started.append(await agent.begin(command, stdin))
+    return await agent.finish(started[0])
+
+
+class _NotRunError(SdnError):
+    """With the exit code that shells have for a command that is not there (POSIX, 2.8.2)."""
+
+    exit_code = 127
+
+    def __init__(self, error: RefusedError) -> None:
+        super().__init__(error.message, remedy=error.remedy)
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
+    stream.write(data)
+    stream.flush()

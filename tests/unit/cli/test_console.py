@@ -1,0 +1,171 @@
+"""The console: a terminal of its own, and a relay that is a thread."""
+
+from __future__ import annotations
+
+import os
+import pty
+import socket
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from datapath.guest.console import SOCKET
+from sdn.cli import console, target
+from sdn.cli.main import main
+from sdn.lab.rundir import RunDir
+from sdn.model.facts import GuestFacts
+from tests.unit.cli.sample import guest_facts, machines
+
+Capture = pytest.CaptureFixture[str]
+Serve = Callable[[Callable[[socket.socket], None]], threading.Thread]
+
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
+    model = machines()
+    monkeypatch.setattr(target, "running", lambda _: (model, guest_facts(model, vm2=GuestFacts("off"))))
+    made = RunDir("overlay").guest("vm1")
+    made.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def serve(directory: Path) -> Iterator[Serve]:
+    """Has a function talk to whoever connects first."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(directory / SOCKET))
+    listening.listen()
+    threads: list[threading.Thread] = []
+
+    def start(talk: Callable[[socket.socket], None]) -> threading.Thread:
+        def run() -> None:
+            with listening.accept()[0] as line:
+                talk(line)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    for thread in threads:
+        thread.join(5)
+    listening.close()
+
+
+class Terminal:
+    """`keys` is where somebody types."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys, end = pty.openpty()
+        self.stdin = os.fdopen(end)
+        monkeypatch.setattr(sys, "stdin", self.stdin)
+
+    def type(self, keys: bytes) -> None:
+        """Once every key is the guest's: before that, Ctrl-C is the terminal's."""
+        deadline = time.monotonic() + 5
+        while not self.is_raw and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.write(self.keys, keys)
+
+    @property
+    def is_raw(self) -> bool:
+        return not termios.tcgetattr(self.stdin.fileno())[3] & termios.ICANON
+
+    def close(self) -> None:
+        self.stdin.close()
+        os.close(self.keys)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    made = Terminal(monkeypatch)
+    yield made
+    made.close()
+
+
+def test_keys_go_to_the_guest_until_it_is_left(terminal: Terminal, serve: Serve, capfd: Capture) -> None:
+    heard = []
+
+    def guest(line: socket.socket) -> None:
+        line.sendall(b"login: ")
+        terminal.type(b"root\x03")
+        while not b"".join(heard).endswith(b"\x03"):
+            heard.append(line.recv(100))
+        heard.append(b"raw" if terminal.is_raw else b"cooked")
+        terminal.type(b"\x1d")
+        assert line.recv(100) == b""
+
+    serve(guest)
+    assert console.attach(None, "vm1", read_only=False) == 0
+    assert b"".join(heard) == b"root\x03raw"
+    assert not terminal.is_raw
+    out, err = capfd.readouterr()
+    assert out == "login: "
+    assert "Ctrl-] leaves" in err
+
+
+def test_the_terminal_is_as_before_though_the_line_is_cut(terminal: Terminal, serve: Serve, capfd: Capture) -> None:
+    serve(lambda _: None)
+    assert console.attach(None, "vm1", read_only=False) == 1
+    assert not terminal.is_raw
+    assert "was closed" in capfd.readouterr().err
+
+
+def test_reading_only_types_nothing(terminal: Terminal, serve: Serve) -> None:
+    heard = []
+
+    def guest(line: socket.socket) -> None:
+        terminal.type(b"reboot\r\x03")
+        heard.append(line.recv(100))
+
+    thread = serve(guest)
+    assert console.attach(None, "vm1", read_only=True) == 0
+    thread.join(5)
+    assert heard == [b""]
+
+
+def test_a_pipe_is_typed_and_answered(serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    monkeypatch.setattr(console, "_QUIET", 0.2)
+    read, write = os.pipe()
+    os.write(write, b"uptime\n")
+    os.close(write)
+
+    def guest(line: socket.socket) -> None:
+        line.sendall(b"you said " + line.recv(100))
+        assert line.recv(100) == b""
+
+    serve(guest)
+    with os.fdopen(read) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert console.attach(None, "vm1", read_only=False) == 0
+    assert capfd.readouterr().out == "you said uptime\n"
+
+
+def test_nobody_there(capsys: Capture) -> None:
+    assert main(["console", "vm1"]) == 1
+    assert "nobody relays the console of vm1" in capsys.readouterr().err
+    assert main(["console", "vm2"]) == 2
+    err = capsys.readouterr().err
+    assert "vm2 is off and has no console now" in err
+    assert "sdn guest start vm2" in err
+
+
+def test_log(directory: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "console.log").write_bytes(b"Linux version 6.1\r\n\xff")
+    assert main(["console", "vm1", "--log"]) == 0
+    assert capfdbinary.readouterr().out == b"Linux version 6.1\r\n\xff"
+    assert main(["console", "vm2", "--log"]) == 2
+    assert b"has not printed anything yet" in capfdbinary.readouterr().err
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda _, words: commands.append(words))
+    main(["console", "vm1", "-f"])
+    assert commands[0][-1] == str(directory / "console.log")
