@@ -137,8 +137,7 @@ class Life:
         assert instance is not None
         wish, target = self.wishes.at(instance.chassis), self.wishes.target
         is_placed = target.place.chassis == instance.chassis
-        if not run.has_console:
-            run.has_console = await self.attempts.make("console", instance.pid, self._attach)
+        await self._attach(run, instance)
         if run.went_off is not None or instance.state == "off":
             await self._see_off(run, instance)
         elif instance.chassis not in self.wishes.headers or (instance.state == "prepared" and not is_placed):
@@ -153,8 +152,11 @@ class Life:
             await self._steer(run, instance, wish)
             await self._move_on(run, instance, target)
 
-    async def _attach(self) -> None:
-        await self._console.attach(self.directory)
+    async def _attach(self, run: Run, instance: Instance) -> None:
+        """Its console, to those who have been reading that of the run before."""
+        if not run.has_console:
+            attach = partial(self._console.attach, self.directory)
+            run.has_console = await self.attempts.make("console", instance.pid, attach)
 
     async def _start(self, run: Run, instance: Instance, wish: Wish) -> None:
         """Its CPUs, when all that it sends and gets has its flows."""
@@ -226,6 +228,7 @@ class Life:
         try:
             moved = await self._means.migrate(instance, target.guest, place, driver, fresh.happen, self._switch)
             fresh.instance, self.past.note, self.run = moved.instance, moved.note, fresh
+            await self._attach(fresh, moved.instance)
         finally:
             self.moving = False
             self.switched = ""

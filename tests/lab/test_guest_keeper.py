@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -103,7 +104,7 @@ class Keepers:
 
 @dataclass
 class Place:
-    """Chassis c1 with taps, and what boots."""
+    """Chassis c1 and c2 with taps, and what boots."""
 
     lab: str
     run_dir: Path
@@ -123,10 +124,9 @@ class Place:
         given = {"memory": 96 << 20, "kernel": self.system, **machine}
         return Guest(name, uuid, Machine(**given), interfaces)
 
-    def spec(self, *guests: Guest) -> HostSpec:
+    def spec(self, *guests: Guest, chassis: str = "c1") -> HostSpec:
         underlay = Underlay(IPv4Interface("172.31.0.1/24"), Mac(0x020000000001), 1500, ())
-        home = namespace(self.lab, "c1")
-        return HostSpec(self.lab, "c1", home, 1, underlay, (), (), (), guests=guests)
+        return HostSpec(self.lab, chassis, namespace(self.lab, chassis), 1, underlay, (), (), (), guests=guests)
 
     def home(self, name: str) -> Path:
         return self.run_dir / "guests" / name
@@ -169,7 +169,8 @@ class Console:
 async def place(tmp_path: Path, system: Kernel, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     lab = unique_name()
     monkeypatch.setenv("SDN_POOL", str(tmp_path / "pool"))
-    with _taps(namespace(lab, "c1"), [f"{name}{number}" for name in ("web", "db") for number in range(2)]):
+    names = [f"{name}{number}" for name in ("web", "db") for number in range(2)]
+    with _taps(namespace(lab, "c1"), names), _taps(namespace(lab, "c2"), names):
         made = Place(lab, tmp_path / "run", system)
         try:
             yield made
@@ -181,18 +182,15 @@ async def place(tmp_path: Path, system: Kernel, monkeypatch: pytest.MonkeyPatch)
     assert not made.processes()
 
 
-def _taps(home: str, names: list[str]) -> Any:
-    from contextlib import contextmanager
-
-    @contextmanager
-    def made() -> Iterator[None]:
-        _in_a_thread(lambda: _make(home, names))
-        try:
-            yield
-        finally:
-            namespaces.withdraw(home)
-
-    return made()
+@contextmanager
+def _taps(home: str, names: list[str]) -> Iterator[None]:
+    """In a namespace that a chassis would have."""
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(_make, home, names).result()
+    try:
+        yield
+    finally:
+        namespaces.withdraw(home)
 
 
 def _make(home: str, names: list[str]) -> None:
@@ -202,13 +200,6 @@ def _make(home: str, names: list[str]) -> None:
         for name in names:
             taps.make(name)
         namespaces.publish(home, home)
-
-
-def _in_a_thread(errand: Callable[[], None]) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as worker:
-        worker.submit(errand).result()
 
 
 async def test_a_life(place: Place) -> None:
@@ -331,6 +322,37 @@ async def test_guests_take_turns_and_go_without_a_trace(place: Place) -> None:
     await successor.until(lambda: not place.home("db").exists())
     assert place.processes() == []
     assert not list((place.run_dir.parent / "pool" / "labs" / place.lab).glob("*"))
+
+
+async def test_a_move_is_told_step_by_step(place: Place) -> None:
+    first = place.agent()
+    web = place.guest("web", place.nic("web"))
+    await first.settle(place.spec(web), place.spec(chassis="c2"))
+    async with place.console("web") as console:
+        await console.expect("up")
+        await console.ask("state=kept; echo set$((1+1))", "set2")
+        before = len(first.states)
+        leaves, comes = replace(web, moves_to="c2"), replace(web, comes_from="c1")
+        await first.settle(place.spec(leaves), place.spec(comes, chassis="c2"))
+        told = [(state.phase, state.at, state.leaves) for state in first.states[before:]]
+        assert told[0] == ("moving", "c1", "")
+        assert ("moving", "c2", "c1") in told
+        assert told[-1] == ("running", "c2", ""), first.last("web").error
+        assert "c1 to c2" in first.last("web").note
+        assert first.last("web").pid != first.states[before - 1].pid
+        assert first.guests.attached("web", "eth0")
+        await console.ask("echo it is $state", "it is kept")
+    await first.settle(place.spec(), place.spec(web, chassis="c2"))
+    first.guests.close()
+
+    second = place.agent()
+    await second.settle(place.spec(), place.spec(web, chassis="c2"))
+    assert (second.last("web").at, second.last("web").pid) == ("c2", first.last("web").pid)
+    async with place.console("web") as console:
+        await console.ask("echo still $state", "still kept")
+    await second.settle(place.spec(), place.spec(replace(web, machine=replace(web.machine, power="off")), chassis="c2"))
+    assert second.last("web").phase == "off"
+    assert place.processes() == []
 
 
 async def test_a_launch_that_cannot_be(place: Place, tmp_path: Path) -> None:
