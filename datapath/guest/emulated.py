@@ -247,6 +247,8 @@ class QemuMachine:
                 self._in_background(self._stopped())
             case "RESUME":
                 self._resumed()
+            case "MIGRATION" if self._state == "incoming" and data["status"] == "completed":
+                self._state = "paused"
             case "RESET":
                 self._applied = self._booted_with
                 self._on_happening("reset", "")
