@@ -56,7 +56,7 @@ class Life:
         """A round."""
         self.until = NEVER
         self.attempts.begin()
-        if not self.wishes or self._looked or await self.attempts.make("find", None, self._find):
+        if not self.wishes or self._looked or await self.attempts.make("find", self.wishes.target.hardware, self._find):
             self._conclude()
             if not self.wishes:
                 await self._remove()
@@ -109,7 +109,8 @@ class Life:
             self.past.forget()
             self._means.slots.give_back(self.name)
             return
-        if self.past.rests(wish):
+        self.past.compare(wish)
+        if self.past.rest is not None:
             return
         if self.past.again is not None and self._means.clock.now() < self.past.again:
             self._due(self.past.again)
@@ -163,7 +164,9 @@ class Life:
         plugged = await self._adapt(run, instance, wish)
         if wish.guest.machine.power == "paused" or not plugged or not wish.is_ready:
             self._wait_aside(run, wish)
-        elif self._means.slots.take(self.name, self._stir) and await self.attempts.make("start", None, instance.start):
+        elif self._means.slots.take(self.name, self._stir) and await self.attempts.make(
+            "start", wish.hardware, instance.start
+        ):
             run.booting = True
             run.boots_until = self._means.clock.now() + (ANSWER if wish.guest.machine.builtin else BOOT)
             self.past.started()
@@ -214,7 +217,7 @@ class Life:
         chassis = target.place.chassis
         if chassis == instance.chassis or run.ended is not None:
             return
-        what, wish = f"move to {chassis}", (chassis, target.guest.machine.migration)
+        what, wish = f"move to {chassis}", (chassis, target.guest.machine)
         if self.attempts.may(what, wish) and target.is_ready:
             await self.attempts.make(what, wish, partial(self._move, run, instance, target), patient=False)
 

@@ -23,6 +23,8 @@ class Past:
         self.note = ""
         self.ending = ""
         """Why it has died, until it has started again."""
+        self._wish = ""
+        """Digest of what was wished when it ended."""
         self._directory = directory
         self._clock = clock
         self._backoff = Backoff()
@@ -33,18 +35,18 @@ class Past:
         rest.wake(self._directory)
         self.rest = self.again = None
         self.restarts = 0
-        self.ending = self.note = ""
+        self.ending = self.note = self._wish = ""
 
     def recall(self, wish: Wish) -> None:
         """An earlier agent's guest that is at rest."""
         if found := rest.read(self._directory, wish):
-            self.rest, self.note, self.ending, self.restarts = found, found.note, found.error, found.restarts
+            self.rest, self._wish = found, found.wish
+            self.note, self.ending, self.restarts = found.note, found.error, found.restarts
 
-    def rests(self, wish: Wish) -> bool:
-        """Whether it is not started. A rest ends when something else is wished."""
-        if self.rest is not None and self.rest.wish != rest.digest(wish):
+    def compare(self, wish: Wish) -> None:
+        """How it ended when something else was wished says nothing of this: it is started at once."""
+        if self._wish and self._wish != rest.digest(wish):
             self.forget()
-        return self.rest is not None
 
     def launched(self) -> None:
         rest.wake(self._directory)
@@ -58,6 +60,7 @@ class Past:
 
     def take(self, run: Run, wish: Wish) -> None:
         """It has ended, and nobody has wished it: it is started again after a while, or never."""
+        self._wish = rest.digest(wish)
         now, went_off = self._clock.now(), run.went_off is not None
         if run.was_steady(now):
             self._backoff.reset()
@@ -67,5 +70,5 @@ class Past:
             self.again = now + self._backoff.next()
             return
         phase: GuestPhase = "off" if went_off else "failed"
-        self.rest = rest.Rest(rest.digest(wish), phase, self.note, self.ending, self.restarts)
+        self.rest = rest.Rest(self._wish, phase, self.note, self.ending, self.restarts)
         self.rest.write(self._directory)

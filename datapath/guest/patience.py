@@ -117,10 +117,13 @@ class Attempts:
         return tuple(refusal.message for refusal in self._refused.values())
 
     def may(self, what: str, wish: object) -> bool:
-        """Whether it is worth an attempt now."""
+        """Whether it is worth an attempt now. What was said of another wish is no error of this one."""
         self._asked.add(what)
         refusal = self._refused.get(what)
-        return refusal is None or refusal.wish != wish or self._clock.now() >= refusal.again
+        if refusal is not None and refusal.wish != wish:
+            del self._refused[what]
+            return True
+        return refusal is None or self._clock.now() >= refusal.again
 
     async def make(
         self, what: str, wish: object, attempt: Callable[[], Awaitable[object]], *, patient: bool = True
@@ -138,7 +141,7 @@ class Attempts:
 
     def _refuse(self, what: str, wish: object, error: SdnError | OSError, patient: bool) -> None:
         before = self._refused.get(what)
-        backoff = before.backoff if before is not None and before.wish == wish else Backoff()
+        backoff = before.backoff if before is not None else Backoff()
         may_help = patient and isinstance(error, SdnError) and error.retry
         again = self._clock.now() + backoff.next() if may_help else NEVER
         self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff)

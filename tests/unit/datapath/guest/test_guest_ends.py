@@ -83,6 +83,20 @@ async def test_what_rests_stays_at_rest_until_something_else_is_wished(world: Wo
     assert world.log == ["launch web@c1", "start web@c1"]
 
 
+async def test_what_is_wished_otherwise_does_not_wait_for_the_next_start(world: World) -> None:
+    await world.settle(spec("c1", guest("web")))
+    for _ in range(5):
+        world.driver.instances["web"].end("no root file system")
+        while not world.driver.instances:
+            await world.clock.advance(1)
+    world.driver.instances["web"].end("no root file system")
+    await calm()
+    world.log.clear()
+    await world.settle(spec("c1", guest("web", image="/var/images/better.qcow2")))
+    assert world.log == ["launch web@c1", "start web@c1"]
+    assert (world.last("web").error, world.last("web").restarts) == ("", 0)
+
+
 async def test_a_guest_whose_start_is_refused_can_still_be_switched_off(world: World) -> None:
     world.driver.refusals["start"] = TransientError("busy")
     await world.settle(spec("c1", guest("web")))

@@ -12,7 +12,7 @@ from datapath.errors import RefusedError, TransientError
 from datapath.guest.instance import OnHappening, Place
 from datapath.spec import Guest, HostSpec
 from tests.unit.datapath.guest.conftest import Worlds
-from tests.unit.datapath.guest.fakes import FakeDriver, FakeInstance, World, calm, guest, nic, spec
+from tests.unit.datapath.guest.fakes import MIB, FakeDriver, FakeInstance, World, calm, guest, nic, spec
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,23 @@ async def test_a_move_that_fails_leaves_it_where_it_was(migration: tuple[World, 
     await world.settle(spec("c1", guest("web")), spec("c2"))
     assert world.last("web").error == ""
     fake.error = None
+    await world.settle(*moving())
+    for _ in range(5):
+        await calm()
+    assert world.last("web").at == "c2"
+
+
+async def test_why_a_move_was_refused_is_no_answer_to_another_wish(migration: tuple[World, FakeMigration]) -> None:
+    world, fake = migration
+    fake.error = RefusedError("it shall have other memory")
+    await world.settle(*moving(memory=256 * MIB))
+    for _ in range(5):
+        await calm()
+    assert world.guests.errors("c1")
+    fake.error = None
+    await world.settle(*moving(ready=False))
+    assert world.guests.errors("c1") == ()
+    assert not world.guests.settled("c2")
     await world.settle(*moving())
     for _ in range(5):
         await calm()
