@@ -13,6 +13,7 @@ from datapath.host_step import GONE, NEW, HostStep, Reason
 from datapath.plan import diff
 from datapath.plug_steps import interface_change
 from datapath.spec import Guest, Interface, Machine, Power
+from datapath.words import size
 
 ENDS: Final = "what runs in it ends; its own disk and snapshots go, named volumes stay"
 
@@ -123,7 +124,7 @@ def _values(field: str, desired: Machine, observed: Machine) -> str:
         return " changes"
     old, new = (getattr(each, field) for each in (observed, desired))
     if field in ("memory", "disk"):
-        old, new = size(old), size(new)
+        old, new = (size(value) if value else "" for value in (old, new))
     return f" {old or 'none'} → {new or 'none'}"
 
 
@@ -140,11 +141,3 @@ def _nic_change(desired: Interface, observed: Interface, machine: Machine, runs:
 def _inside(interface: Interface) -> object:
     """What only the guest itself can set up."""
     return interface.addresses, interface.vlans, interface.gateway
-
-
-def size(octets: int) -> str:
-    """As the file has it: 256M, 2G."""
-    if not octets:
-        return ""
-    gib, rest = divmod(octets, 1 << 30)
-    return f"{octets >> 20}M" if rest else f"{gib}G"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from datapath.addr import IPAddress
-from sdn.model import Chassis, Model, Port
+from sdn.graph.cards import CARD_LEAST, Line, card_lines, card_width, ports_of_nodes, shorten, text_width
+from sdn.model import Chassis, Model
 
 PADDING: Final = 14
 HEADER: Final = 40
@@ -29,7 +29,6 @@ CARD_GAP: Final = 12
 CARD_HEAD: Final = 26
 LINE: Final = 16
 CARD_FOOT: Final = 7
-CARD_LEAST: Final = 104
 CARD_MOST: Final = 236
 FOOT: Final = 26
 """Below the cards, for the vtep and uplinks."""
@@ -41,25 +40,6 @@ LEAD: Final = 16
 """From the names of the rails to the first box."""
 MARGIN: Final = 28
 _WANTED_SHAPE: Final = 1.6
-_LINES_MOST: Final = 5
-_MONO: Final = 6.7
-"""Width of a character of the fixed-width 11 px face."""
-
-
-def text_width(text: str, size: float = 12.0) -> float:
-    """About how wide a proportional face sets it; rather too wide, since faces differ."""
-    narrow = sum(1 for c in text if c in "ijlft.,:;|!' ()[]")
-    wide = sum(1 for c in text if c in "mwMW@%")
-    return size * (0.6 * (len(text) - narrow - wide) + 0.36 * narrow + 0.9 * wide)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a card: an address or what stands for it, of a port on `network`."""
-
-    network: str
-    text: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,51 +114,13 @@ class Picture:
     rows: tuple[Row, ...]
 
 
-def ports_of_nodes(model: Model) -> dict[str, list[Port]]:
-    found: dict[str, list[Port]] = {name: [] for name in model.nodes}
-    for port in model.ports.values():
-        found[port.node].append(port)
-    return found
-
-
-def card_lines(ports: Sequence[Port]) -> tuple[Line, ...]:
-    """What a card says: each address once, at most _LINES_MOST lines."""
-    trunk = any(port.tag is not None for port in ports)
-    lines = []
-    for port in ports:
-        note = "" if not trunk else "native" if port.tag is None else f"tag {port.tag}"
-        texts = [address_text(ip) for ip in port.ips] or [str(port.mac)]
-        lines += [Line(port.network, text, note if i == 0 else "") for i, text in enumerate(texts)]
-    if len(lines) > _LINES_MOST:
-        more = len(lines) - _LINES_MOST + 1
-        lines = [*lines[: _LINES_MOST - 1], Line("", f"and {more} more", "")]
-    return tuple(lines)
-
-
-def address_text(address: IPAddress) -> str:
-    """An address; of a long IPv6 one the interface identifier (RFC 4291 section 2.5.1): the legend has the subnet."""
-    text = str(address)
-    return text if len(text) <= 22 else "…:" + ":".join(text.split(":")[-4:])
-
-
-def shorten(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
-
-
-def card_width(name: str, lines: Sequence[Line]) -> float:
-    longest = max(
-        (len(line.text) * _MONO + (text_width(line.note, 10) + 10 if line.note else 0) for line in lines), default=0
-    )
-    return max(CARD_LEAST, longest + 34, text_width(name, 13) + 40)
-
-
 class _Plan:
     """What all candidate arrangements of one model share: its cards, measured."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.ports = ports_of_nodes(model)
-        self.lines = {node: card_lines(ports) for node, ports in self.ports.items()}
+        self.lines = {node: card_lines(ports, model.guests.get(node)) for node, ports in self.ports.items()}
         widths = (card_width(node, lines) for node, lines in self.lines.items())
         self.card = math.ceil(min(max(widths, default=CARD_LEAST), CARD_MOST))
         self.nodes: dict[str, list[str]] = {name: [] for name in model.chassis}

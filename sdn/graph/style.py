@@ -36,6 +36,7 @@ text { font-size: 12px; fill: #24292f }
 .page { fill: #ffffff }
 .box { fill: #f6f8fa; stroke: #d1d9e0; stroke-width: 1.2 }
 .card { fill: #ffffff; stroke: #c8d1da; stroke-width: 1 }
+.guest { stroke: #59636e; stroke-width: 1.8 }
 .pill { fill: #ffffff; stroke: #d1d9e0; stroke-width: 1 }
 .bar { stroke: #d8dee4; stroke-width: 8; stroke-linecap: round; fill: none }
 .foot { stroke: #b8c1ca; stroke-width: 2; fill: none }
@@ -52,6 +53,7 @@ text { fill: #e6edf3 }
 .page { fill: #0d1117 }
 .box { fill: #151b23; stroke: #3d444d }
 .card { fill: #212830; stroke: #454d57 }
+.guest { stroke: #9198a1 }
 .pill { fill: #212830; stroke: #454d57 }
 .bar { stroke: #30363d }
 .foot { stroke: #59636e }

@@ -10,7 +10,10 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from sdn.graph import layout
+from sdn.graph.cards import STATE, Line, shorten, text_width
 from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
+from sdn.graph.shapes import path, pill, rect, state, text
+from sdn.graph.state import guest_state, is_up
 from sdn.graph.style import LIGHT, PATTERNS, STYLE, SWITCHES
 from sdn.model import Model, Network
 from sdn.model.facts import Facts
@@ -19,7 +22,6 @@ _TITLE: Final = 64
 _CHIP: Final = 26
 _CHIP_GAP: Final = 8
 _KEY: Final = 34
-_DOWN: Final = '<circle class="down" r="4"/><path class="down" d="M-5 5L5-5"/>'
 
 
 _Chip = tuple[float, float, Network]
@@ -46,7 +48,7 @@ def _chip_text(network: Network) -> tuple[str, str]:
 
 def _chip_width(network: Network) -> float:
     name, rest = _chip_text(network)
-    return 38 + layout.text_width(name, 12) * 1.06 + 8 + layout.text_width(rest, 11) + 12
+    return 38 + text_width(name, 12) * 1.06 + 8 + text_width(rest, 11) + 12
 
 
 def _chips(model: Model, width: float) -> Iterator[_Chip]:
@@ -94,14 +96,16 @@ class _Drawing:
     # --- title and legend
 
     def heading(self) -> Iterator[str]:
-        yield _text(layout.MARGIN, 36, self.model.lab, "title")
-        yield _text(layout.MARGIN, 55, self.summary(), "soft")
+        yield text(layout.MARGIN, 36, self.model.lab, "title")
+        yield text(layout.MARGIN, 55, self.summary(), "soft")
         for x, y, network in self.chips:
             yield from self.chip(x, _TITLE + y + 4, network)
 
     def summary(self) -> str:
         counts: tuple[tuple[int, str, str], ...] = ((len(self.model.chassis), "chassis", "chassis"),)
-        counts += ((len(self.model.nodes), "node", "nodes"),)
+        guests = len(self.model.guests)
+        counts += ((len(self.model.nodes) - guests, "node", "nodes"),)
+        counts += ((guests, "guest", "guests"),) if guests else ()
         words = [
             f"{n} {one if n == 1 else many}"
             for n, one, many in (*counts, (len(self.model.networks), "network", "networks"))
@@ -112,17 +116,17 @@ class _Drawing:
     def chip(self, x: float, y: float, network: Network) -> Iterator[str]:
         name, rest = _chip_text(network)
         yield f"<g><title>{escape(str(network.source))}</title>"
-        yield _rect("pill", x, y, _chip_width(network), _CHIP, 13)
-        yield _path(f"M{x + 12:.1f} {y + 13:.1f}h18", f"rail {self.stroke(network.name)}")
+        yield rect("pill", x, y, _chip_width(network), _CHIP, 13)
+        yield path(f"M{x + 12:.1f} {y + 13:.1f}h18", f"rail {self.stroke(network.name)}")
         yield f'<text x="{x + 38:.1f}" y="{y + 17:.1f}"><tspan style="font-weight:600">{escape(name)}</tspan>'
         yield f'<tspan class="small soft" dx="8">{escape(rest)}</tspan></text></g>'
 
     def key(self) -> Iterator[str]:
         x, y = float(layout.MARGIN), self.height - 20
-        for path, style, label in self.key_items():
-            yield path.format(x=x, y=y, x2=x + 26)
-            yield _text(x + (34 if style == "line" else 16), y + 4, label, "small soft")
-            x += (34 if style == "line" else 16) + layout.text_width(label, 11) + 22
+        for symbol, style, label in self.key_items():
+            yield symbol.format(x=x, y=y, x2=x + 26)
+            yield text(x + (34 if style == "line" else 16), y + 4, label, "small soft")
+            x += (34 if style == "line" else 16) + text_width(label, 11) + 22
 
     def key_items(self) -> Iterator[tuple[str, str, str]]:
         if not self.model.networks:
@@ -131,6 +135,8 @@ class _Drawing:
         yield f'<path class="rail {stroke}" d="M{{x}} {{y}}H{{x2}}"/>', "line", "on a chassis' bridge"
         if len(self.model.chassis) > 1:
             yield f'<path class="tunnel {stroke}" d="M{{x}} {{y}}H{{x2}}"/>', "line", "between chassis"
+        if self.model.guests:
+            yield '<path class="card guest" d="M{x} {y}m-6-6h12v12h-12zm0 4h12"/>', "dot", "guest (QEMU)"
         if self.facts:
             yield '<circle class="up" cx="{x}" cy="{y}" r="4.5"/>', "dot", "up"
             yield (
@@ -151,10 +157,10 @@ class _Drawing:
 
     def bar(self, bar: Bar, row: Row) -> Iterator[str]:
         right = max(box.x + box.width for box in row.boxes)
-        yield _text(self.picture.left - 6, bar.y + 4, layout.shorten(bar.label, 18), "small soft", "text-anchor:end")
-        yield _path(f"M{self.picture.left + 8:.1f} {bar.y:.1f}H{right:.1f}", "bar")
+        yield text(self.picture.left - 6, bar.y + 4, shorten(bar.label, 18), "small soft", "text-anchor:end")
+        yield path(f"M{self.picture.left + 8:.1f} {bar.y:.1f}H{right:.1f}", "bar")
         for x, y in bar.joins:
-            yield _path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot")
+            yield path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot")
             yield f'<circle class="soft" cx="{x:.1f}" cy="{bar.y:.1f}" r="3"/>'
 
     def between(self, name: str, y: float, row: Row) -> Iterator[str]:
@@ -162,18 +168,18 @@ class _Drawing:
         what leads to it is no cable."""
         last = [box for box in row.boxes if name in box.networks][-1]
         style = f"c{self.number[name] % len(LIGHT)}"
-        yield _text(
-            self.picture.left - 6, y + 4, layout.shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
+        yield text(
+            self.picture.left - 6, y + 4, shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
         )
         local = self.model.networks[name].segment.kind == "local"
-        yield _path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}")
+        yield path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}")
 
     # --- a chassis
 
     def box(self, box: Box) -> Iterator[str]:
-        yield _rect("box", box.x, box.y, box.width, box.height, 12)
+        yield rect("box", box.x, box.y, box.width, box.height, 12)
         yield f"<g><title>{escape(f'{box.chassis.name} · {box.chassis.source}')}</title>"
-        yield _text(box.x + layout.PADDING, box.y + 25, layout.shorten(box.chassis.name, 22), "host") + "</g>"
+        yield text(box.x + layout.PADDING, box.y + 25, shorten(box.chassis.name, 22), "host") + "</g>"
         yield from self.host_state(box)
         for shelf in box.shelves:
             yield from self.rails(box, shelf)
@@ -188,19 +194,19 @@ class _Drawing:
         right = box.x + box.width - layout.PADDING
         kind = SWITCHES[box.chassis.datapath]
         if not self.facts or not box.chassis.ours:
-            yield _text(right, box.y + 24, kind, "small soft", "text-anchor:end")
+            yield text(right, box.y + 24, kind, "small soft", "text-anchor:end")
             return
         if not box.chassis.has_tables:
             host = self.facts.hosts.get(box.chassis.name)
-            yield _text(right - 12, box.y + 24, kind, "small soft", "text-anchor:end")
-            yield _state(right - 4, box.y + 20, bool(host and host.revision and not host.errors))
+            yield text(right - 12, box.y + 24, kind, "small soft", "text-anchor:end")
+            yield state(right - 4, box.y + 20, bool(host and host.revision and not host.errors))
             return
         flows = self.facts.flows.get(box.chassis.name)
         if flows and flows.connected:
-            yield _text(right - 12, box.y + 24, f"{flows.count:,} flows", "small soft", "text-anchor:end")
+            yield text(right - 12, box.y + 24, f"{flows.count:,} flows", "small soft", "text-anchor:end")
         else:
-            yield _text(right - 12, box.y + 24, "not connected", "small warn", "text-anchor:end")
-        yield _state(right - 4, box.y + 20, bool(flows and flows.connected))
+            yield text(right - 12, box.y + 24, "not connected", "small warn", "text-anchor:end")
+        yield state(right - 4, box.y + 20, bool(flows and flows.connected))
 
     def rails(self, box: Box, shelf: Shelf) -> Iterator[str]:
         """From where the network enters to the last card that hangs from it, or on to the next chassis."""
@@ -208,7 +214,7 @@ class _Drawing:
         for name, y in shelf.rails.items():
             ends = [x for card in shelf.cards for x, network, _ in card.drops if network == name]
             start = box.x if first else box.risers[name]
-            yield _path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}")
+            yield path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}")
         if first:
             yield from self.passing(box)
 
@@ -219,7 +225,7 @@ class _Drawing:
         for name in box.networks:
             y = row.rails[name]
             if any(name in other.networks for other in after):
-                yield _path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}")
+                yield path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}")
             yield f'<circle class="f{self.colour(name)}" cx="{box.x:.1f}" cy="{y:.1f}" r="3.6"/>'
 
     def risers(self, box: Box) -> Iterator[str]:
@@ -227,14 +233,14 @@ class _Drawing:
         for name, x in box.risers.items():
             heights = [shelf.rails[name] for shelf in box.shelves[1:] if name in shelf.rails]
             if heights:
-                yield _path(
+                yield path(
                     f"M{box.x:.1f} {row.rails[name]:.1f}H{x:.1f}V{max(heights):.1f}", f"rail {self.stroke(name)}"
                 )
 
     def feet(self, box: Box) -> Iterator[str]:
         """The vtep on the lower edge, and the uplinks."""
         for foot in box.feet:
-            yield _pill(foot.x, box.y + box.height - 9, foot.width, foot.label)
+            yield pill(foot.x, box.y + box.height - 9, foot.width, foot.label)
 
     # --- a node
 
@@ -242,8 +248,8 @@ class _Drawing:
         for x, name, port in card.drops:
             line = f"M{x:.1f} {shelf.rails[name]:.1f}V{card.y:.1f}"
             if card.y - shelf.rails[name] > layout.DROP + layout.RAIL / 2:  # over the rails that lie between
-                yield _path(f"M{x:.1f} {shelf.rails[name] + 6:.1f}V{card.y:.1f}", "halo")
-            yield f"<g><title>{escape(self.port_title(port))}</title>" + _path(line, f"rail {self.stroke(name)}")
+                yield path(f"M{x:.1f} {shelf.rails[name] + 6:.1f}V{card.y:.1f}", "halo")
+            yield f"<g><title>{escape(self.port_title(port))}</title>" + path(line, f"rail {self.stroke(name)}")
             yield f'<circle class="f{self.colour(name)}" cx="{x:.1f}" cy="{shelf.rails[name]:.1f}" r="4"/></g>'
 
     def port_title(self, name: str) -> str:
@@ -257,21 +263,38 @@ class _Drawing:
         return " · ".join(filter(None, [*parts, str(port.source)]))
 
     def card(self, card: Card) -> Iterator[str]:
-        yield _rect("card", card.x, card.y, card.width, card.height, 7)
-        yield f"<g><title>{escape(f'{card.node} · {self.model.nodes[card.node].source}')}</title>"
+        is_guest = card.node in self.model.guests
+        yield rect("card guest" if is_guest else "card", card.x, card.y, card.width, card.height, 7)
+        if is_guest:
+            yield path(f"M{card.x:.1f} {card.y + layout.CARD_HEAD - 1.5:.1f}h{card.width:.1f}", "card guest")
+        yield f"<g><title>{escape(self.card_title(card.node))}</title>"
         fits = int(card.width / 8.4)
-        yield _text(card.x + 11, card.y + 19, layout.shorten(card.node, fits), "name") + "</g>"
-        if self.facts and self.model.chassis[self.model.nodes[card.node].chassis].ours:
-            up = [self.facts.ports[p].up for _, _, p in card.drops if p in self.facts.ports]
-            yield _state(card.x + card.width - 13, card.y + 14, bool(up) and all(up))
+        yield text(card.x + 11, card.y + 19, shorten(card.node, fits), "name") + "</g>"
+        up = is_up(self.model, self.facts, card.node)
+        if up is not None:
+            yield state(card.x + card.width - 13, card.y + 14, up)
+        yield from self.card_lines(card)
+
+    def card_lines(self, card: Card) -> Iterator[str]:
         y = card.y + layout.CARD_HEAD + 11
         for line in card.lines:
             if line.network:
-                yield _rect(f"f{self.colour(line.network)}", card.x + 11, y - 8, 3.5, 10, 1.5)
-            yield _text(card.x + 20, y, line.text, "mono soft" if not line.network else "mono")
+                yield rect(f"f{self.colour(line.network)}", card.x + 11, y - 8, 3.5, 10, 1.5)
+            left = 11 if line.note == STATE else 20
+            yield text(card.x + left, y, line.text, "mono" if line.network else "mono soft")
             if line.note:
-                yield _text(card.x + card.width - 9, y, line.note, "tiny soft", "text-anchor:end")
+                yield text(card.x + card.width - 9, y, self.note(card.node, line), "tiny soft", "text-anchor:end")
             y += layout.LINE
+
+    def card_title(self, node: str) -> str:
+        state = guest_state(self.model, self.facts, node) if node in self.model.guests else ""
+        why = self.facts.guests[node].error if self.facts and node in self.facts.guests else ""
+        return " · ".join(filter(None, [node, state, why, str(self.model.nodes[node].source)]))
+
+    def note(self, node: str, line: Line) -> str:
+        if line.note != STATE:
+            return line.note
+        return guest_state(self.model, self.facts, node).partition(" ")[0] or "guest"
 
     def colour(self, network: str) -> str:
         return f"c{self.number[network] % len(LIGHT)}"
@@ -279,28 +302,3 @@ class _Drawing:
     def stroke(self, network: str) -> str:
         pattern = self.number[network] // len(LIGHT) % len(PATTERNS)
         return self.colour(network) + (f" p{pattern}" if pattern else "")
-
-
-def _rect(style: str, x: float, y: float, width: float, height: float, radius: float) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"'
-    return f'<rect class="{style}" {place}/>'
-
-
-def _path(d: str, style: str) -> str:
-    return f'<path class="{style}" d="{d}"/>'
-
-
-def _text(x: float, y: float, text: str, style: str = "", more: str = "") -> str:
-    attributes = (f' class="{style}"' if style else "") + (f' style="{more}"' if more else "")
-    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(text)}</text>'
-
-
-def _pill(x: float, y: float, wide: float, text: str) -> str:
-    box = f'<rect class="pill" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="18" rx="9"/>'
-    return box + _text(x + wide / 2, y + 12.5, text, "tiny soft", "text-anchor:middle")
-
-
-def _state(x: float, y: float, up: bool) -> str:
-    if up:
-        return f'<circle class="up" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
-    return f'<g transform="translate({x:.1f} {y:.1f})">{_DOWN}</g>'

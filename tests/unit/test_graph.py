@@ -13,7 +13,8 @@ import pytest
 
 from sdn.graph import FORMATS, dot, layout, mermaid, svg
 from sdn.model import Forward, Macvlan, Model, Segment
-from tests.unit.cli.sample import facts, many_networks, overlay, wide
+from sdn.model.facts import GuestFacts
+from tests.unit.cli.sample import facts, guest_facts, machines, many_networks, overlay, wide
 
 MODELS = {
     "overlay": overlay(),
@@ -22,6 +23,7 @@ MODELS = {
     "2x1": wide(2, 1),
     "networks": many_networks(),
     "empty": Model("void", overlay().underlay),
+    "guests": machines(),
     "idle": replace(overlay(), nodes={}, ports={}),
 }
 
@@ -142,6 +144,39 @@ def test_gateways_and_macvlan_are_told() -> None:
     for drawing in (svg(model), dot(model), mermaid(model)):
         assert "routed into campus, gateway 10.20.0.254" in drawing
         assert "macvlan vepa" in drawing
+
+
+class TestGuests:
+    model = machines()
+    seen = guest_facts(model, vm2=GuestFacts("failed", error="no room on the disk"))
+
+    def test_they_say_what_they_are(self) -> None:
+        said = texts(svg(self.model))
+        assert {"guest", "guest (QEMU)", "128M · 1 cpu", "1536M · 2 cpus"} <= said
+        assert any("1 node · 2 guests · 1 network" in text for text in said)
+        assert '"node vm1" [label="vm1\\nguest · 128M · 1 cpu", shape=box3d, style="filled"]' in dot(self.model)
+        assert '[["vm2<br/>guest · 1536M · 2 cpus"]]' in mermaid(self.model)
+        assert "guest (QEMU)" not in texts(svg(overlay()))
+
+    def test_they_say_how_they_are(self) -> None:
+        assert {"running", "failed"} <= texts(svg(self.model, self.seen))
+        assert "no room on the disk" in svg(self.model, self.seen)
+        assert 'nfailed", shape=box3d, style="filled,dashed"' in dot(self.model, self.seen)
+        assert "<br/>running" in mermaid(self.model, self.seen)
+        assert mermaid(self.model, self.seen).count("stroke-dasharray") == 1
+
+    def test_one_that_moves_says_where(self) -> None:
+        for phase, said in ((GuestFacts("moving", "hv2"), "to hv1"), (GuestFacts("moving", "hv1", "hv2"), "from hv2")):
+            moving = guest_facts(self.model, vm1=phase)
+            assert f"moving {said}" in dot(self.model, moving)
+            assert "moving" in texts(svg(self.model, moving))
+            assert "dashed" not in dot(self.model, moving)
+
+    def test_one_that_shall_be_off_is_not_down(self) -> None:
+        model = machines()
+        off = replace(model.guests["vm1"], machine=replace(model.guests["vm1"].machine, power="off"))
+        model.guests["vm1"] = off
+        assert "dashed" not in dot(model, guest_facts(model, vm1=GuestFacts("off")))
 
 
 def test_hostile_names_are_escaped() -> None:
