@@ -33,7 +33,7 @@ SETTINGS: Final = "net"
 
 _LEFT: Final = (*command.SOCKETS, command.PID, command.QEMU_LOG, saved.FILE, SETTINGS, outfit.SEED_FILE)
 """What an earlier run leaves in the directory."""
-_MAY_PASS: Final = ("lock", "Cannot allocate memory", "Resource temporarily unavailable")
+_MAY_PASS: Final = ('" lock', "Cannot allocate memory", "Resource temporarily unavailable")
 """What QEMU says where another start may go better: another process has the disk, or the memory."""
 
 

@@ -83,7 +83,7 @@ def _words(result: os.waitid_result | None) -> str:
 def spawn(program: str, arguments: Sequence[str], directory: Path, log: Path, inherited: Sequence[int]) -> int:
     """The PID. It works in `directory`; what it says goes to `log`; of our descriptors it has those `inherited`, with
     the same numbers. 5 ms. Raises MachineError where there is no such program."""
-    with log.open("ab") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as output:
         try:
             started = subprocess.Popen(
                 [program, *arguments],
