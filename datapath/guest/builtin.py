@@ -33,7 +33,7 @@ _KEPT: Final = 3
 """Builds of other kernels or versions that stay."""
 
 _PROGRAMS: Final = ("usr/sbin/qemu-ga", "usr/bin/iperf3", "usr/bin/perl")
-_PERL: Final = ("strict.pm", "warnings.pm", "Exporter.pm", "XSLoader.pm", "Socket.pm", "auto/Socket/Socket.so")
+_PERL: Final = ("strict.pm", "warnings.pm", "Exporter.pm", "XSLoader.pm", "Carp.pm", "overloading.pm", "Socket.pm", "auto/Socket/Socket.so")
 _SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-memory", "modprobe", "shutdown")
 _FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile"}
 _DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "var", "var/log", "etc/acpi/PWRF")
@@ -76,7 +76,7 @@ def files(cache: Path = CACHE, kernels: Path = kernel.CACHE) -> BootFiles:
     return BootFiles(booted.image, initrd)
 
 
-def kernel_arguments(guest: Guest) -> str:
+def kernel_arguments(_guest: Guest) -> str:
     """They are the same for all guests; what differs is in `configuration`."""
     return " ".join(_ARGUMENTS)
 
@@ -102,7 +102,7 @@ def _lines(interface: Interface) -> Iterator[str]:
 
 
 def _key(booted: Kernel, root: Path) -> str:
-    """Of everything that makes the archive: these sources, the kernel and the packages, which do not change in place."""
+    """Of all that makes the archive: these sources, the kernel, the packages; the latter two never change in place."""
     digest = hashlib.blake2b(f"{booted.root}\0{root}\0{root.stat().st_mtime_ns}".encode(), digest_size=8)
     digest.update(_sources())
     return digest.hexdigest()

@@ -27,7 +27,7 @@ _SECONDS: Final = 300
 _GET: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
 """As root apt would give the download to the user _apt, who may not write into a cache of ours."""
 _REMEDY: Final = "a Debian mirror in /etc/apt/sources.list, then apt-get update"
-_ONLY_DEPENDS: Final = [f"--no-{kind}" for kind in "recommends suggests conflicts breaks replaces enhances".split()]
+_OTHERS: Final = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 
 
 def fetch(wanted: Sequence[str], cache: Path) -> Path:
@@ -105,7 +105,7 @@ def _download(wanted: Sequence[str], directory: Path) -> None:
 
 
 def _dependencies(wanted: Sequence[str]) -> str:
-    return _run("apt-cache", "depends", "--recurse", *_ONLY_DEPENDS, *wanted)
+    return _run("apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in _OTHERS), *wanted)
 
 
 def closure(wanted: Sequence[str], depends: str) -> list[str]:
@@ -129,7 +129,7 @@ def closure(wanted: Sequence[str], depends: str) -> list[str]:
 
 def _run(*command: str, cwd: Path | None = None) -> str:
     environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    said = f"{' '.join(command)[:200]}"
+    said = " ".join(command)[:200]
     try:
         done = subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=True

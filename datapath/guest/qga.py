@@ -1,37 +1,51 @@
-"""The guest agent's client: QEMU's own qemu-guest-agent, over the unix socket of its virtio-serial port.
+"""QEMU's guest agent: commands run inside a guest, over the port of it that is a socket on the host.
 
-Enters: the path of the socket. Leaves: what ran inside, with its output and exit status. Never: a connection kept: QEMU
-serves one client of the port at a time, so each request has one of its own and the next in line waits for milliseconds.
+Enters: the socket, a command. Leaves: what came of it in the guest. Never: a connection held while nothing is said:
+QEMU serves one client of the socket at a time, and the others wait.
 
-Protocol: QEMU's docs/interop/qemu-ga-ref. What an earlier client has left unread is skipped by guest-sync-delimited.
+The protocol is that of QEMU's qga-schema.json: a line of JSON each way. What an earlier client left unread is still in
+the line, so each connection begins with guest-sync-delimited, whose answer has a byte before it that JSON never has.
+
+`Agent` is for an event loop; the functions at the end wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
-import secrets
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+from datapath.addr import IPInterface, Mac
 from datapath.errors import RefusedError, TransientError
 
-ANSWERS_WITHIN: Final = 5.0
-"""Seconds for one request."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.003, 0.5
-"""Seconds between two looks at a command that runs: the protocol has no notification."""
+ANSWER: Final = 10.0
+"""Seconds for an answer: those of a guest on a crowded machine, and of the clients before us."""
+_SILENCE: Final = 1.0
+"""Seconds after which a command that answers only where it fails has not failed."""
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+"""Seconds between two looks at a command that runs: half as long again each time. The agent does not tell of an end."""
+_LETS_GO: Final = 0.15
+"""Pauses of this many seconds are left to other clients. The agent notices a new one only after 0.1 s."""
 _DELIMITER: Final = b"\xff"
-_LONGEST_ANSWER: Final = 48 << 20
-"""The agent keeps 16 MiB of each stream (QGA_READ_COUNT_MAX), in base64."""
+_LINE_MAX: Final = 64 << 20
+"""Bytes; the agent gives at most 16 MiB of what a command says, in base64."""
+
+Mode = Literal["powerdown", "halt", "reboot"]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`code` is the exit status; where a signal has ended the command, 128 and its number, as in shells."""
+    """What came of a command. `code` is 128 more than the signal that ended it, as shells have it; `truncated` where
+    it said more than the agent keeps (16 MiB)."""
 
     code: int
     out: bytes
@@ -39,84 +53,164 @@ class Done:
     truncated: bool = False
 
 
+class Interface(NamedTuple):
+    """As the guest sees it."""
+
+    name: str
+    mac: Mac | None
+    addresses: tuple[IPInterface, ...]
+
+
 class Agent:
-    """Of one guest. Raises TransientError where it does not answer, RefusedError where it cannot do what is asked."""
+    """The agent of one guest. Raises TransientError where nobody answers, RefusedError where the agent will not."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
 
     async def ping(self) -> None:
-        await self.request("guest-ping")
+        await self._ask("guest-ping")
 
-    async def shutdown(self, mode: Literal["powerdown", "reboot", "halt"]) -> None:
-        """Returns when the guest has been told."""
-        with contextlib.suppress(TransientError):  # it may be gone before it has answered
-            await self.request("guest-shutdown", {"mode": mode})
+    async def interfaces(self) -> tuple[Interface, ...]:
+        return tuple(map(_interface, await self._ask("guest-network-get-interfaces")))
 
-    async def interfaces(self) -> list[dict[str, Any]]:
-        """As `guest-network-get-interfaces` has them."""
-        found: list[dict[str, Any]] = await self.request("guest-network-get-interfaces")
-        return found
+    async def shutdown(self, mode: Mode = "powerdown") -> None:
+        """Returns when the agent has begun. It answers only where it cannot."""
+        async with _line(self._path) as line:
+            line.write("guest-shutdown", {"mode": mode})
+            with suppress(TransientError):
+                await line.read(_SILENCE)
 
-    async def run(self, command: Sequence[str], stdin: bytes = b"", environment: Sequence[str] = ()) -> Done:
-        """The command with its output; however long it takes."""
-        return await self.finish(await self.begin(command, stdin, environment))
-
-    async def finish(self, pid: int) -> Done:
-        """Waits for the end of what was begun."""
+    async def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> Done:
+        """Run a program of the guest and wait for its end. After `timeout` seconds: TransientError, and it runs on."""
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
         pause = _FIRST_PAUSE
-        while (done := await self.done(pid)) is None:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-        return done
+        async with _line(self._path) as line:
+            pid = (await line.ask("guest-exec", _wish(argv, stdin)))["pid"]
+            while pause < _LETS_GO:
+                if (status := await line.ask("guest-exec-status", {"pid": pid}))["exited"]:
+                    return _done(status)
+                pause = await _sleep(pause, until, argv)
+        while not (status := await self._ask("guest-exec-status", {"pid": pid}))["exited"]:
+            pause = await _sleep(pause, until, argv)
+        return _done(status)
 
-    async def begin(self, command: Sequence[str], stdin: bytes = b"", environment: Sequence[str] = ()) -> int:
-        """Starts the command; its number there."""
-        arguments: dict[str, Any] = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
-        if stdin:
-            arguments["input-data"] = base64.b64encode(stdin).decode()
-        if environment:
-            arguments["env"] = list(environment)
-        return int((await self.request("guest-exec", arguments))["pid"])
+    async def _ask(self, verb: str, arguments: dict[str, Any] | None = None) -> Any:
+        async with _line(self._path) as line:
+            return await line.ask(verb, arguments)
 
-    async def done(self, pid: int) -> Done | None:
-        """None while it runs. What has ended is told once."""
-        status = await self.request("guest-exec-status", {"pid": pid})
-        if not status["exited"]:
-            return None
-        code = status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0)
-        out, err = (base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
-        cut = bool(status.get("out-truncated") or status.get("err-truncated"))
-        return Done(code, out, err, cut)
 
-    async def request(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """What the agent returns."""
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN):
-                answer = await self._asked({"execute": name, "arguments": arguments or {}})
-        except TimeoutError:
-            raise TransientError(f"the guest agent did not answer {name} within {ANSWERS_WITHIN:g} s") from None
-        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
-            raise TransientError(f"the guest agent cannot be reached: {error}") from error
+async def _sleep(pause: float, until: float, argv: Sequence[str]) -> float:
+    """The next pause."""
+    if time.monotonic() + pause > until:
+        raise TransientError(f"{argv[0]} has not ended in the guest within the time; it runs on there")
+    await asyncio.sleep(pause)
+    return min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _wish(argv: Sequence[str], stdin: bytes) -> dict[str, Any]:
+    given = {"input-data": base64.b64encode(stdin).decode()} if stdin else {}
+    return {"path": argv[0], "arg": list(argv[1:]), "capture-output": True, **given}
+
+
+def _done(status: dict[str, Any]) -> Done:
+    code = 128 + status["signal"] if "signal" in status else status.get("exitcode", 0)
+    out, err = (base64.b64decode(status.get(key, "")) for key in ("out-data", "err-data"))
+    return Done(code, out, err, bool(status.get("out-truncated") or status.get("err-truncated")))
+
+
+def _interface(each: dict[str, Any]) -> Interface:
+    mac = each.get("hardware-address", "")
+    addresses = (ip_interface(f"{a['ip-address']}/{a['prefix']}") for a in each.get("ip-addresses", ()))
+    return Interface(each["name"], Mac.parse(mac) if mac else None, tuple(addresses))
+
+
+async def ping(path: Path) -> None:
+    """Agent.ping"""
+    await Agent(path).ping()
+
+
+# ── a connection ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Line:
+    """A connection whose other end has greeted."""
+
+    def __init__(self, guest: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._guest = guest
+        self._reader = reader
+        self._writer = writer
+
+    async def greet(self) -> None:
+        """What the agent has half read ends with the delimiter; what it still says to others is read over."""
+        number = int.from_bytes(os.urandom(4))
+        self._writer.write(_DELIMITER)
+        self.write("guest-sync-delimited", {"id": number})
+        while not _greets(await self._text(ANSWER), number):
+            pass
+
+    async def ask(self, verb: str, arguments: dict[str, Any] | None = None) -> Any:
+        self.write(verb, arguments)
+        return await self.read(ANSWER)
+
+    def write(self, verb: str, arguments: dict[str, Any] | None = None) -> None:
+        message = {"execute": verb, **({"arguments": arguments} if arguments else {})}
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def read(self, seconds: float) -> Any:
+        answer = json.loads(await self._text(seconds))
         if "error" in answer:
-            raise RefusedError(f"the guest agent refused {name}: {answer['error'].get('desc', 'no reason given')}")
+            raise RefusedError(f"the agent in guest {self._guest} refuses: {answer['error'].get('desc', answer)}")
         return answer["return"]
 
-    async def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
-        reader, writer = await asyncio.open_unix_connection(self.path, limit=_LONGEST_ANSWER)
+    async def _text(self, seconds: float) -> bytes:
         try:
-            token = secrets.randbelow(1 << 31)
-            sync = {"execute": "guest-sync-delimited", "arguments": {"id": token}}
-            # the delimiter first: an agent that was left in the middle of a request begins anew
-            writer.write(_DELIMITER + json.dumps(sync).encode() + b"\n")
-            await writer.drain()
-            while True:
-                await reader.readuntil(_DELIMITER)
-                if json.loads(await reader.readline()).get("return") == token:
-                    break
-            writer.write(json.dumps(request).encode() + b"\n")
-            await writer.drain()
-            answer: dict[str, Any] = json.loads(await reader.readline())
-            return answer
-        finally:
-            writer.close()
+            async with asyncio.timeout(seconds):
+                text = await self._reader.readline()
+        except TimeoutError:
+            why = f"no agent answers in guest {self._guest} within {seconds:g} s"
+            raise TransientError(why, remedy="a qemu-guest-agent must run in it; the built-in guest has one") from None
+        except ConnectionError:
+            text = b""
+        if not text.endswith(b"\n"):
+            raise TransientError(f"guest {self._guest} has gone while it was asked")
+        return text
+
+
+@asynccontextmanager
+async def _line(path: Path) -> AsyncIterator[_Line]:
+    guest = path.parent.name
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_MAX)
+    except OSError as error:
+        raise TransientError(f"guest {guest} does not run: {path}: {error.strerror}") from error
+    try:
+        line = _Line(guest, reader, writer)
+        await line.greet()
+        yield line
+    finally:
+        writer.close()
+
+
+def _greets(text: bytes, number: int) -> bool:
+    _, delimiter, message = text.rpartition(_DELIMITER)
+    with suppress(json.JSONDecodeError):
+        return bool(delimiter) and json.loads(message).get("return") == number
+    return False
+
+
+# ── without an event loop ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def execute(path: Path, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> Done:
+    """Agent.run"""
+    return asyncio.run(Agent(path).run(argv, stdin, timeout))
+
+
+def interfaces(path: Path) -> tuple[Interface, ...]:
+    """Agent.interfaces"""
+    return asyncio.run(Agent(path).interfaces())
+
+
+def shutdown(path: Path, mode: Mode = "powerdown") -> None:
+    """Agent.shutdown"""
+    asyncio.run(Agent(path).shutdown(mode))
