@@ -140,8 +140,13 @@ async def _hardware(service: Service, uuid: str) -> hardware.Hardware:
 
 
 def _forget(connection: Connection, uuid: str) -> None:
-    if connection.state(uuid) != "off":
-        connection.destroy(uuid)
+    """libvirt learns of a guest's end a little later than we do."""
+    try:
+        if connection.state(uuid) != "off":
+            connection.destroy(uuid)
+    except TransientError:
+        if connection.state(uuid) != "off":
+            raise
     connection.undefine(uuid)
 
 
