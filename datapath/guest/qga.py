@@ -16,7 +16,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -80,12 +80,20 @@ class Agent:
             with suppress(TransientError):
                 await line.read(_SILENCE)
 
-    async def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> Done:
-        """Run a program of the guest and wait for its end. After `timeout` seconds: TransientError, and it runs on."""
+    async def run(
+        self,
+        argv: Sequence[str],
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        on_begin: Callable[[int], None] = lambda _: None,
+    ) -> Done:
+        """Run a program of the guest and wait for its end; `on_begin` is told its PID. After `timeout` seconds:
+        TransientError, and it runs on."""
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         pause = _FIRST_PAUSE
         async with _line(self._path) as line:
             pid = (await line.ask("guest-exec", _wish(argv, stdin)))["pid"]
+            on_begin(pid)
             while pause < _LETS_GO:
                 if (status := await line.ask("guest-exec-status", {"pid": pid}))["exited"]:
                     return _done(status)
