@@ -5,6 +5,7 @@ Enters: a topology as a path, text or data. Leaves: a `Lab`. Never: a lab of ano
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -216,8 +217,21 @@ class Lab:
         return capture.in_namespace(self.namespace(name), function)
 
     def execute(self, name: str, *command: str) -> str:
-        """Standard output of a command in the namespace of a node or chassis ("": the lab's)."""
+        """Standard output of a command in the namespace of a node or chassis ("": the lab's), or in a guest."""
+        if name in self.model.guests:
+            return self._in_guest(name, command)
         return run("ip", "netns", "exec", self.namespace(name), *command)
+
+    def _in_guest(self, name: str, command: Sequence[str]) -> str:
+        from datapath.guest.qga import Agent
+
+        done = asyncio.run(Agent(self.run.path / "guests" / name / "agent.sock").run(command))
+        out = done.out.decode(errors="replace")
+        if done.code:
+            error = subprocess.CalledProcessError(done.code, list(command), out, done.err.decode(errors="replace"))
+            error.add_note(f"{out}{error.stderr}")
+            raise error
+        return out
 
     # ── the switches ──
 
