@@ -37,6 +37,8 @@ _IN_A_MOMENT: Final = ("save-vm", "restore-vm")
 
 _QUITS: Final = 5.0
 """Seconds that QEMU has to write what it has not written of the guest's disks."""
+_GREETS: Final = 60.0
+"""Seconds that QEMU has to greet, on a machine where others boot. One that has another client does not."""
 _AGAIN: Final = (0.05, 0.5, 2.0, 5.0, 10.0)
 """Seconds before a lost monitor is tried again: QEMU has one thread for it, which may be busy with a snapshot."""
 
@@ -188,7 +190,9 @@ class QemuMachine:
         )
         ending = asyncio.ensure_future(self._process.ended())
         try:
-            await asyncio.wait((connecting, ending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((connecting, ending), timeout=_GREETS, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done() and not ending.done():
+                raise TransientError("QEMU does not greet on its monitor; somebody else may have it")
             if connecting.done() and connecting.exception() is None:
                 return connecting.result()
             if connecting.done():  # it hangs up before its end is known

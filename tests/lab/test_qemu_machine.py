@@ -23,7 +23,7 @@ from datapath.guest.emulated import QemuMachine
 from datapath.guest.instance import Happening, Place
 from datapath.guest.machine import QemuDriver
 from datapath.linux import namespaces
-from datapath.spec import Guest, Interface, Machine
+from datapath.spec import Guest, Interface, Machine, Seed
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
@@ -240,6 +240,35 @@ class TestItsLife:
         await bench.driver.remove("g1", bench.place)
         assert not bench.place.directory.exists()
         assert not storage.own_disk_path("sdnt", "g1").exists()
+
+
+BOOT_SECTOR = (
+    b"\x31\xc0\x8e\xd8\xbe\x15\x7c"  # xor ax, ax; mov ds, ax; mov si, message
+    b"\xba\xf8\x03\xac\x84\xc0\x74\x03\xee\xeb\xf8"  # mov dx, COM1; each byte of it: out dx, al
+    b"\xf4\xeb\xfd"  # hlt, for ever
+    b"booted from disk\n\0"
+)
+
+
+class TestImages:
+    async def test_the_firmware_boots_the_guest_s_own_disk_and_not_the_seed(self, bench: Bench, tmp_path: Path) -> None:
+        image = tmp_path / "image.raw"
+        image.write_bytes(BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+        before = image.read_bytes()
+        seed = Seed("me", ("ssh-ed25519 AAAA me@here",), "")
+        machine = await bench.launch(guest(interface(0), image=str(image), seed=seed, disk=8 << 20))
+        assert machine.ports.disks == {"root": 0, "seed": 4}
+        reader, writer = await asyncio.open_unix_connection(bench.place.directory / command.SERIAL)
+        await machine.start()
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"booted from disk")
+        writer.close()
+        assert b"booted from disk" in (bench.place.directory / command.CONSOLE_LOG).read_bytes()
+        await asyncio.to_thread(monitor.snapshot_save, bench.monitor, "s1")
+        await asyncio.to_thread(monitor.snapshot_load, bench.monitor, "s1")
+        assert image.read_bytes() == before
+        await machine.kill()
+        machine.close()
 
 
 class TestHardware:
