@@ -6,8 +6,6 @@ The guest is the built-in one, with Debian's kernel; what is asked of its inside
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pytest
 from datapath.spec import device_name
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
-from tests.lab.processes import FORKED, eventually, kill, pid_of
+from tests.lab.processes import FORKED, await_end, eventually, kill, pid_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -178,9 +176,8 @@ def test_down_leaves_nothing_though_everything_was_killed(lab: Labs) -> None:
     kill(*(pid_of(running, name) for name in ("supervisor", *FORKED)))
     running.down()
     assert running.leftovers() == []
-    for process in guests:
-        with pytest.raises(ProcessLookupError):
-            os.kill(process, signal.SIGCONT)
+    for guest in guests:
+        await_end(guest)
 
 
 def test_power_is_a_wish(lab: Labs) -> None:
