@@ -296,7 +296,7 @@ def _copying() -> Iterator[Progress]:
 
 
 def _bytes(text: str) -> int:
-    from sdn.topology.values import parse_bytes
+    from sdn.topology.machine_values import parse_bytes
 
     try:
         return parse_bytes(text)

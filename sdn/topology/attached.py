@@ -86,8 +86,11 @@ class Port(Part):
             raise ValueError("a port is on a network or is a trunk; expected one of 'network' and 'trunk'")
         if self.trunk is not None and self.ip is not None:
             raise ValueError("'ip' of a trunk is unclear; expected {native: {network: web, ip: …}}")
-        _check_macvlan(self)
+        self.check_device()
         return self
+
+    def check_device(self) -> None:
+        _check_macvlan(self)
 
 
 class Nic(Port):
@@ -95,14 +98,12 @@ class Nic(Port):
 
     dhcp: bool = Field(False, description="Whether the guest asks for its addresses by DHCP instead of being told.")
 
-    @model_validator(mode="after")
-    def _is_plugged(self) -> Nic:
+    def check_device(self) -> None:
         for key in ("macvlan", "macvtap"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} of a guest is not possible yet; expected a port of the chassis' switch")
         if self.dhcp and self.trunk is not None:
             raise ValueError("'dhcp' of a trunk is not possible yet; expected it on one network")
-        return self
 
 
 _OF_ONE_PORT: Final = frozenset(

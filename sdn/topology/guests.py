@@ -24,6 +24,7 @@ MOST_USER_DATA = 16 << 10
 def guests(draft: Draft) -> dict[str, model.Guest]:
     found = {name: _guest(draft, member) for name, member in draft.guests.items()}
     _check_volumes(draft)
+    _check_devices(draft)
     return found
 
 
@@ -60,11 +61,11 @@ def _kernel(draft: Draft, member: Member[schema.Guest], kernel: schema.Kernel) -
 def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], text: str) -> str:
     """The absolute path of a file: as the topology file sees it, or for a mere name an image of the pool."""
     places = [_home(draft) / Path(text).expanduser(), *([] if "/" in text else [images() / text])]
-    found = next((path for path in places if path.is_file()), None)
+    found = next((path for path in places if path.is_file() or path.is_block_device()), None)
     if found is None:
         message = f"there is no file {' or '.join(map(str, places))}; expected the path of one that is there"
         draft.problems.add_once((*member.path, *field), message)
-    return str(found or "")
+    return str(found.resolve()) if found else ""
 
 
 def _home(draft: Draft) -> Path:
@@ -110,4 +111,17 @@ def _check_volumes(draft: Draft) -> None:
                 whose = f"that of guest '{owner}' too" if owner != name else "there twice"
                 draft.problems.add_once(
                     (*member.path, "volumes", index), f"volume '{volume}' is {whose}; expected another"
+                )
+
+
+def _check_devices(draft: Draft) -> None:
+    """A device of the machine is in one guest at most; those of a range would share theirs."""
+    owners: dict[str, str] = {}
+    for name, member in draft.guests.items():
+        for index, device in enumerate(member.spec.devices):
+            owner = owners.setdefault(device, name)
+            if owner != name or member.spec.devices.index(device) != index:
+                whose = f"that of guest '{owner}' too" if owner != name else "there twice"
+                draft.problems.add_once(
+                    (*member.path, "devices", index), f"device {device} is {whose}; expected another"
                 )

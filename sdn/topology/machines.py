@@ -10,8 +10,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from sdn.topology.attached import Attached, Nic
+from sdn.topology.machine_values import Bytes, PciAddress, Text, UserName, VolumeName
 from sdn.topology.parts import Part
-from sdn.topology.values import Bounded, Bytes, Name, OneOrMany, PciAddress, Text, VolumeName
+from sdn.topology.values import Bounded, Name, OneOrMany
 
 LEAST_BUILTIN: Final = 96 << 20
 """Bytes with which the built-in guest still starts."""
@@ -31,7 +32,7 @@ class Kernel(Part):
 class Cloud(Part):
     """What cloud-init finds in the guest."""
 
-    user: Text = Field("sdn", description="A user that it makes, who may become root.")
+    user: UserName = Field("sdn", description="A user that it makes, who may become root.")
     ssh_keys: Annotated[list[Text], OneOrMany()] = Field(
         [], description="Public keys of that user, or the path of a file with them."
     )
@@ -77,6 +78,7 @@ class Guest(Attached):
         self.check_attachment("guest")
         if self.dhcp and self.trunk is not None:
             raise ValueError("'dhcp' of a trunk is not possible yet; expected it on one network")
+        self._check_migration()
         builtin = self.image is None and self.kernel is None
         if builtin and self.cloud is not None:
             raise ValueError("'cloud' is for cloud-init, which the built-in guest lacks; expected an 'image' beside it")
@@ -87,6 +89,12 @@ class Guest(Attached):
                 f"the built-in guest does not start with {self.memory >> 20}M; expected {LEAST_BUILTIN >> 20}M at least"
             )
         return self
+
+    def _check_migration(self) -> None:
+        if self.migration != "auto" and self.devices:
+            raise ValueError("a guest with 'devices' cannot move while it runs; expected no 'migration' beside them")
+        if self.migration != "auto" and self.driver == "libvirt":
+            raise ValueError("driver libvirt does not move guests while they run; expected no 'migration' beside it")
 
     @property
     def bytes(self) -> int:

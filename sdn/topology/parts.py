@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sdn.topology.machine_values import Bytes
 from sdn.topology.values import (
     Bounded,
-    Bytes,
     Device,
     Ipv4,
     Ipv4Host,

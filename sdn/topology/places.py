@@ -6,7 +6,7 @@ Never: nodes of one local network on two chassis, or a node where its datapath w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -135,7 +135,15 @@ def _pack(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> str 
     names = {entry.member.path for entry in group}
     of_group = (name for name, member in draft.nodes.items() if member.path in names)
     stay = next((running[name].chassis for name in of_group if name in running and running[name].chassis in able), None)
-    return stay or (able[0] if able else None)
+    roomy = (name for name in able if _has_room(draft, names, chassis[name]))
+    return stay or next(roomy, able[0] if able else None)
+
+
+def _has_room(draft: Draft, entries: Container[Key], chassis: Chassis) -> bool:
+    """Whether the guests of these entries would fit together, were they alone there."""
+    specs = [member.spec for member in draft.guests.values() if member.path in entries]
+    memory, cpus = sum(spec.bytes for spec in specs), sum(spec.cpus for spec in specs)
+    return memory <= (chassis.memory or memory) and cpus <= (chassis.cpus or cpus)
 
 
 def _able(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> tuple[str, ...]:

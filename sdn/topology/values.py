@@ -22,7 +22,7 @@ MAX_TAG: Final = 4094
 """VLAN ids 0 and 4095 are reserved (IEEE 802.1Q)."""
 
 
-def _text(value: Any, expected: str) -> str:
+def expect_text(value: Any, expected: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not understood here; expected {expected}")
     if len(value) > MAX_TEXT:
@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
 
 
 def parse_ip(value: Any) -> IPAddress:
-    text = _text(value, "an address such as 10.10.0.10")
+    text = expect_text(value, "an address such as 10.10.0.10")
     try:
         found = ip_address(text)
     except ValueError:
@@ -66,7 +66,7 @@ def parse_ipv4(value: Any) -> IPv4Address:
 
 def parse_host(value: Any) -> IPv4Interface:
     """`203.0.113.2/24`: an address with the prefix length of its subnet."""
-    text = _text(value, "an address with its prefix length such as 203.0.113.2/24")
+    text = expect_text(value, "an address with its prefix length such as 203.0.113.2/24")
     address, slash, length = text.partition("/")
     found = parse_ipv4(address)
     if not slash or not length.isdecimal() or int(length) > found.max_prefixlen:
@@ -79,7 +79,7 @@ def parse_host(value: Any) -> IPv4Interface:
 
 def parse_subnet(value: Any) -> IPNetwork:
     """`10.10.0.0/24`; the prefix length is needed and no host bit may be set."""
-    text = _text(value, "a subnet such as 10.10.0.0/24")
+    text = expect_text(value, "a subnet such as 10.10.0.0/24")
     if "/" not in text:
         raise ValueError(f"{shown(text)} has no prefix length; expected a subnet such as 10.10.0.0/24")
     return _network(text)
@@ -87,7 +87,7 @@ def parse_subnet(value: Any) -> IPNetwork:
 
 def parse_allowed(value: Any) -> IPNetwork:
     """An address or a subnet."""
-    return _network(_text(value, "an address or a subnet such as 10.0.0.100 or 10.0.0.0/28"))
+    return _network(expect_text(value, "an address or a subnet such as 10.0.0.100 or 10.0.0.0/28"))
 
 
 def _network(text: str) -> IPNetwork:
@@ -111,7 +111,7 @@ def parse_underlay(value: Any) -> IPv4Network:
 
 
 def parse_mac(value: Any) -> Mac:
-    found = Mac.parse(_text(value, "a MAC address such as 02:00:00:00:00:01"))
+    found = Mac.parse(expect_text(value, "a MAC address such as 02:00:00:00:00:01"))
     if found.is_group or not found:
         raise ValueError(f"'{found}' is no station's address; expected a unicast MAC such as 02:00:00:00:00:01")
     return found
@@ -127,60 +127,12 @@ def parse_within(value: Any) -> float:
     return max(round(float(value), 3), 0.001)
 
 
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_BYTES = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)(?:iB)?")
-
-
-def parse_bytes(value: Any) -> int:
-    """`256M`, `2G`, or a number of bytes; whole mebibytes."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "a size such as 256M")
-    found = _BYTES.fullmatch(text)
-    size = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not size or size >= 1 << 50:
-        raise ValueError(f"{shown(value)} is not a size; expected one such as 256M or 2G")
-    if size % _UNITS["M"]:
-        raise ValueError(f"{shown(value)} is no whole number of MiB; expected one such as 256M")
-    return size
-
-
-_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def parse_volume(value: Any) -> str:
-    text = _text(value, "the name of a volume")
-    if not _VOLUME.fullmatch(text):
-        raise ValueError(f"{shown(text)} cannot be a volume; expected at most 64 letters, digits and _ . -")
-    return text
-
-
-_PCI: Final = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
-
-
-def parse_pci(value: Any) -> str:
-    """With its domain."""
-    text = _text(value, "a PCI address such as 0000:03:10.2").lower()
-    if not _PCI.fullmatch(text):
-        raise ValueError(f"{shown(text)} is no PCI address; expected one such as 0000:03:10.2 (lspci -D shows them)")
-    return text if text.count(":") == 2 else f"0000:{text}"
-
-
-_TEXT_MOST: Final = 8192
-
-
-def parse_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not understood here; expected a word or a path")
-    if not value.strip() or len(value) > _TEXT_MOST or "\0" in value:
-        raise ValueError(f"{shown(value)} is no text; expected a word or a path")
-    return value
-
-
 _LAB_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 
 
 def parse_lab_name(value: Any) -> str:
     """Without `-`, which separates lab and node in the name of a namespace: no lab's names are another's."""
-    text = _text(value, "a word")
+    text = expect_text(value, "a word")
     if not _LAB_NAME.fullmatch(text):
         raise ValueError(
             f"{shown(text)} is not the name of a lab; expected at most 15 of a-z, 0-9 and _, beginning with a letter"
@@ -189,12 +141,12 @@ def parse_lab_name(value: Any) -> str:
 
 
 def parse_name(value: Any) -> str:
-    return ranges.check_name(_text(value, "a name such as web or web[1-4]"))
+    return ranges.check_name(expect_text(value, "a name such as web or web[1-4]"))
 
 
 def parse_interface(value: Any) -> str:
     """At most 10 characters: with `.4094` behind it the kernel's limit of 15 holds."""
-    text = _text(value, "a name such as eth1")
+    text = expect_text(value, "a name such as eth1")
     if text == "lo" or "[" in text or len(ranges.check_name(text)) > 10:
         raise ValueError(f"{shown(text)} cannot be an interface; expected a name of 10 characters at most, not lo")
     return text
@@ -206,7 +158,7 @@ _DEVICE_MOST: Final = 15
 
 def parse_device(value: Any) -> str:
     """The name of an interface of this machine, as the kernel allows it (dev_valid_name)."""
-    text = _text(value, "the name of an interface of this machine such as eth1")
+    text = expect_text(value, "the name of an interface of this machine such as eth1")
     if text in ("", ".", "..") or len(text.encode()) > _DEVICE_MOST or any(c in "/:" or c.isspace() for c in text):
         raise ValueError(
             f"{shown(text)} cannot be an interface; expected {_DEVICE_MOST} bytes at most, without '/', ':' and spaces"
@@ -272,34 +224,26 @@ class OneOrMany:
         return {"anyOf": [many["items"], many]}
 
 
-def _written(**schema: Any) -> WithJsonSchema:
+def written(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **schema})
 
 
-LabName = Annotated[str, PlainValidator(parse_lab_name), _written(pattern=f"^{_LAB_NAME.pattern}$")]
-Name = Annotated[str, PlainValidator(parse_name), _written(pattern=ranges.RANGED_NAME)]
-InterfaceName = Annotated[str, PlainValidator(parse_interface), _written(pattern="^[a-z][a-z0-9-]{0,9}$")]
-Ip = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_ip), _written()]
-Ipv4 = Annotated[IPv4Address, PlainValidator(parse_ipv4), _written(format="ipv4")]
-Ipv4Host = Annotated[IPv4Interface, PlainValidator(parse_host), _written(pattern="/[0-9]+$")]
-Device = Annotated[str, PlainValidator(parse_device), _written(pattern=r"^[^/:\s]{1,15}$")]
-Subnet = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_subnet), _written(pattern="/[0-9]+$")]
-UnderlaySubnet = Annotated[IPv4Network, PlainValidator(parse_underlay), _written(pattern="/[0-9]+$")]
-Allowed = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_allowed), _written()]
-MacAddress = Annotated[Mac, PlainValidator(parse_mac), _written(pattern="^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")]
+LabName = Annotated[str, PlainValidator(parse_lab_name), written(pattern=f"^{_LAB_NAME.pattern}$")]
+Name = Annotated[str, PlainValidator(parse_name), written(pattern=ranges.RANGED_NAME)]
+InterfaceName = Annotated[str, PlainValidator(parse_interface), written(pattern="^[a-z][a-z0-9-]{0,9}$")]
+Ip = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_ip), written()]
+Ipv4 = Annotated[IPv4Address, PlainValidator(parse_ipv4), written(format="ipv4")]
+Ipv4Host = Annotated[IPv4Interface, PlainValidator(parse_host), written(pattern="/[0-9]+$")]
+Device = Annotated[str, PlainValidator(parse_device), written(pattern=r"^[^/:\s]{1,15}$")]
+Subnet = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_subnet), written(pattern="/[0-9]+$")]
+UnderlaySubnet = Annotated[IPv4Network, PlainValidator(parse_underlay), written(pattern="/[0-9]+$")]
+Allowed = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_allowed), written()]
+MacAddress = Annotated[Mac, PlainValidator(parse_mac), written(pattern="^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")]
 TrunkKey = Annotated[
-    str, PlainValidator(parse_trunk_key), _written(pattern="^(native|[1-9][0-9]{0,3}(-[1-9][0-9]{0,3})?)$")
+    str, PlainValidator(parse_trunk_key), written(pattern="^(native|[1-9][0-9]{0,3}(-[1-9][0-9]{0,3})?)$")
 ]
 Within = Annotated[
     float,
     PlainValidator(parse_within),
     WithJsonSchema({"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?s?$", "exclusiveMinimum": 0}),
 ]
-Bytes = Annotated[
-    int,
-    PlainValidator(parse_bytes),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": "^[1-9][0-9]*[KMGT]?(iB)?$", "minimum": 1}),
-]
-VolumeName = Annotated[str, PlainValidator(parse_volume), _written(pattern=f"^{_VOLUME.pattern}$")]
-PciAddress = Annotated[str, PlainValidator(parse_pci), _written(pattern=f"^{_PCI.pattern}$")]
-Text = Annotated[str, PlainValidator(parse_text), _written(minLength=1)]

@@ -95,6 +95,82 @@ def test_the_name_of_a_node_is_taken() -> None:
     assert "'a' is the name of a node too" in mistake({"a": {"network": "web"}}, nodes={"a": {"network": "web"}})
 
 
+def test_the_words_of_power_are_words() -> None:
+    """In YAML 1.1 they would be truth values."""
+    text = yaml.safe_dump(BASE) + "guests: {a: {network: web, power: off}, b: {network: web, power: on}}\n"
+    assert [guest.machine.power for guest in parse(text, "lab.yaml").guests.values()] == ["off", "on"]
+
+
+@pytest.mark.parametrize(
+    ("guest", "said"),
+    [
+        ({"memory": "64M"}, "the built-in guest does not start with 64M; expected 96M at least"),
+        ({"memory": "1.5G"}, "'1.5G' is not a size"),
+        ({"memory": "100K"}, "no whole number of MiB"),
+        ({"cpus": 0}, "cpus 0 is out of range"),
+        ({"cloud": {"user": "me"}}, "the built-in guest lacks; expected an 'image'"),
+        ({"disk": "1G"}, "expected an 'image' beside it"),
+        ({"image": "nowhere.qcow2"}, "there is no file"),
+        ({"kernel": {"image": "/nowhere"}}, "there is no file /nowhere"),
+        ({"kernel": {"image": "/etc/hostname", "initrd": "/nowhere"}}, "there is no file /nowhere"),
+        ({"image": "/etc/hostname", "cloud": {"ssh_keys": "/nowhere"}}, "/nowhere cannot be read: no such file"),
+        ({"image": "/etc/hostname", "cloud": {"user": "Me"}}, "'Me' cannot be a user"),
+        ({"image": "/etc/hostname", "cloud": {"user_data": "/usr/bin/env"}}, "/usr/bin/env cannot be read: it"),
+        ({"volumes": ["a", "a"]}, "volume 'a' is there twice"),
+        ({"volumes": "root"}, "'root' is what a guest calls a disk of another kind"),
+        ({"volumes": "a" * 21}, "at most 20 letters"),
+        ({"devices": "3"}, "'3' is no PCI address"),
+        ({"devices": ["0000:03:10.2", "03:10.2"]}, "device 0000:03:10.2 is there twice"),
+        ({"devices": "03:10.2", "migration": "pre-copy"}, "cannot move while it runs; expected no 'migration'"),
+        ({"driver": "libvirt", "migration": "post-copy"}, "does not move guests while they run"),
+        ({"power": "onn"}, "did you mean 'on'?"),
+        ({"restart": "allways"}, "did you mean 'always'?"),
+        ({"memroy": "1G"}, "unknown key 'memroy'; did you mean 'memory'?"),
+    ],
+)
+def test_mistakes(guest: dict[str, Any], said: str) -> None:
+    assert said in mistake({"g": {"network": "web", **guest}})
+
+
+@pytest.mark.parametrize(
+    ("nic", "said"),
+    [
+        ({"network": "web", "macvtap": "bridge"}, "macvtap of a guest is not possible yet"),
+        ({"trunk": {"native": "web"}, "dhcp": True}, "'dhcp' of a trunk is not possible yet"),
+        ({"network": "wbe"}, "unknown network 'wbe'; did you mean 'web'?"),
+        ({"dhcp": True}, "expected one of 'network' and 'trunk'"),
+    ],
+)
+def test_mistakes_of_interfaces(nic: dict[str, Any], said: str) -> None:
+    assert said in mistake({"g": {"nics": [nic]}})
+
+
+def test_volumes_and_devices_are_in_one_guest_only() -> None:
+    both = {name: {"network": "web", "volumes": ["data"]} for name in "ab"}
+    assert "volume 'data' is that of guest 'a' too" in mistake(both)
+    assert "device 0000:03:10.2 is that of guest 'g1' too" in mistake(
+        {"g[1-2]": {"network": "web", "devices": "03:10.2"}}
+    )
+
+
+def test_all_mistakes_are_told_at_once_with_their_places() -> None:
+    text = (
+        yaml.safe_dump(BASE)
+        + """\
+guests:
+  a: {network: wbe, memory: lots}
+  b: {network: web, image: gone.raw,
+      power: onn}
+  hv1: {network: web}
+"""
+    )
+    with pytest.raises(FileError) as caught:
+        parse(text, "lab.yaml")
+    first = text.splitlines().index("guests:") + 1
+    places = [(problem.line - first, problem.column) for problem in caught.value.problems]
+    assert places == [(1, 16), (1, 29), (2, 28), (3, 14), (4, 3)]
+
+
 def test_spread_goes_by_number_and_packed_guests_fill_the_first() -> None:
     assert places({"g[1-4]": {"network": "web"}}) == {"g1": "hv1", "g2": "hv2", "g3": "hv3", "g4": "hv1"}
     assert set(places({"g[1-4]": {"network": "web", "place": "pack"}}).values()) == {"hv1"}
@@ -116,9 +192,31 @@ def test_what_fits_nowhere_is_a_mistake_with_the_reasons() -> None:
 
 def test_a_given_chassis_must_have_room_too() -> None:
     fixed = {"a": {"network": "web", "chassis": "hv1"}, "b": {"network": "web", "chassis": "hv1"}}
-    assert "hv1 has 0M of its 128M" in mistake(fixed, chassis={"hv1": {"memory": "128M"}, "hv2": {}}).replace(
-        "0G", "0M"
+    assert "hv1 has 0M of its 128M" in mistake(fixed, chassis={"hv1": {"memory": "128M"}, "hv2": {}})
+
+
+def test_what_fits_in_another_order_fits() -> None:
+    """The file's order fills hv1 with what could have been elsewhere."""
+    chassis = {"hv1": {"memory": "1G"}, "hv2": {"memory": "768M"}, "hv3": {"memory": "128M"}}
+    found = places(
+        {
+            "a[1-2]": {"network": "web", "memory": "384M", "place": "pack"},
+            "b": {"network": "web", "memory": "1G", "place": "pack"},
+        },
+        chassis=chassis,
     )
+    assert found == {"a1": "hv2", "a2": "hv2", "b": "hv1"}
+
+
+def test_guests_of_a_local_network_are_where_they_fit_together() -> None:
+    chassis = {"hv1": {"memory": "256M"}, "hv2": {}}
+    local = {"lan": {"segment": "local", "subnet": "10.9.0.0/24"}}
+    assert set(places({"g[1-3]": {"network": "lan"}}, chassis=chassis, networks=local).values()) == {"hv2"}
+    assert set(places({"g[1-2]": {"network": "lan"}}, chassis=chassis, networks=local).values()) == {"hv1"}
+
+
+def test_of_a_range_without_room_one_mistake_is_told() -> None:
+    assert "there is no room for 'g3'" in mistake({"g[1-9]": {"network": "web"}}, chassis={"hv1": {"memory": "256M"}})
 
 
 def test_guests_that_must_not_meet_do_not() -> None:
