@@ -91,6 +91,12 @@ class Pinger:
         gaps = (later - earlier for earlier, later in itertools.pairwise(moments))
         return Pings(self._sent, tuple(n for n in range(self._sent) if n not in answered), max(gaps, default=0.0))
 
+    def silence(self) -> float:
+        """After `stop`: the longest time, in seconds, between two answers that came; also where those in between came
+        late, because whoever answers stood still, and are not lost."""
+        moments = sorted(answer.received for answer in self._answers)
+        return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=0.0)
+
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:

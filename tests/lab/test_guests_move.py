@@ -1,0 +1,190 @@
+"""Guests of whole labs move, on both datapaths: by the file and by `sdn migrate`, under pings from both chassis, while
+they write memory and hold a TCP connection; and what is left when something goes wrong.
+
+What becomes of QEMU's memory, disks and devices in every mode is in test_migration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from typing import Any
+
+import pytest
+
+from datapath.spec import device_name
+from sdn.cli.main import main
+from tests.lab.conftest import Labs
+from tests.lab.labs import Lab
+from tests.lab.pinger import pinging
+from tests.lab.processes import FORKED, eventually, kill, pid_of, whole
+from tests.machine.pace import PATIENCE
+
+pytestmark = [pytest.mark.lab("qemu-system-x86_64"), pytest.mark.timeout(300 * PATIENCE)]
+
+DATAPATHS = ("ovs", "linux")
+TARGETS = {"auto": 0.12, "stop-and-copy": 0.3, "post-copy": 0.12}
+"""Seconds between two answers to a 10 ms ping, on two cores under TCG with nothing else on them."""
+SLACK = 3 * PATIENCE
+SECONDS = 30 * PATIENCE
+
+
+def topology(datapath: str = "ovs", chassis: str = "hv1", **machine: Any) -> dict[str, Any]:
+    """A guest, and a node on each of three chassis."""
+    return {
+        "chassis": {"hv[1-3]": {"datapath": datapath}},
+        "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
+        "nodes": {f"n{number}": {"chassis": f"hv{number}", "network": "web"} for number in (1, 2, 3)},
+        "guests": {"g1": {"chassis": chassis, "network": "web", **machine}},
+    }
+
+
+def migrate(lab: Lab, *words: str) -> int:
+    return main(["migrate", *words, "--lab", lab.name])
+
+
+def at(lab: Lab) -> str:
+    seen = lab.facts.guests["g1"]
+    assert (seen.phase, seen.leaves, seen.error) == ("running", "", "")
+    return seen.at
+
+
+def reached(lab: Lab) -> None:
+    """From every chassis."""
+    for number in (1, 2, 3):
+        lab.ping(f"n{number}", "g1")
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_it_moves_under_a_ping_and_nothing_gets_lost(
+    lab: Labs, datapath: str, record_property: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = lab(topology(datapath))
+    started = running.facts.guests["g1"].pid
+    running.execute("g1", "sdn-memory", "start", "50000")
+    for mode, chassis in zip(TARGETS, ("hv2", "hv3", "hv1"), strict=True):
+        with pinging(running, ("n1", "g1"), ("n3", "g1")) as pingers:
+            assert migrate(running, "g1", chassis, "--mode", mode) == 0
+            for pinger in pingers:
+                pinger.wait(50, SECONDS)
+                pinger.stop()
+            gap = max(pinger.silence() for pinger in pingers)
+        said = capsys.readouterr().out.splitlines()[0]
+        with capsys.disabled():
+            print(f"\n{datapath}, {mode}: {gap * 1000:.0f} ms without an answer; {said}")
+        record_property(mode, round(gap * 1000))
+        assert said.startswith(f"g1 is on {chassis} now")
+        assert gap < TARGETS[mode] * SLACK
+        assert at(running) == chassis
+        assert running.execute("g1", "sdn-memory", "check").startswith("pass")
+        reached(running)
+    assert running.facts.guests["g1"].pid != started
+    assert whole(running)
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_the_file_moves_it_too_and_its_place_is_cleaned(lab: Labs, datapath: str) -> None:
+    running = lab(topology(datapath))
+    device = device_name("p", "g1", "eth0")
+    running.apply(topology(datapath, "hv2"))
+    assert at(running) == "hv2"
+    assert running.facts.guests["g1"].note.startswith("moved from hv1 to hv2")
+    assert device in running.execute("hv2", "ls", "/sys/class/net")
+    assert device not in running.execute("hv1", "ip", "-o", "link")
+    assert os.listdir(running.run.path / "guests") == ["g1"]
+    running.apply(topology(datapath, "hv2"))
+    reached(running)
+
+
+def test_a_connection_lives_on(lab: Labs) -> None:
+    running = lab(topology())
+    there = ["ip", "netns", "exec", running.namespace("n3"), "iperf3", "--server", "--one-off", "--json"]
+    server = subprocess.Popen(there, stdout=subprocess.PIPE)
+    try:
+        client = f"iperf3 --client {running.port('n3').ips[0]} --time 4 </dev/null >/tmp/iperf 2>&1 &"
+        running.execute("g1", "sh", "-c", client)
+        assert migrate(running, "g1", "hv2") == 0
+        said = json.loads(server.communicate(timeout=SECONDS)[0])
+    finally:
+        server.kill()
+        server.wait()
+    assert "error" not in said
+    assert all(each["sum"]["bytes"] for each in said["intervals"])
+    assert "iperf Done" in running.execute("g1", "cat", "/tmp/iperf")
+
+
+def test_pre_copy_under_tcg_is_refused_and_nothing_changes(lab: Labs, capsys: pytest.CaptureFixture[str]) -> None:
+    running = lab(topology())
+    if running.facts.guests["g1"].accelerator == "kvm":
+        pytest.skip("KVM has pre-copy")
+    before = running.facts.guests["g1"].pid
+    assert migrate(running, "g1", "hv2", "--mode", "pre-copy") == 1
+    assert "pre-copy needs KVM" in capsys.readouterr().err
+    eventually(lambda: whole(running))
+    assert at(running) == "hv1"
+    assert running.facts.guests["g1"].pid == before
+    assert running.model.nodes["g1"].chassis == "hv1"
+    reached(running)
+
+
+def test_an_agent_killed_while_guests_move(lab: Labs) -> None:
+    """Each time at another moment: the next agent has the guest where it shall be."""
+    running = lab(topology())
+    running.execute("g1", "sdn-memory", "start", "20000")
+    for number in range(4):
+        chassis = f"hv{2 - number % 2}"
+        moving = subprocess.Popen(
+            ["python", "-m", "sdn.cli.main", "migrate", "g1", chassis, "-l", running.name], stdout=-3, stderr=-3
+        )
+        eventually(lambda chassis=chassis: running.model.nodes["g1"].chassis == chassis)
+        threading.Event().wait(0.1 * number)
+        kill(pid_of(running, "agent"))
+        assert moving.wait(SECONDS) == 0
+        eventually(lambda chassis=chassis: running.facts.guests["g1"].at == chassis and whole(running), SECONDS)
+        assert running.execute("g1", "sdn-memory", "check").startswith("pass")
+        assert running.facts.guests["g1"].restarts == 0
+        assert os.listdir(running.run.path / "guests") == ["g1"]
+    reached(running)
+
+
+def test_the_destination_is_killed_while_it_moves(lab: Labs) -> None:
+    running = lab(topology(migration="stop-and-copy"))
+    running.execute("g1", "sdn-memory", "start", "20000")
+    before = running.facts.guests["g1"].pid
+    stop, arriving = threading.Event(), running.run.path / "guests" / "g1.arriving" / "pid"
+
+    def hunt() -> None:
+        while not stop.is_set():
+            try:
+                os.kill(int(arriving.read_text()), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+            return
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    try:
+        assert migrate(running, "g1", "hv2") == 1
+    finally:
+        stop.set()
+        hunter.join()
+    eventually(lambda: whole(running))
+    assert at(running) == "hv1"
+    assert running.facts.guests["g1"].pid == before
+    assert running.execute("g1", "sdn-memory", "check").startswith("pass")
+    reached(running)
+    assert migrate(running, "g1", "hv2") == 0
+    assert running.execute("g1", "sdn-memory", "check").startswith("pass")
+
+
+def test_its_processes_are_those_of_the_lab(lab: Labs) -> None:
+    """What has moved twice is found and removed by `sdn down` as ever."""
+    running = lab(topology())
+    for chassis in ("hv2", "hv3"):
+        assert migrate(running, "g1", chassis) == 0
+    kill(*(pid_of(running, name) for name in FORKED))
+    running.down()
+    assert running.leftovers() == []
