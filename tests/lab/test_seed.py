@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from datapath.guest import seed
+from datapath.errors import MachineError
+from datapath.guest import packages, seed
 from datapath.spec import Seed
-from tests.lab.debian import unpacked
 from tests.unit.datapath.guest.test_seed import KEY, OURS, contents, guest
 
 pytestmark = pytest.mark.lab
 
+CACHE = Path("/var/cache/sdn/tests")
 PYTHON = "/usr/bin/python3"
 READER = Path(__file__).with_name("cloud_init_reader.py")
 NEEDED = """attr certifi chardet charset-normalizer configobj idna jinja2 json-pointer jsonpatch jsonschema markupsafe
@@ -30,7 +31,11 @@ netifaces oauthlib pyrsistent requests serial six urllib3 yaml"""
 @pytest.fixture(scope="module")
 def library() -> Path:
     """Of Debian's Python."""
-    found = unpacked("cloud-init", *(f"python3-{name}" for name in NEEDED.split())) / "usr/lib/python3/dist-packages"
+    try:
+        root = packages.fetch(["cloud-init", *(f"python3-{name}" for name in NEEDED.split())], CACHE)
+    except MachineError as error:
+        pytest.skip(str(error))
+    found = root / "usr/lib/python3/dist-packages"
     said = subprocess.run(
         [PYTHON, "-c", "import cloudinit.stages"], env=_environment(found), capture_output=True, text=True
     )
