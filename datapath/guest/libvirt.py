@@ -75,6 +75,7 @@ class LibvirtDriver:
     async def _launch(self, service: Service, guest: Guest, place: Place, on_happening: OnHappening) -> LibvirtInstance:
         name, chosen = domain_name(place.lab, guest.name), await asyncio.to_thread(accel.accelerator)
         await _clear(service, place.lab, name)
+        place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = await asyncio.to_thread(libvirt_files.make, guest, place)
         for left in _LEFT:
             (place.directory / left).unlink(missing_ok=True)

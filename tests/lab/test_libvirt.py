@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import fromstring
 
 import pytest
@@ -29,8 +30,10 @@ from datapath.guest.libvirtd_home import Home, home_of
 from datapath.guest.virt import Connection
 from datapath.linux import namespaces
 from datapath.spec import Guest, Interface, Machine, Vlan
+from tests.lab.conftest import Labs
+from tests.lab.labs import Lab
 from tests.lab.ovs import private_ovs, run
-from tests.lab.processes import eventually, kill
+from tests.lab.processes import eventually, kill, pid_of, whole
 
 pytestmark = [pytest.mark.lab("libvirtd", "virsh", "qemu-system-x86_64"), pytest.mark.timeout(300)]
 
@@ -86,7 +89,6 @@ class Chassis:
         return made
 
     async def launch(self, of: Guest) -> LibvirtInstance:
-        self.place.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return await self.driver().launch(of, self.place, self.hear)
 
     def hear(self, what: Happening, _why: str) -> None:
@@ -319,3 +321,38 @@ def test_libvirt_refuses_what_is_not_a_domain(switch: tuple[Connection, Callable
     with pytest.raises(RefusedError, match="validate against schema"):
         connection.define("<domain type='qemu'><name>x</name><nonsense/></domain>")
     assert connection.state(UUID) is None
+
+
+# ── a lab ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_lab_has_them_on_both_datapaths(lab: Labs) -> None:
+    """Also after the agent and a libvirtd have been killed, and with one interface more."""
+    topology: dict[str, Any] = {
+        "chassis": {"hv1": {"datapath": "ovs"}, "hv2": {"datapath": "linux"}},
+        "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
+        "nodes": {"n1": {"chassis": "hv1", "network": "web"}},
+        "guests": {
+            "g1": {"chassis": "hv1", "driver": "libvirt", "nics": [{"network": "web"}]},
+            "g2": {"chassis": "hv2", "driver": "libvirt", "nics": [{"network": "web"}]},
+        },
+    }
+    running = lab(topology)
+    before = {name: facts.pid for name, facts in running.facts.guests.items()}
+    reached(running, "g1:eth0", "g2:eth0")
+
+    libvirtds = [int(home_of(running.run.path, chassis).pidfile.read_text()) for chassis in ("hv1", "hv2")]
+    kill(pid_of(running, "agent"), *libvirtds)
+    eventually(lambda: whole(running) and pid_of(running, "agent") > 0, 60)
+    assert {name: facts.pid for name, facts in running.facts.guests.items()} == before
+
+    topology["guests"]["g1"]["nics"].append({"network": "web"})
+    running.apply(topology)
+    assert "g1:eth1" in running.model.ports
+    assert running.facts.guests["g1"].pid == before["g1"]
+    reached(running, "g1:eth0", "g2:eth0")
+
+
+def reached(lab: Lab, *ports: str) -> None:
+    for port in ports:
+        lab.execute("n1", "ping", "-c", "2", "-W", "5", str(lab.model.ports[port].ips[0]))
