@@ -57,6 +57,7 @@ def own_disk_path(lab: str, guest: str) -> Path:
 def volume_path(name: str) -> Path:
     """A named volume that a guest may write. Raises FileError where there is none, RefusedError where others are layers
     over it: they would change with it."""
+    disks.volume(name)  # not another guest's own disk
     path = disks.disk(name)
     layers = [disks.name_of(each) for each in disks.dependants(path)]
     if layers:
