@@ -26,11 +26,12 @@ def files(
     kinds: tuple[str, ...] = KINDS,
     linux: bool = False,
     machine: bool = False,
+    guests: bool = False,
 ) -> dict[str, Any]:
     """A valid topology file as data: up to 3 chassis, 4 networks of every kind, 8 nodes with access and trunk ports.
 
     `linux`: some chassis are Linux ones, with gateways, addresses of their own and macvlan. `machine`: the physical
-    network has an interface of the machine.
+    network has an interface of the machine. `guests`: some of the nodes are QEMU machines.
     """
     names = draw(st.lists(st.sampled_from(CHASSIS), min_size=1, max_size=3, unique=True).map(sorted))
     switches = {name: draw(st.sampled_from(["ovs", "linux"])) if linux else "ovs" for name in names}
@@ -43,15 +44,21 @@ def files(
     }
     on = {name: draw(_there(name, switch, networks, homes)) for name, switch in switches.items()}
     nodes: dict[str, dict[str, Any]] = {}
+    machines: dict[str, dict[str, Any]] = {}
     for name in draw(st.lists(st.sampled_from(NODES), min_size=nodes_at_least, unique=True)):
         where = draw(st.sampled_from(names))
         if on[where]:
-            nodes[name] = {"chassis": where, "ports": draw(_ports(on[where]))}
+            ports = draw(_ports(on[where]))
+            if guests and draw(st.booleans()) and not any(_is_device(port) for port in ports):
+                machines[name] = {"chassis": where, "nics": draw(_nics(ports)), **draw(_hardware(name))}
+            else:
+                nodes[name] = {"chassis": where, "ports": ports}
     physnet = {"interface": "eth7", "addresses": "move"} if machine else {}
     if any("addresses" in each for each in chassis.values()):
         physnet["gateway"] = "198.51.100.1"
     physnets = {"physnets": {PHYSNET: physnet}} if physnet else {}
-    return {"name": "random", "chassis": chassis, **physnets, "networks": networks, "nodes": nodes}
+    found = {"name": "random", "chassis": chassis, **physnets, "networks": networks, "nodes": nodes}
+    return {**found, "guests": machines} if machines else found
 
 
 def _chassis(number: int, switch: str) -> dict[str, Any]:
@@ -115,6 +122,44 @@ def _ports(draw: st.DrawFn, networks: dict[str, dict[str, Any]]) -> list[dict[st
             native = {"native": chosen[0]} if draw(st.booleans()) else {10: chosen[0]}
             ports.append({"trunk": {**native, **trunk}, **guard})
     return ports
+
+
+def _is_device(port: dict[str, Any]) -> bool:
+    return "macvlan" in port or "macvtap" in port
+
+
+@st.composite
+def _nics(draw: st.DrawFn, ports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**port, "dhcp": True} if "network" in port and draw(st.booleans()) else port for port in ports]
+
+
+_HARDWARE: dict[str, list[Any]] = {
+    "memory": ["96M", "2G", 1 << 28],
+    "cpus": [1, 4],
+    "kernel": [{"image": "/etc/hostname"}, {"image": "/etc/hostname", "initrd": "/etc/hosts", "append": "quiet ro"}],
+    "devices": [[]],
+    "power": ["on", "off", "paused"],
+    "restart": ["never", "on-failure", "always"],
+    "driver": ["qemu", "libvirt"],
+}
+_OF_AN_IMAGE: dict[str, list[Any]] = {
+    "image": ["/etc/hostname"],
+    "disk": ["10G"],
+    "cloud": [{}, {"user": "me", "ssh_keys": ["ssh-rsa AAAA me", "ssh-ed25519 BBBB"]}, {"user_data": "/etc/hosts"}],
+}
+
+
+@st.composite
+def _hardware(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    """Files that every machine has stand for images and kernels: the topology only looks whether they are there."""
+    choices = {**_HARDWARE, **(_OF_AN_IMAGE if draw(st.booleans()) else {}), "volumes": [f"{name}-data"]}
+    keys = draw(st.sets(st.sampled_from(sorted(choices))))
+    if keys & _OF_AN_IMAGE.keys():
+        keys.add("image")
+    found = {key: draw(st.sampled_from(choices[key])) for key in sorted(keys)}
+    if found.get("driver") != "libvirt" and draw(st.booleans()):
+        found["migration"] = draw(st.sampled_from(["auto", "pre-copy", "stop-and-copy", "post-copy"]))
+    return found
 
 
 def model_of(file: dict[str, Any], previous: Model | None = None) -> Model:

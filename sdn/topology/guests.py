@@ -60,12 +60,26 @@ def _kernel(draft: Draft, member: Member[schema.Guest], kernel: schema.Kernel) -
 
 def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], text: str) -> str:
     """The absolute path of a file: as the topology file sees it, or for a mere name an image of the pool."""
-    places = [_home(draft) / Path(text).expanduser(), *([] if "/" in text else [images() / text])]
-    found = next((path for path in places if path.is_file() or path.is_block_device()), None)
+    places = [_path(draft, text), *([] if "/" in text else [images() / text])]
+    found = next(filter(_is_there, places), None)
     if found is None:
         message = f"there is no file {' or '.join(map(str, places))}; expected the path of one that is there"
         draft.problems.add_once((*member.path, *field), message)
     return str(found.resolve()) if found else ""
+
+
+def _path(draft: Draft, text: str) -> Path:
+    try:
+        return _home(draft) / Path(text).expanduser()
+    except RuntimeError:  # ~ of somebody who has no home
+        return _home(draft) / text
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_block_device()
+    except OSError:  # its name is too long, or a directory on the way is not ours to look into
+        return False
 
 
 def _home(draft: Draft) -> Path:
@@ -87,18 +101,28 @@ def _keys(draft: Draft, member: Member[schema.Guest], written: Sequence[str]) ->
 
 
 def _text(draft: Draft, member: Member[schema.Guest], field: str, text: str) -> str:
-    path = _home(draft) / Path(text).expanduser()
+    path = _path(draft, text)
     try:
-        content = path.read_bytes()
-        if len(content) > MOST_USER_DATA:
-            raise ValueError(f"it has {len(content)} bytes; expected {MOST_USER_DATA} at most")
-        return content.decode()
+        return _content(path)
     except OSError as error:
         why = f"{(error.strerror or str(error)).lower()}; expected a file beside the topology, or its whole path"
+    except UnicodeDecodeError:
+        why = "it is not text; expected UTF-8"
     except ValueError as error:
-        why = str(error) if "bytes;" in str(error) else "it is not text; expected UTF-8"
+        why = str(error)
     draft.problems.add_once((*member.path, "cloud", field), f"{path} cannot be read: {why}")
     return ""
+
+
+def _content(path: Path) -> str:
+    """Raises OSError and ValueError. A device or a pipe might never end."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file; expected one with text")
+    with path.open("rb") as file:
+        content = file.read(MOST_USER_DATA + 1)
+    if len(content) > MOST_USER_DATA:
+        raise ValueError(f"it is too large; expected {MOST_USER_DATA} bytes at most")
+    return content.decode()
 
 
 def _check_volumes(draft: Draft) -> None:

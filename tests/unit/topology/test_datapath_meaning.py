@@ -152,7 +152,7 @@ def test_specs_of_chassis_have_it_all() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(files(linux=True, machine=True))
+@given(files(linux=True, machine=True, guests=True))
 def test_random_files_mean_the_same_twice(file: dict[str, Any]) -> None:
     model = model_of(file)
     assert model_of(file, previous=model) == model

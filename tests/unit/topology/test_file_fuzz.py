@@ -22,6 +22,8 @@ HOSTILE = [
     "\n", "\n  ", "name", "chassis", "network", "trunk", "native", "subnet", "mtu: ", "ip: ", "mac: ", "ports: ",
     "physnet", "vlan: ", "flat: ", "place: pack", "underlay: ", "groups: [a]", "٣", "²",
     "segment: local", "forward: isolated", "forward: {nat: office}", "macvlan: bridge", "datapath: linux",
+    "power: off", "memory: 1G", "memory: 0", "cpus: ", "image: /", "kernel: {image: /dev/null}", "nics: ", "dhcp: true",
+    "volumes: [a, a]", "devices: '00:00.0'", "cloud: {}", "ssh_keys: /", "anti_affinity: a",
 ]  # fmt: skip
 """Pieces that have meant something to some parser."""
 
@@ -90,6 +92,8 @@ KEYS = [
     "segment", "vxlan", "nvgre", "vlan", "flat", "physnet", "subnet", "subnets", "mtu", "network", "trunk", "ports",
     "ip", "mac", "allowed_addresses", "from", "to", "ping", "tcp", "within", "native", "20", "100-102", "web",
     "web[1-3]", "hv1", "datapath", "addresses", "interface", "gateway", "forward", "nat", "macvlan", "spoof_guard",
+    "nics", "dhcp", "memory", "cpus", "image", "kernel", "initrd", "volumes", "cloud", "user_data", "devices", "power",
+    "anti_affinity",
 ]  # fmt: skip
 shaped = st.recursive(plain, lambda inner: st.dictionaries(st.sampled_from(KEYS), inner, max_size=6), max_leaves=40)
 
