@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -51,14 +51,14 @@ class Files:
     """
 
     outfit: Outfit = _NOTHING
-    settings: Path | None = None
-    directory: Path | None = None
+    settings: PurePath | None = None
+    directory: PurePath | None = None
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[PurePath, ...]:
         """Of all that it reads."""
         kernel = self.outfit.kernel
-        boot = [Path(path) for path in (kernel.image, kernel.initrd) if path] if kernel else []
+        boot = [PurePath(path) for path in (kernel.image, kernel.initrd) if path] if kernel else []
         return (*(disk.path for disk in self.outfit.disks), *boot, *([self.settings] if self.settings else []))
 
 
@@ -144,7 +144,7 @@ def _processor(root: Element, guest: Guest, accelerator: str) -> None:
     SubElement(root, "clock", offset="utc")
 
 
-def _boot(root: Element, kernel: Kernel | None, settings: Path | None) -> None:
+def _boot(root: Element, kernel: Kernel | None, settings: PurePath | None) -> None:
     boots = SubElement(root, "os")
     SubElement(boots, "type", arch="x86_64", machine="q35").text = "hvm"
     if kernel is None:
@@ -248,7 +248,7 @@ def _lines(root: Element, devices: Element, files: Files) -> None:
         SubElement(arguments, "qemu:arg", value=argument)
 
 
-def _own_arguments(directory: Path, state: Path | None) -> Iterator[str]:
+def _own_arguments(directory: PurePath, state: PurePath | None) -> Iterator[str]:
     """libvirt takes the one place at the socket of a guest agent that it knows of. `sdn exec` wants it."""
     for identity, socket in ((AGENT_DEVICE, AGENT), ("sdn-monitor", MONITOR)):
         yield from ("-chardev", f"socket,id={identity},path={directory / socket},server=on,wait=off")

@@ -93,7 +93,7 @@ def _remarks(guest: Guest, plugs: Sequence[BridgePlug], files: Files) -> Iterato
         if interface.vlans and not plug.port:
             tags = ", ".join(str(vlan.tag) for vlan in interface.vlans)
             yield f"{interface.name}: its tags ({tags}) pass a bridge that does not filter VLANs; libvirt cannot say so"
-    for path in files.paths:
+    for path in map(Path, files.paths):
         yield f"file: {path}{'' if path.exists() else ' (not there yet: the first start of the guest makes it)'}"
 
 
