@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from datapath.errors import FileError
 from datapath.spec import Kernel, Seed
@@ -248,3 +250,49 @@ def test_somebody_elses_chassis_runs_no_guests() -> None:
     chassis = {"hv1": {}, "tor": {"datapath": "external", "vtep": "172.31.0.200"}}
     assert "runs no guests" in mistake({"g": {"network": "web", "chassis": "tor"}}, chassis=chassis)
     assert places({"g[1-3]": {"network": "web"}}, chassis=chassis) == {"g1": "hv1", "g2": "hv1", "g3": "hv1"}
+
+
+SIZES = st.sampled_from([128, 256, 384, 512])
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Chassis with room for this and that, and guests that want some."""
+    rooms = {f"hv{n}": {"memory": f"{draw(SIZES) * 2}M", "cpus": draw(st.integers(1, 6))} for n in range(1, 4)}
+    wishes = {
+        f"g{n}": {
+            "network": "web",
+            "memory": f"{draw(SIZES)}M",
+            "cpus": draw(st.integers(1, 2)),
+            "place": draw(st.sampled_from(["spread", "pack"])),
+            "anti_affinity": draw(st.lists(st.sampled_from(["a", "b"]), max_size=1)),
+        }
+        for n in range(1, draw(st.integers(1, 6)) + 1)
+    }
+    return rooms, wishes
+
+
+@settings(deadline=None, max_examples=60)
+@given(crowds(), st.data())
+def test_nobody_is_put_where_there_is_no_room(
+    crowd: tuple[dict[str, Any], dict[str, Any]], data: st.DataObject
+) -> None:
+    rooms, wishes = crowd
+    try:
+        found = model(wishes, chassis=rooms)
+    except FileError as error:
+        said = [problem.message for problem in error.problems]
+    else:
+        said = []
+    assert all("there is no room for" in message for message in said)
+    assume(not said)
+    assert model(wishes, chassis=rooms) == found
+    for name, host in found.chassis.items():
+        there = [found.guests[node.name] for node in found.nodes.values() if node.chassis == name]
+        assert sum(guest.machine.memory for guest in there) <= host.memory
+        assert sum(guest.machine.cpus for guest in there) <= host.cpus
+        labels = [label for guest in there for label in guest.anti_affinity]
+        assert len(labels) == len(set(labels))
+    gone = data.draw(st.sets(st.sampled_from(sorted(wishes)), max_size=len(wishes) - 1))
+    rest = {name: wish for name, wish in wishes.items() if name not in gone}
+    assert places(rest, found, chassis=rooms) == {name: found.nodes[name].chassis for name in rest}
