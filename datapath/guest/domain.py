@@ -244,11 +244,11 @@ def _lines(root: Element, devices: Element, files: Files) -> None:
     SubElement(serial, "source", mode="bind", path=str(files.directory / SERIAL))
     SubElement(serial, "log", file=str(files.directory / CONSOLE_LOG), append="on")
     arguments = SubElement(root, "qemu:commandline")
-    for argument in _own_arguments(files.directory, files.outfit.state):
+    for argument in _own_arguments(files.directory, files.outfit):
         SubElement(arguments, "qemu:arg", value=argument)
 
 
-def _own_arguments(directory: PurePath, state: PurePath | None) -> Iterator[str]:
+def _own_arguments(directory: PurePath, outfit: Outfit) -> Iterator[str]:
     """libvirt takes the one place at the socket of a guest agent that it knows of. `sdn exec` wants it."""
     for identity, socket in ((AGENT_DEVICE, AGENT), ("sdn-monitor", MONITOR)):
         yield from ("-chardev", f"socket,id={identity},path={directory / socket},server=on,wait=off")
@@ -256,8 +256,8 @@ def _own_arguments(directory: PurePath, state: PurePath | None) -> Iterator[str]
     port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_NAME}
     yield from ("-device", json.dumps({"id": AGENT_PORT, **port}))
     yield from ("-mon", "chardev=sdn-monitor,mode=control")
-    if state is not None:
-        yield from ("-blockdev", json.dumps(command.blockdev(Disk(STATE, state, "qcow2"), STATE)))
+    if outfit.state is not None:
+        yield from ("-blockdev", json.dumps(command.blockdev(Disk(STATE, outfit.state, "qcow2"), STATE)))
 
 
 def _rest(devices: Element) -> None:
