@@ -100,7 +100,15 @@ def own_disks() -> list[Path]:
 def dependants(path: Path) -> list[Path]:
     """Volumes and own disks that are copy-on-write layers over the file."""
     below = str(path.resolve())
-    return [each for each in (*every_volume(), *own_disks()) if qcow2.read(each).backing == below]
+    return [each for each in (*every_volume(), *own_disks()) if _backing(each) == below]
+
+
+def _backing(path: Path) -> str:
+    """Of a disk that is being deleted, or is damaged, none."""
+    try:
+        return qcow2.read(path).backing
+    except FileError:
+        return ""
 
 
 def name_of(path: Path) -> str:

@@ -157,7 +157,7 @@ def _check_base(found: Image, base: Image | None, name: str) -> None:
     why = f"{below} has changed since" if changed and found.backing == below else f"not over {below or 'nothing'}"
     raise RefusedError(
         f"the disk {name} is a layer over {found.backing or 'nothing'}, {why}",
-        remedy=f"sdn volume delete {name} throws away what the guest has written, and it starts from its image again",
+        remedy=f"sdn volume delete {name} throws away what the guest has written; then sdn guest start",
     )
 
 

@@ -379,11 +379,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _forbidden(error: PermissionError) -> SdnError:
-    """Labs are root's: their files, namespaces and sockets. Another file is the user's own business."""
+    """Labs are root's: their files, namespaces and sockets, and the pool. Another file is the user's own business."""
+    from datapath.pool import pool
     from sdn.lab.rundir import base
 
     file = None if error.filename is None else Path(os.fsdecode(error.filename))
-    of_labs = file is None or any(place in (file, *file.parents) for place in (base(), *_NAMESPACES))
+    of_labs = file is None or any(place in (file, *file.parents) for place in (base(), pool(), *_NAMESPACES))
     if not of_labs:
         return FileError(f"{file}: {(error.strerror or str(error)).lower()}")
     words = shlex.join(sys.argv[1:])

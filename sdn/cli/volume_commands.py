@@ -198,9 +198,9 @@ def list_images(output: Output = Form.TABLE) -> None:
 
     Example: `sdn image list`
     """
-    from sdn.cli import volumes
+    from sdn.cli import images
 
-    volumes.list_images(output is Form.JSON)
+    images.list_images(output is Form.JSON)
 
 
 @image.command("import")
@@ -216,9 +216,9 @@ def import_image(
 
     Examples: `sdn image import debian-12.qcow2` · `sdn image import --convert old.vmdk --name old.qcow2`
     """
-    from sdn.cli import volumes
+    from sdn.cli import images
 
-    volumes.import_image(file, name, convert)
+    images.import_image(file, name, convert)
 
 
 @image.command("delete")
@@ -231,6 +231,6 @@ def delete_images(
 
     Example: `sdn image delete debian-12.qcow2`
     """
-    from sdn.cli import volumes
+    from sdn.cli import images
 
-    volumes.delete_images(names)
+    images.delete_images(names)

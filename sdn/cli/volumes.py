@@ -1,31 +1,28 @@
-"""`sdn volume …` and `sdn image …`: the pool, and which guest has what of it.
+"""`sdn volume …`: disks of the pool, and which guest has which.
 
-Enters: names, sizes, a file. Leaves: disks in the pool, a wish in a running lab, tables. Never: a volume changed that a
+Enters: names and sizes. Leaves: disks in the pool, a wish in a running lab, tables. Never: a volume changed that a
 guest of a running lab has, also where that guest is off just now.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from datapath.errors import FileError, RefusedError, SdnError
-from datapath.guest import disks, images, qcow2, storage
+from datapath.guest import disks, qcow2, storage
 from datapath.guest import volumes as pool
-from datapath.guest.qemu_img import Progress
 from datapath.guest.volumes import Volume
 from sdn import lab
 from sdn.cli import output, target
+from sdn.cli.images import copying
 from sdn.cli.output import SOFT, STRONG, Cell
 from sdn.model import Guest, Model
 from sdn.model.facts import Facts, GuestFacts, HostFacts
 
-_MIB = 1 << 20
-_PHASES = {"copy": "MiB copied", "guests": "guests"}
+_PHASES = {"guests": "guests"}
 
 
 # ── volumes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,7 +102,7 @@ def _create_from(name: str, source: str, size: int, linked: bool | None) -> None
         if is_disk:
             output.note(f"nobody may write {source} from now on, as long as {name} is a layer over it")
         return
-    with _copying() as progress:
+    with copying() as progress:
         pool.copy(name, path, size, progress)
 
 
@@ -192,6 +189,7 @@ def detach(wanted: str | None, guest: str, name: str, timeout: float) -> None:
         raise FileError(f"{guest} has no volume {name}", remedy=remedy)
     _wish(model, guest, partial(_without_volume, guest=guest, name=name), timeout)
     output.say(f"{guest} has {name} no more")
+    output.say(output.paint(f"the file has the last word: `volumes:` at {model.guests[guest].source}", SOFT))
 
 
 def _wish(model: Model, guest: str, edit: partial[Model], timeout: float) -> GuestFacts:
@@ -249,50 +247,6 @@ def _must_be_free(name: str) -> None:
     if users:
         remedy = f"sdn volume detach GUEST {name}" if "/" not in name else "switch it off: sdn guest stop"
         raise RefusedError(f"{name} is in use by {', '.join(users)}", remedy=remedy)
-
-
-# ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def list_images(as_json: bool) -> None:
-    found = images.every()
-    if as_json:
-        output.as_json([asdict(each) for each in found])
-    elif not found:
-        output.say("there is no image yet")
-        output.say(output.paint("next: sdn image import debian-12-genericcloud-amd64.qcow2", SOFT))
-    else:
-        columns = ("name", "format", "size", "on disk", "base of")
-        output.table(columns, [_image_row(each) for each in found], right=("size", "on disk"))
-
-
-def _image_row(base: images.Base) -> output.Row:
-    size, occupied = output.size(base.image.size), output.size(base.image.occupied)
-    return Cell(base.name, STRONG), base.image.format, size, occupied, ", ".join(base.layers) or "-"
-
-
-def import_image(file: Path, name: str | None, convert: bool) -> None:
-    named = name or (f"{file.stem}.qcow2" if convert else file.name)
-    with _copying() as progress:
-        path = images.bring(file, named, convert, progress)
-    output.say(f"image {named} is in the pool ({output.size(qcow2.read(path).size)})")
-    output.say(output.paint(f"next: `image: {named}` in a file, or: sdn volume create NAME --from {named}", SOFT))
-
-
-def delete_images(names: list[str]) -> None:
-    for name in names:
-        images.delete(name)
-        output.say(f"image {name} is gone")
-
-
-@contextmanager
-def _copying() -> Iterator[Progress]:
-    with output.progress(_PHASES) as report:
-
-        def tell(done: int, total: int) -> None:
-            report("copy", -(-done // _MIB), -(-total // _MIB))
-
-        yield tell
 
 
 def _bytes(text: str) -> int:

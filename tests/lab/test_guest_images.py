@@ -180,6 +180,20 @@ def test_what_the_file_says_of_volumes_is_done(guest: Lab) -> None:
         assert shell.run("disk data2; true") == ""
 
 
+def test_another_image_needs_another_disk(guest: Lab, pool: Path, tmp_path: Path) -> None:
+    run("qemu-img", "convert", "-O", "raw", pool / "images" / IMAGE, tmp_path / "other.raw")
+    before, first = pid(guest), boots(guest)
+    guest.apply(topology(image=str(tmp_path / "other.raw")))
+    assert pid(guest) == before
+    kill(before)
+    eventually(lambda: "not over" in guest.facts.guests["g1"].error, within=30)
+    assert f"a layer over {pool / 'images' / IMAGE}" in guest.facts.guests["g1"].error
+    assert main(["volume", "delete", f"{guest.name}/g1"]) == 0
+    assert main(["guest", "start", "g1", "--lab", guest.name]) == 0
+    eventually(lambda: boots(guest) > first, within=120)
+    assert qcow2.read(disks.own(guest.name, "g1")).backing == str(tmp_path / "other.raw")
+
+
 def test_its_disk_goes_with_the_lab_and_volumes_stay(lab: Labs, base: Path, pool: Path) -> None:
     assert main(["volume", "create", "data3", "--from", IMAGE]) == 0
     made = lab(topology(volumes=["data3"]))

@@ -56,6 +56,7 @@ class TestNames:
         for each in (disks.volume("data1"), disks.own("demo", "web1")):
             each.write_bytes(header(backing=str(base).encode(), backing_format=b"raw"))
         disks.volume("data2").write_bytes(header())
+        disks.volume("damaged").write_bytes(b"QFI\xfb")
         assert [disks.name_of(each) for each in disks.dependants(base)] == ["data1", "demo/web1"]
 
 
