@@ -17,9 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 from datapath.addr import IPAddress
+
+if TYPE_CHECKING:
+    from datapath.probe.transport import Transport
 
 Kind = Literal["ping", "tcp", "udp"]
 Expect = Literal["ok", "fail"]
@@ -38,6 +42,8 @@ class Probe:
 
     `target_namespace` is where a TCP listener or UDP responder is opened on `target` and `port`, for the time of the
     run and where nothing listens there already; None where the target is not ours.
+
+    Inside a guest it is done by its agent, whose socket `source_guest` and `target_guest` are.
     """
 
     namespace: str
@@ -48,6 +54,8 @@ class Probe:
     port: int = 0
     expect: Expect = "ok"
     within: float = 5.0
+    source_guest: Path | None = None
+    target_guest: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +86,23 @@ def run(probes: Sequence[Probe], progress: OnProgress | None = None) -> list[Out
     from datapath.linux.limits import allow_many_files
     from datapath.probe import neighbours  # what imports this module's nouns is imported when they exist
     from datapath.probe.engine import Engine
-    from datapath.probe.transport import Sockets
 
-    neighbours.make_room(2 * len({(probe.namespace, probe.target) for probe in probes}))
+    ours = [probe for probe in probes if probe.source_guest is None]
+    neighbours.make_room(2 * len({(probe.namespace, probe.target) for probe in ours}))
     allow_many_files()  # each node takes two, a socket and a namespace
-    transport = Sockets(probes)
+    transport = _transport(probes)
     try:
         return Engine(probes, transport, progress).run()
     finally:
         transport.close()
+
+
+def _transport(probes: Sequence[Probe]) -> Transport:
+    from datapath.probe.transport import Sockets
+
+    sockets = Sockets(probes)
+    if not any(probe.source_guest or probe.target_guest for probe in probes):
+        return sockets
+    from datapath.probe.guests import WithGuests
+
+    return WithGuests(sockets, probes)

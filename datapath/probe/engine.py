@@ -19,6 +19,8 @@ from datapath.probe.transport import Event, Sending, Transport
 _ROUND: Final = 64
 """Probes sent before answers are read again."""
 _REPORT_EVERY: Final = 0.1
+_GUEST_WAIT: Final = 60.0
+"""Seconds for a round in a guest, which waits for its answers itself and says where none came."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts of a probe that is not answered: doubled each time."""
@@ -68,6 +70,10 @@ class Question:
         return Outcome(self.probe, passed, rtt, self.attempt, detail, self.first, self.ended)
 
     @property
+    def in_guest(self) -> bool:
+        return self.probe.source_guest is not None
+
+    @property
     def denied(self) -> bool:
         return self.probe.expect == "fail" and self.quiet >= DENIED_AFTER and not self.unable
 
@@ -88,6 +94,8 @@ class Engine:
         self._clock = clock
         self._pace = Pace()
         self._ready: deque[Question] = deque()
+        self._for_guests: deque[Question] = deque()
+        """Those that are asked from guests. They go at once: the window is of this machine's queues."""
         self._timers: list[tuple[float, int, int, bool]] = []
         """(when, index, attempt, whether that attempt is to be given up rather than the next one made)"""
         self._open = len(self._questions)
@@ -97,7 +105,8 @@ class Engine:
     def run(self) -> list[Outcome]:
         order = list(self._questions)
         random.Random(0).shuffle(order)  # noqa: S311  (spreads the load over senders and targets, the same way every time)
-        self._ready.extend(order)
+        for question in order:
+            self._queue(question)
         while self._open:
             self._send_round()
             for event in self._transport.read(self._pause()):
@@ -107,9 +116,14 @@ class Engine:
         self._report(final=True)
         return [question.outcome() for question in self._questions]
 
+    def _queue(self, question: Question) -> None:
+        (self._for_guests if question.in_guest else self._ready).append(question)
+
     def _send_round(self) -> None:
-        batch: list[Question] = []
-        while self._ready and len(batch) < min(_ROUND, self._pace.window - self._under_way):
+        batch = [question for question in self._for_guests if not question.settled]
+        self._for_guests.clear()
+        room = len(batch) + min(_ROUND, self._pace.window - self._under_way)
+        while self._ready and len(batch) < room:
             question = self._ready.popleft()
             if not question.settled:
                 batch.append(question)
@@ -119,7 +133,7 @@ class Engine:
         for question in batch:
             question.attempt += 1
             question.sent, question.first, question.under_way = now, question.first or now, True
-            self._under_way += 1
+            self._under_way += not question.in_guest
             heapq.heappush(self._timers, (now + self._wait(question), question.index, question.attempt, True))
         for question, failed in zip(batch, self._transport.send([_sending(q) for q in batch]), strict=True):
             question.unable = failed is not None and failed.unable
@@ -127,6 +141,8 @@ class Engine:
                 self._unanswered(question, failed.why)
 
     def _wait(self, question: Question) -> float:
+        if question.in_guest:
+            return _GUEST_WAIT
         return self._pace.wait if question.probe.expect == "ok" else max(self._pace.wait, DENIED_WAIT)
 
     def _pause(self) -> float:
@@ -140,13 +156,14 @@ class Engine:
         question = self._questions[event.number]
         if event.error:
             if question.under_way and event.attempt == question.attempt:
+                question.unable = event.unable
                 self._unanswered(question, event.error)
             return
         self._answered(question, event.attempt, self._clock(), event.rtt)
 
     def _answered(self, question: Question, attempt: int, now: float, rtt: float | None) -> None:
         late = attempt != question.attempt or not question.under_way
-        if not late:
+        if not late and not question.in_guest:
             self._pace.answered(now - question.sent, question.quiet + 1, now)
         self._landed(question)
         question.rtt = now - question.sent if rtt is None else rtt
@@ -181,7 +198,7 @@ class Engine:
         self._transport.forget(question.index)
         if question.under_way:
             question.under_way = False
-            self._under_way -= 1
+            self._under_way -= not question.in_guest
 
     def _again(self, question: Question, when: float) -> None:
         heapq.heappush(self._timers, (when, question.index, question.attempt, False))
@@ -202,7 +219,7 @@ class Engine:
             if gives_up:
                 self._unanswered(question)
             else:
-                self._ready.append(question)
+                self._queue(question)
 
     def _report(self, final: bool = False) -> None:
         now = self._clock()

@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -38,10 +38,12 @@ class Event(NamedTuple):
     attempt: int
     error: str = ""
     rtt: float | None = None
+    unable: bool = False
+    """With `error`: the sender lacks something, so it says nothing about the network."""
 
 
 class Failed(NamedTuple):
-    """Why a sending did not happen. `unable`: the sender lacks something, so it says nothing about the network."""
+    """Why a sending did not happen. `unable` is that of an Event."""
 
     why: str
     unable: bool
@@ -80,7 +82,7 @@ class Sockets:
         self._namespaces = sockets.Namespaces()
         try:
             self._listen(probes)
-            self._open_senders({_sender(probe) for probe in probes if probe.kind != "tcp"})
+            self._open_senders({_sender(each) for each in probes if each.kind != "tcp" and each.source_guest is None})
         except BaseException:
             self.close()
             raise
@@ -92,7 +94,7 @@ class Sockets:
         result: list[Failed | None] = []
         for sending in batch:
             error = unconnected.get(sending.number) or unopened.get(_sender(sending.probe))
-            result.append(_explain(sending.probe, error) if error else self._send_one(sending))
+            result.append(explain(sending.probe, error) if error else self._send_one(sending))
         return result
 
     def read(self, timeout: float) -> list[Event]:
@@ -102,6 +104,11 @@ class Sockets:
                     reader()
         events, self._events = self._events, []
         return events
+
+    def attend(self, descriptor: int, events: Callable[[], Iterable[Event]]) -> None:
+        """Also give what another source of events has, whose descriptor is readable then."""
+        self._readers[descriptor] = lambda: self._events.extend(events())
+        self._epoll.register(descriptor, select.EPOLLIN)
 
     def forget(self, index: int) -> None:
         if sock := self._connects.pop(index, None):
@@ -180,7 +187,7 @@ class Sockets:
         except BlockingIOError:
             return None  # the socket's own buffer is full: as good as lost on the way, and repeated like that
         except OSError as error:
-            return _explain(probe, error)
+            return explain(probe, error)
         return None
 
     def _connect(self, sending: Sending) -> None:
@@ -228,7 +235,7 @@ def _sender(probe: Probe) -> _Sender:
     return probe.namespace, probe.source, probe.kind
 
 
-def _explain(probe: Probe, error: OSError) -> Failed:
+def explain(probe: Probe, error: OSError) -> Failed:
     match error.errno:
         case errno.EADDRNOTAVAIL:
             return Failed(f"the sender does not have the address {probe.source}", True)

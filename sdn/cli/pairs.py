@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from datapath.addr import IPAddress
 from datapath.probe import Expect, Outcome, Probe
 from datapath.spec import MacvlanMode, namespace
+from sdn.lab.rundir import RunDir
 from sdn.model import Forward, Model, Port, Test
 
 
@@ -63,7 +65,7 @@ class Verdict:
 
 
 class Addresses:
-    """The ports of every node that has probes sent or answered in its own namespace."""
+    """The ports of every node, and where its probes are sent and answered: in its namespace, or by a guest's agent."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -72,9 +74,17 @@ class Addresses:
             self.ports[port.node].append(port)
 
     def namespace(self, node: str) -> str | None:
-        """None for a node on a chassis that is not ours."""
+        """None for a guest, and for a node on a chassis that is not ours."""
         ours = self.model.chassis[self.model.nodes[node].chassis].ours
-        return namespace(self.model.lab, node) if ours else None
+        return namespace(self.model.lab, node) if ours and node not in self.model.guests else None
+
+    def guest(self, node: str) -> Path | None:
+        """The socket of the agent in a guest; None for a node that is none."""
+        if node not in self.model.guests:
+            return None
+        from datapath.guest.command import AGENT
+
+        return RunDir(self.model.lab).guest(node) / AGENT
 
     def between(self, source: str, target: str) -> Iterator[tuple[Port, IPAddress, Port, IPAddress]]:
         """Every address pair that one node can be asked for from the other."""
@@ -138,13 +148,13 @@ def checks(model: Model, tests: Iterable[Test]) -> list[Check]:
 
 
 def _checks(addresses: Addresses, test: Test, source: str, target: str) -> Iterator[Check]:
-    own = addresses.namespace(source)
-    if own is None:
+    own, asker = addresses.namespace(source), addresses.guest(source)
+    if own is None and asker is None:
         return
+    where, answerer = addresses.namespace(target), addresses.guest(target)
+    how = test.probe, test.port, test.expect, test.within
     for here, local, there, remote in addresses.between(source, target):
-        where = addresses.namespace(target)
-        probe = Probe(own, local, where, remote, test.probe, test.port, test.expect, test.within)
-        yield Check(test.name, here, there, probe)
+        yield Check(test.name, here, there, Probe(own or "", local, where, remote, *how, asker, answerer))
 
 
 def verdicts(
