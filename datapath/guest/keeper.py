@@ -14,7 +14,6 @@ from datapath.events import GuestState
 from datapath.guest.instance import Instance, Place
 from datapath.guest.life import Life
 from datapath.guest.means import ANSWER, Means
-from datapath.guest.patience import NEVER
 from datapath.guest.wishes import Wishes
 from datapath.spec import GuestPhase
 
@@ -129,7 +128,7 @@ class Keeper:
     @property
     def _is_silent(self) -> bool:
         run, instance = self._life.run, self._life.instance
-        if run is None or instance is None or run.booting or run.boots_until == NEVER:
+        if run is None or instance is None or run.booting or self._means.clock.now() < run.boots_until:
             return False
         return instance.guest.machine.builtin and instance.state == "running" and not instance.answers
 

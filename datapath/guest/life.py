@@ -200,7 +200,7 @@ class Life:
         if run.booting and (instance.answers or self._means.clock.now() >= run.boots_until):
             run.booting = False
             self._means.slots.give_back(self.name)
-        elif run.booting:
+        elif run.booting or (not instance.answers and self._means.clock.now() < run.boots_until):
             self._due(run.boots_until)
 
     async def _resume(self, run: Run, instance: Instance) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.guest.instance import Happening, Instance
-from datapath.guest.means import BUTTON
+from datapath.guest.means import ANSWER, BUTTON
 from datapath.guest.patience import NEVER
 from datapath.spec import Guest, GuestPhase, Restart
 
@@ -63,6 +63,8 @@ class Run:
             self.ended = why
         elif what == "shutdown":
             self.went_off = self.now()
+        elif what in ("agent-down", "reset") and not self.booting:  # it boots again, or its agent does
+            self.boots_until = self.now() + ANSWER
         self.stir()
 
     @property

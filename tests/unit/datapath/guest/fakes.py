@@ -145,6 +145,10 @@ class FakeInstance:
         self.answers = True
         self.on_happening("agent-up", "")
 
+    def fall_silent(self) -> None:
+        self.answers = False
+        self.on_happening("agent-down", "")
+
     def switch_off(self) -> None:
         self.on_happening("shutdown", "guest")
         self.end("")

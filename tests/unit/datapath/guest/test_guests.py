@@ -71,6 +71,20 @@ async def test_what_never_answered_and_then_does(world: World) -> None:
     assert world.last("web").answers
 
 
+async def test_an_agent_that_falls_silent_has_time_to_come_back(world: World) -> None:
+    """A guest that boots again, or whose agent does, is no trouble; one that stays silent is."""
+    await world.settle(spec("c1", guest("web", builtin=True)))
+    instance = world.driver.instances["web"]
+    instance.answer()
+    await calm()
+    await world.clock.advance(ANSWER)
+    instance.fall_silent()
+    await calm()
+    assert (world.guests.settled("c1"), world.guests.errors("c1")) == (True, ())
+    await world.clock.advance(ANSWER)
+    assert "has not answered" in world.guests.errors("c1")[0]
+
+
 async def test_guests_without_an_agent_hand_their_slot_on_after_a_while(world: World) -> None:
     await world.settle(spec("c1", guest("a"), guest("b"), guest("c")))
     assert "launch c@c1" not in world.log
