@@ -6,7 +6,6 @@ the file: applied again, it has the last word.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -89,7 +88,7 @@ def _restart(model: Model, name: str, seen: GuestFacts, timeout: float, hard: bo
         if hard:
             monitor.reset(directory / MONITOR)
         elif seen.answers:
-            asyncio.run(qga.Agent(directory / AGENT).shutdown("reboot"))
+            qga.shutdown(directory / AGENT, "reboot")
         else:
             monitor.press(directory / MONITOR, "ctrl", "alt", "delete")
         if seen.answers:

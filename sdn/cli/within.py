@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest.command import AGENT
 from sdn.cli import output
+from sdn.lab import guests as lab_guests
 from sdn.lab.rundir import RunDir
 from sdn.model.facts import Facts, GuestFacts
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from datapath.guest.qga import Agent, Done
     from sdn.model import Model
 
-_WITH_NAMES: Final = 'printf %s "$0" > /etc/hosts; exec "$@"'
+_WITH_NAMES: Final = 'printf %s "$1" > /etc/hosts; shift; exec "$@"'
 """What the shell of the built-in guest does first, with the names of the lab."""
+
+_PATIENCE: Final = 5.0
+"""Seconds for an agent to answer that does not yet."""
 
 _NAMES_MAX: Final = 100_000  # bytes of one argument: MAX_ARG_STRLEN is 128 KiB
 
@@ -31,7 +35,7 @@ def execute(model: Model, facts: Facts, guest: str, command: Sequence[str], host
     """`hosts` is what the guest's /etc/hosts is to be, if the guest is our own. Returns the exit code."""
     from datapath.guest.qga import Agent
 
-    _check(guest, facts.guests.get(guest, GuestFacts()))
+    _check(model.lab, guest, facts.guests.get(guest, GuestFacts()))
     agent = Agent(RunDir(model.lab).guest(guest) / AGENT)
     words = _words(command, hosts if model.guests[guest].machine.builtin else "")
     done = _run(agent, words, b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
@@ -42,41 +46,39 @@ def execute(model: Model, facts: Facts, guest: str, command: Sequence[str], host
     return done.code
 
 
-def _check(guest: str, seen: GuestFacts) -> None:
-    """Raises the error of a guest in which nobody would answer."""
+def _check(lab: str, guest: str, seen: GuestFacts) -> None:
+    """Raises the error of a guest in which nobody would answer; one that is just coming up is given a moment."""
     if seen.phase in ("off", "failed"):
         raise RefusedError(f"{guest} is {seen.phase}", remedy=f"sdn guest start {guest}")
     if seen.phase == "paused":
         raise RefusedError(f"{guest} is paused", remedy=f"sdn guest resume {guest}")
-    if not seen.answers:
-        raise TransientError(
-            f"no guest agent answers in {guest}",
-            remedy=f"sdn console {guest}; an image needs qemu-guest-agent in it, and may still be booting",
-        )
+    if seen.answers:
+        return
+    with lab_guests.working(lab, [guest], _PATIENCE, lambda *_: None) as work:
+        if not lab_guests.answer(work):
+            raise TransientError(
+                f"no guest agent answers in {guest}",
+                remedy=f"sdn console {guest}; an image needs qemu-guest-agent in it, and may still be booting",
+            )
 
 
 def _words(command: Sequence[str], hosts: str) -> Sequence[str]:
     if not hosts or len(hosts.encode()) > _NAMES_MAX:
         return command
-    return ["/bin/sh", "-c", _WITH_NAMES, hosts, *command]
+    return ["/bin/sh", "-c", _WITH_NAMES, "sdn", hosts, *command]
 
 
 def _run(agent: Agent, command: Sequence[str], stdin: bytes) -> Done:
     """Interrupted, it ends the command in the guest too."""
-    started: list[int] = []
+    begun: list[int] = []
     try:
-        return asyncio.run(_done(agent, command, stdin, started))
+        return asyncio.run(agent.run(command, stdin, on_begin=begun.append))
     except KeyboardInterrupt:
-        for number in started:
+        for number in begun:
             asyncio.run(agent.run(["kill", str(number)]))
         raise
     except RefusedError as error:
         raise _NotRunError(error) from error
-
-
-async def _done(agent: Agent, command: Sequence[str], stdin: bytes, started: list[int]) -> Done:
-    started.append(await agent.begin(command, stdin))
-    return await agent.finish(started[0])
 
 
 class _NotRunError(SdnError):

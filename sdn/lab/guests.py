@@ -56,6 +56,7 @@ class Work:
     async def _wait(self, model: Model, met: Met, names: Collection[str]) -> Facts:
         """Woken by the store. Raises CheckError when the time is over."""
         updates, facts = self.store.watch(asyncio.get_running_loop()), self.store.facts()
+        waited = False
         while missing := [name for name in names if not met(model, facts, name)]:
             self.progress("guests", len(names) - len(missing), len(names))
             try:
@@ -63,7 +64,9 @@ class Work:
                     facts = (await updates.get()).facts
             except TimeoutError:
                 raise _late(facts, missing) from None
-        self.progress("guests", len(names), len(names))
+            waited = True
+        if waited:
+            self.progress("guests", len(names), len(names))
         return facts
 
 
@@ -107,6 +110,15 @@ def await_return(work: Work) -> None:
     model = _model(work.store)
     work.wait(model, lambda _, facts, name: not _answers(facts, name), work.names)
     work.wait(model, lambda _, facts, name: _answers(facts, name), work.names)
+
+
+def answer(work: Work) -> bool:
+    """Whether agents answer in the guests, before the time is over."""
+    try:
+        work.wait(_model(work.store), lambda _, facts, name: _answers(facts, name), work.names)
+    except CheckError:
+        return False
+    return True
 
 
 def _answers(facts: Facts, name: str) -> bool:
