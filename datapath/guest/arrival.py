@@ -30,7 +30,10 @@ def prepare(home: Path, arriving: Path) -> None:
 
 
 def take_over(home: Path, arriving: Path) -> None:
-    """Nothing runs in `home` any more. Sockets go along with their directory, for those who connect from now on."""
+    """Nothing runs in `home` any more. Sockets go along with their directory, for those who connect from now on. Done
+    already: nothing."""
+    if not arriving.exists():
+        return
     shutil.rmtree(home, ignore_errors=True)
     arriving.rename(home)
 

@@ -123,6 +123,8 @@ class _Move:
         self._ran = source.state == "running"
         self._had_agent = source.answers
         self._switched = False
+        self._is_decided = False
+        """The source is being killed."""
         self._let_run = False
         """The destination was told to run."""
 
@@ -248,6 +250,7 @@ class _Move:
 
     async def settle(self, remark: str) -> Moved:
         """The guest is the destination's."""
+        self._is_decided = True
         source, destination = self._source.emulator, self._destination.emulator
         await source.end()
         arrival.take_over(source.place.directory, self._place.directory)
@@ -268,7 +271,7 @@ class _Move:
     async def fail(self, why: str, *, raises: bool = True) -> Moved:
         """The source goes on, if it can: then it raises what happened. Else the guest is the destination's, which may
         have died."""
-        if self._has_run and not await self._can_return():
+        if self._is_decided or (self._has_run and not await self._can_return()):
             if self._mode == "post-copy" and not self._destination.completed:
                 await self._destination.emulator.end()  # a part of its memory is nowhere
             return await self.settle(f"there was no way back when it went wrong: {why}")
@@ -297,10 +300,10 @@ class _Move:
         if self._arrived is not None and self._arrived.ended is None:
             await self._arrived.emulator.end()  # first: it may have the locks of the disks
         shutil.rmtree(self._place.directory, ignore_errors=True)
-        if self._source.ended is None:
-            await self._resume()
         if self._switched:
             self._on_switch(self._source.emulator.chassis)
+        if self._source.ended is None:
+            await self._resume()
 
     async def _resume(self) -> None:
         source = self._source

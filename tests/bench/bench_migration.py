@@ -61,13 +61,13 @@ def _silence(mode: str, datapath: str = "ovs") -> Measured:
         _ask(running, "sdn-memory", "start", CELLS)
         for number in range(ROUNDS):
             silence, took = _moved(running, f"hv{2 - number % 2}", mode)
-            silent.append(silence * 1000)
+            silent.append(silence)
             whole.append(took)
             _ask(running, "sdn-memory", "check")
             note = labs.snapshot(running.name)[1].guests["g1"].note
-            paused.append(float(note.partition("paused for ")[2].partition(" ms")[0]))
-    figures = {"ms": silent, "paused ms": paused, "command s": whole}
-    return Measured(median(silent), None, listed(figures))
+            paused.append(float(note.partition("paused for ")[2].partition(" ms")[0]) / 1000)
+    figures = {"silent": silent, "CPUs stood": paused, "whole command": whole}
+    return Measured(median(silent) * 1000, None, listed(figures))
 
 
 def _moved(running: Lab, chassis: str, mode: str) -> tuple[float, float]:

@@ -339,7 +339,7 @@ class TestFailure:
         with pytest.raises(SdnError, match="not migratable"):
             await scene.move(migration=mode)
         assert scene.goes_on
-        assert scene.wire.log[-3:] == ["destination killed", "source cont", "switch hv1"]
+        assert scene.wire.log[-3:] == ["destination killed", "switch hv1", "source cont"]
 
     async def test_the_destination_cannot_load_what_it_gets(self, scene: Scene) -> None:
         scene.wire.loads = False
@@ -358,7 +358,7 @@ class TestFailure:
         with pytest.raises(SdnError, match="QEMU on hv2 ended: killed by SIGKILL"):
             await move
         assert scene.goes_on
-        assert scene.wire.log[-1] == "switch hv1"
+        assert scene.wire.log[-2:] == ["switch hv1", "source cont"]
 
     async def test_it_takes_too_long(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(migration_modes, "patience", lambda *_: 0.02)
@@ -377,6 +377,25 @@ class TestFailure:
             await move
         assert scene.goes_on
 
+    @pytest.mark.parametrize("state", ["running", "paused"])
+    async def test_the_agent_ends_when_it_is_decided(self, scene: Scene, state: str) -> None:
+        """Then the destination has it, paused ones too: the source is dead."""
+        scene.source.state = state
+        move = asyncio.create_task(scene.move())
+
+        async def end() -> None:
+            if scene.source.alive:
+                scene.source.die()
+                move.cancel()
+                await asyncio.sleep(0)
+
+        scene.source.end = end  # type: ignore[method-assign]
+        with pytest.raises(asyncio.CancelledError):
+            await move
+        assert scene.wire.destination is not None
+        assert scene.wire.destination.alive
+        assert os.listdir(scene.home.parent) == ["g1"]
+
 
 class TestSilence:
     """The destination runs, and does not answer."""
@@ -386,7 +405,7 @@ class TestSilence:
         with pytest.raises(SdnError, match="has not answered"):
             await scene.move()
         assert scene.goes_on
-        assert scene.wire.log[-4:] == ["ask", "destination killed", "source cont", "switch hv1"]
+        assert scene.wire.log[-4:] == ["ask", "destination killed", "switch hv1", "source cont"]
 
     async def test_not_if_it_has_written_a_disk(self, scene: Scene) -> None:
         scene.wire.answer, scene.wire.written = SdnError("silent"), 1
