@@ -32,6 +32,7 @@ from datapath.linux import namespaces
 from datapath.spec import Guest, Interface, Kernel, Machine, namespace
 from tests.lab.labs import unique_name
 from tests.lab.pinger import Pinger
+from tests.lab.processes import kill
 from tests.machine.pace import PATIENCE
 
 pytestmark = [pytest.mark.lab("qemu-system-x86_64", "busybox"), pytest.mark.timeout(120 * PATIENCE)]
@@ -299,8 +300,7 @@ async def test_a_destination_that_dies_in_the_middle(ground: Ground, mode: str) 
     def switch(chassis: str) -> None:
         ground.switch(chassis)
         if chassis == "hv2":
-            pid = int((arrival.beside(ground.home) / "pid").read_text())
-            os.kill(pid, 9)
+            kill(int((arrival.beside(ground.home) / "pid").read_text()))
 
     with ground.pinging() as pinger:
         with pytest.raises(SdnError, match="g1 has not moved to hv2"):
