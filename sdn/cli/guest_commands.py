@@ -11,8 +11,8 @@ from sdn.cli.arguments import GUESTS, LOOK, Form, Guest, Guests, Lab, Output, Pa
 app = typer.Typer(
     no_args_is_help=True,
     help="The machines of a lab: QEMU guests and their lives.\n\n"
-    "A guest is created by a line under `guests:` in the file and `sdn apply`; what is done here holds until the file "
-    "is applied again, which has the last word.",
+    "A guest is created by a line under `guests:` in the file and `sdn apply`, and deleted by taking it out. What is "
+    "done here stays, unless the file says otherwise when it is applied again.",
 )
 snapshots = typer.Typer(no_args_is_help=True, help="Snapshots of a guest: its disk, and its memory if it runs.")
 _LIVES = "Lives"
