@@ -93,7 +93,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 def test_keys_go_to_the_guest_until_it_is_left(terminal: Terminal, serve: Serve, capfd: Capture) -> None:
-    heard = []
+    heard: list[bytes] = []
 
     def guest(line: socket.socket) -> None:
         line.sendall(b"login: ")
@@ -121,7 +121,7 @@ def test_the_terminal_is_as_before_though_the_line_is_cut(terminal: Terminal, se
 
 
 def test_reading_only_types_nothing(terminal: Terminal, serve: Serve) -> None:
-    heard = []
+    heard: list[bytes] = []
 
     def guest(line: socket.socket) -> None:
         terminal.type(b"reboot\r\x03")
