@@ -188,6 +188,14 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What runs a guest's code, and why that. `name` is QEMU's: kvm or tcg."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """A QEMU machine on a chassis; `uuid` is the same wherever it goes.
 

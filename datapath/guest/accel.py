@@ -12,23 +12,15 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datapath.guest import kvm
+from datapath.spec import Accelerator
 
 _SECONDS = 3.0
 _MILLISECONDS = 250
 """A usable KVM needs 1 ms for the probe's four million instructions; one that interprets them needs seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accelerator:
-    """`name` is QEMU's: kvm or tcg."""
-
-    name: str
-    reason: str
 
 
 @functools.cache

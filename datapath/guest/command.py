@@ -13,10 +13,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Final
 
-from datapath.guest.taps import queues
 from datapath.spec import Guest, Interface, Kernel
 
 QMP, MONITOR, SERIAL, AGENT = "qmp.sock", "monitor.sock", "serial.sock", "agent.sock"
@@ -47,12 +46,16 @@ AGENT_DEVICE: Final = "agent"
 _AGENT_PORT: Final = "org.qemu.guest_agent.0"
 
 
+MOST_QUEUES: Final = 8
+"""What QEMU's virtio-net gains nothing beyond; the kernel's limit is 256 (MAX_TAP_QUEUES)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """`format` is qcow2 or raw. The guest finds it by its serial number: `name`, of which 20 bytes fit."""
 
     name: str
-    path: Path
+    path: PurePath
     format: str
     read_only: bool = False
 
@@ -62,7 +65,7 @@ class Outfit:
     """What is on the host for a guest. `settings` is what the built-in guest reads from fw_cfg opt/org.sdn/net."""
 
     disks: tuple[Disk, ...] = ()
-    state: Path | None = None
+    state: PurePath | None = None
     kernel: Kernel | None = None
     settings: bytes = b""
 
@@ -103,13 +106,18 @@ def ports(guest: Guest, disks: Sequence[Disk]) -> Ports:
     return Ports(nics, places, max(NIC_PORTS, len(nics) + _SPARE), disk_count)
 
 
+def queues(cpus: int) -> int:
+    """How many a guest's interface has: one for each CPU."""
+    return max(1, min(cpus, MOST_QUEUES))
+
+
 def free_port(taken: Mapping[str, int], among: int) -> int | None:
     return next((number for number in range(among) if number not in taken.values()), None)
 
 
 def arguments(
     guest: Guest,
-    directory: Path,
+    directory: PurePath,
     outfit: Outfit,
     places: Ports,
     descriptors: Descriptors,
@@ -132,7 +140,7 @@ def arguments(
     ]
 
 
-def _machine(guest: Guest, directory: Path, accelerator: str, memory: str) -> Iterator[str]:
+def _machine(guest: Guest, directory: PurePath, accelerator: str, memory: str) -> Iterator[str]:
     size = guest.machine.memory
     kvm = accelerator == "kvm"
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-S")
@@ -156,7 +164,7 @@ def _memory(size: int, file: str) -> Options:
     return {"qom-type": "memory-backend-memfd", "id": "ram", "size": size, "share": True}
 
 
-def _boot(outfit: Outfit, directory: Path) -> Iterator[str]:
+def _boot(outfit: Outfit, directory: PurePath) -> Iterator[str]:
     if outfit.kernel is not None:
         yield from ("-kernel", outfit.kernel.image)
         yield from ("-initrd", outfit.kernel.initrd) if outfit.kernel.initrd else ()
@@ -165,7 +173,7 @@ def _boot(outfit: Outfit, directory: Path) -> Iterator[str]:
         yield from ("-fw_cfg", f"name=opt/org.sdn/net,file={_escaped(str(directory / 'net'))}")
 
 
-def _lines(directory: Path, sockets: Mapping[str, int]) -> Iterator[str]:
+def _lines(directory: PurePath, sockets: Mapping[str, int]) -> Iterator[str]:
     """Sockets come listening, so that whoever connects waits for QEMU and not for the socket's name."""
     log = f",logfile={_escaped(str(directory / CONSOLE_LOG))},logappend=on"
     for name, descriptor in sockets.items():

@@ -16,12 +16,11 @@ from typing import Any, Final, Literal
 
 from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest import command, outfit, plugs, process
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import Ports
 from datapath.guest.instance import OnHappening, Place
 from datapath.guest.qmp import Event, OnEvent, Qmp
 from datapath.guest.saved import Saved
-from datapath.spec import Guest, Interface, Machine
+from datapath.spec import Accelerator, Guest, Interface, Machine
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
 

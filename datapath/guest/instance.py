@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from datapath.guest.accel import Accelerator
-from datapath.spec import Guest, Interface
+from datapath.spec import Accelerator, Guest, Interface
 
 
 @dataclass(frozen=True, slots=True)

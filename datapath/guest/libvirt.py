@@ -18,14 +18,13 @@ from typing import Final
 
 from datapath.errors import ConflictError, TransientError
 from datapath.guest import accel, domain, hardware, libvirt_files, libvirtd, outfit
-from datapath.guest.accel import Accelerator
 from datapath.guest.instance import OnHappening, Place
 from datapath.guest.libvirt_instance import Domain, LibvirtInstance
 from datapath.guest.libvirt_service import URI, Service
 from datapath.guest.libvirtd_home import home_of
 from datapath.guest.process import Process
 from datapath.guest.virt import Connection
-from datapath.spec import MARK, Guest
+from datapath.spec import MARK, Accelerator, Guest
 
 _LEFT: Final = ("agent.sock", "monitor.sock", "serial.sock")
 

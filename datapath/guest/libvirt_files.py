@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from datapath.guest import outfit, taps
+from datapath.guest import command, outfit
 from datapath.guest.command import ROOT, SEED, Disk, Outfit
 from datapath.guest.domain import Files, TapPlug
 from datapath.guest.instance import Place
@@ -75,5 +75,5 @@ def volumes(guest: Guest) -> tuple[Disk, ...]:
 
 
 def tap(guest: Guest, interface: Interface, place: Place) -> TapPlug:
-    queues = max(_FEWEST_QUEUES, taps.queues(guest.machine.cpus))
+    queues = max(_FEWEST_QUEUES, command.queues(guest.machine.cpus))
     return TapPlug(interface.bridge_port, queues, place.vnet_hdr)

@@ -17,13 +17,12 @@ from xml.etree.ElementTree import Element
 
 from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest import domain, hardware, libvirt_files, outfit
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import AGENT, CONSOLE_LOG
 from datapath.guest.instance import Happening, OnHappening, Place
 from datapath.guest.libvirt_service import Service
 from datapath.guest.process import Process, last_words
 from datapath.guest.virt import BY_HOST, Connection, Event
-from datapath.spec import Guest, Interface
+from datapath.spec import Accelerator, Guest, Interface
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
 _STATES: Final[dict[str, State]] = {"prelaunch": "prepared", "running": "running", "shutdown": "off"}

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from datapath.errors import MachineError
-from datapath.guest.accel import Accelerator
-from datapath.spec import MigrationMode
+from datapath.spec import Accelerator, MigrationMode
 
 Mode = Literal["in-place", "pre-copy", "stop-and-copy", "post-copy"]
 

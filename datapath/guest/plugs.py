@@ -15,11 +15,10 @@ from typing import Final
 
 from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest import command, taps
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import Disk, Ports
 from datapath.guest.instance import Place
 from datapath.guest.qmp import Qmp
-from datapath.spec import Interface
+from datapath.spec import Accelerator, Interface
 
 DEVICES: Final = "/machine/peripheral"
 
@@ -133,7 +132,7 @@ async def _ask_to_let_go(qmp: Qmp, device: str, reset: bool) -> None:
 
 def open_tap(place: Place, interface: Interface, cpus: int) -> list[int]:
     """A descriptor for each queue. Blocks for 0.3 ms."""
-    return taps.open_queues(place.namespace, interface.bridge_port, taps.queues(cpus), place.vnet_hdr)
+    return taps.open_queues(place.namespace, interface.bridge_port, command.queues(cpus), place.vnet_hdr)
 
 
 def has_vhost(accelerator: Accelerator) -> bool:

@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from datapath.addr import Mac
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import Ports
-from datapath.spec import Guest
+from datapath.spec import Accelerator, Guest
 
 FILE: Final = "machine.json"
 

@@ -31,15 +31,7 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE, _IFF_PERSIST = 0x0002, 0x
 _IFREQ: Final = struct.Struct("16sH22x")
 """struct ifreq with ifr_flags (linux/if.h)."""
 
-MOST_QUEUES: Final = 8
-"""What QEMU's virtio-net gains nothing beyond; the kernel's limit is 256 (MAX_TAP_QUEUES)."""
-
 T = TypeVar("T")
-
-
-def queues(cpus: int) -> int:
-    """How many a guest's interface has: one for each CPU."""
-    return max(1, min(cpus, MOST_QUEUES))
 
 
 def make(name: str, _cpus: int = 1) -> None:
