@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from datapath.guest.accel import Accelerator
 from datapath.guest.initramfs import Entry, archive, console, directory, file, modules
 from datapath.guest.kernel import Kernel
+from datapath.spec import Accelerator
 
 PORT = "sdn.tests"
 """The name of the virtio-serial port, in /sys/class/virtio-ports of the machine."""

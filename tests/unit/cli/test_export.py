@@ -10,8 +10,7 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 
 from datapath.guest import accel, outfit
-from datapath.guest.accel import Accelerator
-from datapath.spec import Kernel, Machine
+from datapath.spec import Accelerator, Kernel, Machine
 from sdn.cli import target
 from sdn.cli.main import main
 from sdn.model import Guest, Model, Segment

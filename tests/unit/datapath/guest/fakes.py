@@ -17,10 +17,9 @@ from typing import Any, Literal
 from datapath.addr import Mac
 from datapath.errors import SdnError
 from datapath.events import GuestState
-from datapath.guest.accel import Accelerator
 from datapath.guest.guests import Guests
 from datapath.guest.instance import OnHappening, Place
-from datapath.spec import Guest, HostSpec, Interface, Machine, Underlay, namespace
+from datapath.spec import Accelerator, Guest, HostSpec, Interface, Machine, Underlay, namespace
 
 MIB = 1 << 20
 

@@ -16,7 +16,6 @@ import pytest
 from datapath.addr import Mac
 from datapath.errors import ConflictError, TransientError
 from datapath.guest import domain, hardware, libvirt, libvirt_files, libvirtd, libvirtd_home, outfit
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import Disk, Outfit
 from datapath.guest.domain import Files, TapPlug
 from datapath.guest.instance import Place
@@ -24,7 +23,7 @@ from datapath.guest.libvirt_instance import Domain, LibvirtInstance
 from datapath.guest.libvirtd_home import Home, home_of
 from datapath.guest.process import Process
 from datapath.guest.virt import BY_HOST, Event
-from datapath.spec import Guest, Interface, Machine
+from datapath.spec import Accelerator, Guest, Interface, Machine
 
 UUID = "6f1d8f0e-5b7a-4b0e-9f5e-2d3a7b1c9e02"
 

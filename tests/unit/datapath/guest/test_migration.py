@@ -13,12 +13,11 @@ import pytest
 
 from datapath.errors import MachineError, RefusedError, SdnError, TransientError
 from datapath.guest import arrival, migration_modes
-from datapath.guest.accel import Accelerator
 from datapath.guest.instance import OnHappening, Place
 from datapath.guest.migration import Moved, migrate
 from datapath.guest.migration_modes import choose
 from datapath.guest.recovery import Seen, verdict
-from datapath.spec import Guest, Machine
+from datapath.spec import Accelerator, Guest, Machine
 
 MIB = 1 << 20
 KVM = Accelerator("kvm", "a guest runs in it")

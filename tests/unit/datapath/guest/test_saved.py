@@ -10,10 +10,9 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.guest import saved
-from datapath.guest.accel import Accelerator
 from datapath.guest.command import Ports
 from datapath.guest.saved import Saved
-from datapath.spec import Attachment, Guest, Interface, Kernel, Machine, Macvlan, Seed, Sender, Vlan
+from datapath.spec import Accelerator, Attachment, Guest, Interface, Kernel, Machine, Macvlan, Seed, Sender, Vlan
 
 MAC = Mac.parse("02:00:00:00:00:01")
 FULL = Guest(
