@@ -1,7 +1,7 @@
 """Guests that move: how long nobody answers a ping every 10 ms, in each mode that there is without KVM.
 
-The guest is the built-in one, with nothing to do but to answer. One that writes memory all the time and looks whether it
-finds what it wrote, is in tests/lab/test_guests_move.py; it takes a core of two, for which everybody else then waits.
+The guest is the built-in one, with nothing to do but to answer. One that writes memory all the time and looks whether
+it finds what it wrote is in tests/lab/test_guests_move.py; it takes a core of two, for which everybody else then waits.
 What is counted is the longest time between two answers, to a node on a third chassis: pings that wait for the guest to
 go on are late, and not lost.
 """
