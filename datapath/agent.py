@@ -495,10 +495,10 @@ class Agent:
 def _driver(name: DriverName) -> Driver:
     """Each is imported where a guest wants it."""
     if name == "libvirt":
-        from datapath.guest.libvirt import LibvirtDriver
+        from datapath.guest.libvirt.driver import LibvirtDriver
 
         return LibvirtDriver()
-    from datapath.guest.machine import QemuDriver
+    from datapath.guest.qemu.machine import QemuDriver
 
     return QemuDriver()
 

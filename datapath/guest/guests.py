@@ -33,7 +33,7 @@ async def _migrate(
     on_switch: Callable[[str], None],
 ) -> Moved:
     """Imported by the first guest that moves."""
-    from datapath.guest.migration import migrate
+    from datapath.guest.qemu.migration import migrate
 
     return await migrate(source, arriving, place, driver, on_happening, on_switch)
 

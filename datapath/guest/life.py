@@ -100,7 +100,7 @@ class Life:
     async def _recover(self, *, runs: bool) -> None:
         """From a move in the middle of which an earlier agent was killed."""
         if self._arriving.exists():
-            from datapath.guest.recovery import recover
+            from datapath.guest.qemu.recovery import recover
 
             await recover(self.directory, runs=runs)
 

@@ -30,11 +30,11 @@ _GRACE: Final = 5.0
 
 def remove_all(lab: str, run_dir: Path) -> None:
     """The agent of the lab must have ended."""
-    from datapath.guest import storage
+    from datapath.guest.pool import storage
 
     directory = run_dir / DIRECTORY
     if any(libvirt_homes(run_dir)) or (directory.exists() and os.environ.get(FOREIGN)):
-        from datapath.guest import libvirt  # only here: it loads libvirt's library
+        from datapath.guest.libvirt import driver as libvirt  # only here: it loads libvirt's library
 
         libvirt.remove_all(lab, run_dir)
     descriptors = list(running(directory))

@@ -82,7 +82,7 @@ class Wires:
         self.settle(tap.end for tap in taps if (device := self._device(tap.end)) is not None and device.kind == TAP)
 
     def _make_taps(self, home: Namespace, missing: list[Tap]) -> None:
-        from datapath.guest import taps
+        from datapath.linux import taps
 
         def make() -> None:
             for tap in missing:

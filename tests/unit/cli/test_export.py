@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from datapath.guest import accel, outfit
+from datapath.guest import accel
+from datapath.guest.qemu import outfit
 from datapath.spec import Accelerator, Kernel, Machine
 from sdn.cli import target
 from sdn.cli.main import main

@@ -17,7 +17,9 @@ import pytest
 from typer import Context
 
 from datapath.errors import RefusedError, TransientError
-from datapath.guest import monitor, qga, volumes
+from datapath.guest import qga
+from datapath.guest.pool import volumes
+from datapath.guest.qemu import monitor
 from datapath.guest.qga import Done
 from datapath.spec import Power
 from sdn.cli import complete, stats, target, within

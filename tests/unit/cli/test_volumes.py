@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datapath.guest import disks
+from datapath.guest.pool import disks
 from sdn import lab
 from sdn.cli import target, volumes
 from sdn.cli.main import main
@@ -18,7 +18,7 @@ from sdn.lab import guests as lab_guests
 from sdn.model import Model
 from sdn.model.facts import Facts, GuestFacts, HostFacts
 from tests.unit.cli.sample import guest_facts, machines
-from tests.unit.datapath.guest.test_qcow2 import header
+from tests.unit.datapath.guest.pool.test_qcow2 import header
 
 Capture = pytest.CaptureFixture[str]
 

@@ -1,0 +1,1 @@
+"""Guests that libvirt runs: domains, a libvirtd of each emulated chassis, libvirt's library."""

@@ -1,0 +1,1 @@
+"""Guests that are QEMUs of our own: command line, process, QMP, hardware, live migration."""
