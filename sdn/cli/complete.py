@@ -76,14 +76,14 @@ def snapshots(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def volumes(incomplete: str) -> list[str]:
     """With a slash the guests' own disks."""
-    from datapath.guest import disks
+    from datapath.guest.pool import disks
 
     found = disks.own_disks() if "/" in incomplete else disks.every_volume()
     return _start(map(disks.name_of, found), incomplete)
 
 
 def images(incomplete: str) -> list[str]:
-    from datapath.guest import disks
+    from datapath.guest.pool import disks
 
     return _start((path.name for path in disks.every_image()), incomplete)
 

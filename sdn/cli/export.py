@@ -15,13 +15,13 @@ from datapath.spec import INTEGRATION_BRIDGE, Guest, Interface, device_name
 from sdn.cli import output, target
 
 if TYPE_CHECKING:
-    from datapath.guest.domain import BridgePlug, Files
+    from datapath.guest.libvirt.domain import BridgePlug, Files
     from sdn.model import Model, Port
 
 
 def libvirt(name: str, wanted: str | None, file: Path | None) -> None:
-    from datapath.guest import domain, libvirt_files
     from datapath.guest.accel import accelerator
+    from datapath.guest.libvirt import domain, libvirt_files
     from datapath.guest.wishes import home
     from sdn.lab import run_dir
 
@@ -58,7 +58,7 @@ def _guest(model: Model, name: str) -> Guest:
 
 def _plug(model: Model, interface: Interface, ports: Sequence[Port]) -> BridgePlug:
     """The bridge has the name that a lab's has. Raises FileError for what libvirt cannot say."""
-    from datapath.guest.domain import BridgePlug, port_identity, trunk
+    from datapath.guest.libvirt.domain import BridgePlug, port_identity, trunk
 
     untagged = ports[0].network if ports[0].tag is None else ""
     if interface.macvlan is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from datapath.guest import disks
+from datapath.guest.pool import disks
 from datapath.spec import GuestPhase, Machine
 from sdn.cli import output, snapshots, target
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell

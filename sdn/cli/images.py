@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from datapath.guest import images, qcow2
-from datapath.guest.qemu_img import Progress
+from datapath.guest.pool import images, qcow2
+from datapath.guest.pool.qemu_img import Progress
 from sdn.cli import output
 from sdn.cli.output import SOFT, STRONG, Cell
 

@@ -82,7 +82,7 @@ class Addresses:
         """The socket of the agent in a guest; None for a node that is none."""
         if node not in self.model.guests:
             return None
-        from datapath.guest.command import AGENT
+        from datapath.guest.qemu.command import AGENT
 
         return RunDir(self.model.lab).guest(node) / AGENT
 

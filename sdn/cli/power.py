@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from datapath.errors import FileError
-from datapath.guest.command import AGENT, MONITOR
+from datapath.guest.qemu.command import AGENT, MONITOR
 from datapath.guest.remove import running
 from datapath.ovs import daemons
 from datapath.spec import Power
@@ -81,7 +81,8 @@ def reboot(wanted: str | None, names: Sequence[str], timeout: float, *, hard: bo
 
 def _restart(model: Model, name: str, seen: GuestFacts, timeout: float, hard: bool) -> None:
     """Only a guest whose agent answers says when it is back."""
-    from datapath.guest import monitor, qga
+    from datapath.guest import qga
+    from datapath.guest.qemu import monitor
 
     directory, began = RunDir(model.lab).guest(name), time.monotonic()
     with output.progress(_PHASES) as report, lab_guests.working(model.lab, [name], timeout, report) as work:

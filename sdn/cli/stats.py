@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from datapath.errors import SdnError
-from datapath.guest.command import MONITOR
+from datapath.guest.qemu.command import MONITOR
 from datapath.linux import namespaces
 from datapath.spec import device_name, namespace
 from sdn.cli import output, target
@@ -104,7 +104,7 @@ def _counters_json(each: Figures) -> dict[str, dict[str, int]]:
 
 
 def _look(model: Model, facts: Facts, name: str) -> Figures:
-    from datapath.guest import monitor
+    from datapath.guest.qemu import monitor
 
     memory: dict[str, int] = {}
     unknown = ""

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from datapath.errors import FileError, RefusedError, SdnError
-from datapath.guest import disks, qcow2, storage
-from datapath.guest import volumes as pool
-from datapath.guest.volumes import Volume
+from datapath.guest.pool import disks, qcow2, storage
+from datapath.guest.pool import volumes as pool
+from datapath.guest.pool.volumes import Volume
 from sdn import lab
 from sdn.cli import output, target
 from sdn.cli.images import copying

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from datapath.errors import RefusedError, SdnError, TransientError
-from datapath.guest.command import AGENT
+from datapath.guest.qemu.command import AGENT
 from sdn.cli import output
 from sdn.lab import guests as lab_guests
 from sdn.lab.rundir import RunDir

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapath.errors import FileError, RefusedError, TransientError
-from datapath.guest import disks
-from datapath.guest.command import MONITOR
+from datapath.guest.pool import disks
+from datapath.guest.qemu.command import MONITOR
 from datapath.spec import GuestPhase, Machine
 
 
@@ -47,7 +47,7 @@ class States:
     def listed(self) -> list[Snapshot]:
         """Oldest first."""
         if self.runs:
-            from datapath.guest import monitor
+            from datapath.guest.qemu import monitor
 
             found = monitor.snapshots(self.directory / MONITOR)
             return [Snapshot(each.name, each.taken, each.size, each.tag) for each in found]
@@ -59,11 +59,11 @@ class States:
 
     def create(self, name: str) -> None:
         if self.runs:
-            from datapath.guest import monitor
+            from datapath.guest.qemu import monitor
 
             monitor.snapshot_save(self.directory / MONITOR, name)
             return
-        from datapath.guest import volumes
+        from datapath.guest.pool import volumes
 
         if any(each.name == name for each in self.listed()):
             raise RefusedError(
@@ -79,7 +79,7 @@ class States:
         if not self.runs:
             self._change_disks(found, "revert")
         elif found.memory:
-            from datapath.guest import monitor
+            from datapath.guest.qemu import monitor
 
             monitor.snapshot_load(self.directory / MONITOR, name)
         else:
@@ -92,7 +92,7 @@ class States:
     def delete(self, name: str) -> None:
         found = self._called(name)
         if self.runs:
-            from datapath.guest import monitor
+            from datapath.guest.qemu import monitor
 
             monitor.snapshot_delete(self.directory / MONITOR, name)
         else:
@@ -118,7 +118,7 @@ class States:
 
     def _change_disks(self, snapshot: Snapshot, what: str) -> None:
         """A volume that was not plugged then does not have it."""
-        from datapath.guest import volumes
+        from datapath.guest.pool import volumes
 
         act = {"revert": volumes.revert, "delete": volumes.delete_snapshot}[what]
         for disk in self._disks():
@@ -127,7 +127,7 @@ class States:
 
 
 def _of(disk: str) -> list[Snapshot]:
-    from datapath.guest import volumes
+    from datapath.guest.pool import volumes
 
     found = volumes.snapshots(disk)
     return [Snapshot(each.name.partition(" ")[0], each.taken, each.memory, each.name) for each in found]

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from datapath.addr import Mac
-from datapath.guest import accel, builtin, command, taps
-from datapath.guest.command import AGENT, CONSOLE_LOG, QMP, SERIAL, Descriptors, Outfit
-from datapath.linux import namespaces
+from datapath.guest import accel, builtin
+from datapath.guest.qemu import command
+from datapath.guest.qemu.command import AGENT, CONSOLE_LOG, QMP, SERIAL, Descriptors, Outfit
+from datapath.linux import namespaces, taps
 from datapath.spec import Guest, Interface, Kernel, Machine, Vlan
 
 _numbers = itertools.count(1)

@@ -17,7 +17,9 @@ import pytest
 
 from datapath import probe
 from datapath.errors import RefusedError, TransientError
-from datapath.guest import builtin, command, qga, taps
+from datapath.guest import builtin, qga
+from datapath.guest.qemu import command
+from datapath.linux import taps
 from datapath.probe import Probe
 from datapath.spec import Vlan
 from tests.lab.booted import MIB, Booted, interface

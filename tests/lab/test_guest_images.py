@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from datapath.errors import MachineError
-from datapath.guest import console, disks, qcow2
+from datapath.guest import console
+from datapath.guest.pool import disks, qcow2
 from sdn.cli.main import main
 from tests.lab import disk_image
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab, run
 from tests.lab.processes import eventually, kill
 from tests.lab.serial_line import SerialLine
-from tests.unit.datapath.guest.test_seed import KEY, contents
+from tests.unit.datapath.guest.pool.test_seed import KEY, contents
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

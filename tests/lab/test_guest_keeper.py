@@ -20,10 +20,10 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.events import GuestState
-from datapath.guest import initramfs, kernel, remove, taps
+from datapath.guest import initramfs, kernel, remove
 from datapath.guest.guests import Guests
-from datapath.guest.machine import QemuDriver
-from datapath.linux import namespaces
+from datapath.guest.qemu.machine import QemuDriver
+from datapath.linux import namespaces, taps
 from datapath.spec import Guest, HostSpec, Interface, Kernel, Machine, Underlay, namespace
 from tests.lab.labs import unique_name
 from tests.machine.pace import PATIENCE

@@ -20,15 +20,17 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.errors import ConflictError, RefusedError, SdnError
-from datapath.guest import domain, hardware, libvirt, libvirtd, outfit, qga, taps
-from datapath.guest.command import Outfit
-from datapath.guest.domain import BridgePlug, Files
+from datapath.guest import qga
 from datapath.guest.instance import Happening, Place
-from datapath.guest.libvirt import LibvirtDriver
-from datapath.guest.libvirt_instance import LibvirtInstance
-from datapath.guest.libvirtd_home import Home, home_of
-from datapath.guest.virt import Connection
-from datapath.linux import namespaces
+from datapath.guest.libvirt import driver as libvirt
+from datapath.guest.libvirt.domain import BridgePlug, Files
+from datapath.guest.libvirt.driver import LibvirtDriver, domain, hardware, libvirtd
+from datapath.guest.libvirt.libvirt_instance import LibvirtInstance
+from datapath.guest.libvirt.libvirtd_home import Home, home_of
+from datapath.guest.libvirt.virt import Connection
+from datapath.guest.qemu import outfit
+from datapath.guest.qemu.command import Outfit
+from datapath.linux import namespaces, taps
 from datapath.spec import Guest, Interface, Machine, Vlan
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab

@@ -22,13 +22,14 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.errors import SdnError
-from datapath.guest import arrival, initramfs, kernel, migration, remove, taps
-from datapath.guest.emulated import QemuMachine
+from datapath.guest import initramfs, kernel, remove
 from datapath.guest.instance import Place
-from datapath.guest.machine import QemuDriver
-from datapath.guest.migration import migrate
-from datapath.guest.recovery import recover
-from datapath.linux import namespaces
+from datapath.guest.qemu import arrival, migration
+from datapath.guest.qemu.emulated import QemuMachine
+from datapath.guest.qemu.machine import QemuDriver
+from datapath.guest.qemu.migration import migrate
+from datapath.guest.qemu.recovery import recover
+from datapath.linux import namespaces, taps
 from datapath.spec import Guest, Interface, Kernel, Machine, namespace
 from tests.lab.labs import unique_name
 from tests.lab.pinger import Pinger
@@ -213,7 +214,7 @@ async def ground(tmp_path: Path, system: Kernel, monkeypatch: pytest.MonkeyPatch
 
 
 def _make_volume(path: Path) -> None:
-    from datapath.guest.storage import make_empty
+    from datapath.guest.pool.storage import make_empty
 
     path.parent.mkdir(parents=True)
     make_empty(path, 16 << 20)

@@ -18,11 +18,13 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.errors import RefusedError
-from datapath.guest import command, disks, monitor, process, qga, saved, storage, taps
-from datapath.guest.emulated import QemuMachine
+from datapath.guest import qga
 from datapath.guest.instance import Happening, Place
-from datapath.guest.machine import QemuDriver
-from datapath.linux import namespaces
+from datapath.guest.pool import disks, storage
+from datapath.guest.qemu import command, monitor, process, saved
+from datapath.guest.qemu.emulated import QemuMachine
+from datapath.guest.qemu.machine import QemuDriver
+from datapath.linux import namespaces, taps
 from datapath.spec import Guest, Interface, Machine, Seed
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]

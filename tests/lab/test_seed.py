@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from datapath.errors import MachineError
-from datapath.guest import packages, seed
+from datapath.guest import packages
+from datapath.guest.pool import seed
 from datapath.spec import Seed
-from tests.unit.datapath.guest.test_seed import KEY, OURS, contents, guest
+from tests.unit.datapath.guest.pool.test_seed import KEY, OURS, contents, guest
 
 pytestmark = pytest.mark.lab
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from datapath.errors import FileError, MachineError, RefusedError
-from datapath.guest import disks, images, qcow2, storage, use, volumes
+from datapath.guest.pool import disks, images, qcow2, storage, use, volumes
 from datapath.spec import Guest, Machine
 from tests.lab.labs import run
 
