@@ -256,6 +256,7 @@ def _own_arguments(directory: PurePath, outfit: Outfit) -> Iterator[str]:
     port = {"driver": "virtserialport", "bus": "virtio-serial0.0", "chardev": AGENT_DEVICE, "name": _AGENT_NAME}
     yield from ("-device", json.dumps({"id": AGENT_PORT, **port}))
     yield from ("-mon", "chardev=sdn-monitor,mode=control")
+    yield from ("-global", "virtio-net-device.ctrl_vlan=off")  # see `command.nic`; libvirt has no word for it
     if outfit.state is not None:
         yield from ("-blockdev", json.dumps(command.blockdev(Disk(STATE, outfit.state, "qcow2"), STATE)))
 

@@ -264,7 +264,11 @@ def netdev(interface: Interface, descriptors: Sequence[str], vhost: bool) -> Opt
 
 
 def nic(interface: Interface, port: int, cpus: int) -> Options:
-    """Each queue has a vector for each direction, and there is one for the configuration and one for control."""
+    """Each queue has a vector for each direction, and there is one for the configuration and one for control.
+
+    Without a filter of VLANs: QEMU 7.2 forgets which ones the guest listens to when it loads its state, after a move or
+    a revert, and drops all of them. The switch gives only those that are its own.
+    """
     many = queues(cpus)
     several: Options = {"mq": True, "vectors": 2 * many + 2} if many > 1 else {}
     return {
@@ -276,6 +280,7 @@ def nic(interface: Interface, port: int, cpus: int) -> Options:
         "mac": str(interface.mac),
         "host_mtu": interface.mtu,
         "romfile": "",
+        "ctrl_vlan": False,
         **several,
     }
 

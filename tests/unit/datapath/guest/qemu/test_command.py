@@ -92,7 +92,7 @@ GOLDEN = """
 -device virtio-rng-pci,id=rng,rng=entropy,bus=pcie.0,addr=0x3
 -device virtio-balloon-pci,id=balloon,bus=pcie.0,addr=0x4,deflate-on-oom=on,free-page-reporting=off
 -netdev tap,id=net-eth0,fds=10
--device virtio-net-pci,id=nic-eth0,netdev=net-eth0,bus=nicport0,addr=0x0,mac=02:00:00:00:00:00,host_mtu=1450,romfile=
+-device virtio-net-pci,id=nic-eth0,netdev=net-eth0,bus=nicport0,addr=0x0,mac=02:00:00:00:00:00,host_mtu=1450,romfile=,ctrl_vlan=off
 """
 
 
