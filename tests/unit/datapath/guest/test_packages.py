@@ -67,6 +67,6 @@ def test_a_missing_library_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_apt_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MachineError, match="no `apt-[a-z]+` in PATH"):
+    with pytest.raises(MachineError, match=r"no `apt-[a-z]+` in PATH"):
         packages.fetch(["perl-base"], tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
