@@ -33,10 +33,7 @@ _KEPT: Final = 3
 """Builds of other kernels or versions that stay."""
 
 _PROGRAMS: Final = ("usr/sbin/qemu-ga", "usr/bin/iperf3", "usr/bin/perl")
-_PERL: Final = (
-    *("strict.pm", "warnings.pm", "warnings/register.pm", "Carp.pm", "Config.pm", "Exporter.pm", "XSLoader.pm"),
-    *("Exporter/Heavy.pm", "overloading.pm", "Socket.pm", "auto/Socket/Socket.so"),
-)
+_PERL: Final = ("strict.pm", "warnings.pm")
 _SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-memory", "modprobe", "shutdown")
 _FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile"}
 _DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "var", "var/log", "etc/acpi/PWRF")

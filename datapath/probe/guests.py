@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from datapath.addr import IPAddress
 from datapath.errors import RefusedError, SdnError
 from datapath.guest import qga
 from datapath.probe import DENIED_WAIT, Probe
@@ -37,7 +38,7 @@ Tell = Callable[[Iterable[Event]], None]
 class _Service(NamedTuple):
     guest: Path
     kind: str
-    address: str
+    address: IPAddress
     port: int
 
 
@@ -91,7 +92,7 @@ class Guests:
     def _serve(self, services: set[_Service]) -> None:
         """All guests at once."""
         by_guest: dict[Path, list[_Service]] = {}
-        for service in sorted(services):
+        for service in sorted(services, key=str):
             by_guest.setdefault(service.guest, []).append(service)
         with ThreadPoolExecutor(len(by_guest) or 1) as pool:
             for guest, (pid, closed) in zip(by_guest, pool.map(_serve, by_guest.values()), strict=True):
@@ -166,7 +167,7 @@ def _sources(probes: Sequence[Probe]) -> list[Path]:
 def _service(probe: Probe) -> _Service | None:
     if probe.target_guest is None or probe.kind == "ping":
         return None
-    return _Service(probe.target_guest, probe.kind, str(probe.target), probe.port)
+    return _Service(probe.target_guest, probe.kind, probe.target, probe.port)
 
 
 # ── in a guest ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +202,8 @@ def _round(guest: Path, batch: Sequence[Sending]) -> list[Event]:
 
 def _asks(number: int, probe: Probe) -> str:
     wait = _WAIT if probe.expect == "ok" else _DENIED_WAIT
-    return f"ask {number} {probe.kind} {probe.source} {probe.target} {probe.port} {wait}"
+    source, target = probe.source.packed.hex(), probe.target.packed.hex()
+    return f"ask {number} {probe.kind} {source} {target} {probe.port} {wait}"
 
 
 def _event(sending: Sending, answer: Sequence[str]) -> Event:
@@ -217,7 +219,7 @@ def _event(sending: Sending, answer: Sequence[str]) -> Event:
 def _serve(services: Sequence[_Service]) -> tuple[int, dict[_Service, str]]:
     """The process that answers in a guest, 0 for none; and why some do not."""
     guest = services[0].guest
-    lines = [f"serve {number} {s.kind} {s.address} {s.port}" for number, s in enumerate(services)]
+    lines = [f"serve {number} {s.kind} {s.address.packed.hex()} {s.port}" for number, s in enumerate(services)]
     try:
         said = {words[0]: words[1:] for words in _perl(guest, lines)}
     except SdnError as error:

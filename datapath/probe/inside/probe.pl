@@ -1,5 +1,5 @@
-# Probes from within a guest, and what answers them there. perl-base is all that it needs, and every Debian has it.
-# What is to be done follows after __END__, a line each, with addresses of either family:
+# Probes from within a guest, and what answers them there. It needs perl without any module.
+# What is to be done follows after __END__, a line each; addresses are 8 or 32 hexadecimal digits:
 #
 #   ask NUMBER ping|tcp|udp SOURCE TARGET PORT SECONDS    all at once; each is waited for this long
 #   serve NUMBER tcp|udp ADDRESS PORT                     until the process is ended
@@ -7,37 +7,36 @@
 # It says of each NUMBER answered SECONDS, NUMBER silent WHY, NUMBER unable ERRNO, or NUMBER listening; and where it has
 # something to serve `pid PID`, when it goes on in the background.
 use strict;
-use warnings;
-use Config;
-use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 AF_INET6 IPPROTO_ICMP IPPROTO_ICMPV6 IPPROTO_IPV6 IPV6_V6ONLY);
 
-my $nonblock = 04000;
-my ($getfl, $setfl) = (3, 4);
+# Numbers of Linux, so that no module is loaded: under emulation each of them takes longer than a whole round.
+my ($inet, $inet6, $stream_kind, $datagram, $raw, $icmp, $icmpv6) = (2, 10, 1, 2, 3, 1, 58);
+my ($sol_socket, $so_reuseaddr, $so_error, $so_linger) = (1, 2, 4, 13);
+my ($getfl, $setfl, $nonblock) = (3, 4, 04000);
 my ($eaddrinuse, $einprogress) = (98, 115);
-my $longest = 3600;    # seconds that something is served if nobody ends it
+my ($clock_gettime, $monotonic) = (228, 1);    # of x86_64
+my $longest = 3600;                            # seconds that something is served if nobody ends it
 my $magic = pack "a4NN", "sdn?", $$, int rand 2**32;
-
-my $clock_gettime = $Config{archname} =~ /^x86_64/ ? 228 : 113;
 
 sub now {
     my $time = "\0" x 16;
-    syscall $clock_gettime, 1, $time;
+    syscall $clock_gettime, $monotonic, $time;
     my ($seconds, $nanoseconds) = unpack "qq", $time;
     return $seconds + $nanoseconds / 1e9;
 }
 
-sub at {
+sub is_six { return length $_[0] == 32 }
+
+sub at {    # struct sockaddr_in6, struct sockaddr_in
     my ($address, $port) = @_;
-    return pack_sockaddr_in6($port, inet_pton(AF_INET6, $address)) if $address =~ /:/;
-    return pack_sockaddr_in($port, inet_aton($address));
+    return pack "SnNH32L", $inet6, $port, 0, $address, 0 if is_six($address);
+    return pack "SnH8x8", $inet, $port, $address;
 }
 
 sub opened {    # a socket bound to an address, or undef with $! set
     my ($address, $port, $kind, $protocol, $reuse) = @_;
-    my $family = $address =~ /:/ ? AF_INET6 : AF_INET;
-    socket my $socket, $family, $kind, $protocol or return;
+    socket my $socket, is_six($address) ? $inet6 : $inet, $kind, $protocol or return;
     fcntl $socket, $setfl, fcntl($socket, $getfl, 0) | $nonblock;
-    setsockopt $socket, SOL_SOCKET, SO_REUSEADDR, 1 if $reuse;
+    setsockopt $socket, $sol_socket, $so_reuseaddr, pack "i", 1 if $reuse;
     bind $socket, at($address, $port) or return;
     return $socket;
 }
@@ -59,19 +58,19 @@ sub echo {    # RFC 792, RFC 4443; of ICMPv6 the kernel makes the checksum
 
 sub ask {
     my ($number, $kind, $source, $target, $port, $seconds) = @_;
-    my $six = $target =~ /:/;
+    my $six = is_six($target);
     my $token = $magic . pack("N", $number) . "\0" x 8;
     my $sent;
     if ($kind eq "tcp") {
-        my $stream = opened($source, 0, SOCK_STREAM, 0) or return say_of($number, "unable", $! + 0);
-        setsockopt $stream, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0;    # no TIME_WAIT: reset at close
+        my $stream = opened($source, 0, $stream_kind, 0) or return say_of($number, "unable", $! + 0);
+        setsockopt $stream, $sol_socket, $so_linger, pack "ii", 1, 0;    # no TIME_WAIT: reset at close
         $sent = now();
         connect $stream, at($target, $port) or $! == $einprogress or return say_of($number, "unable", $! + 0);
         $streams{ fileno $stream } = [ $stream, $number ];
     }
     else {
-        my $protocol = $kind eq "udp" ? 0 : $six ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
-        my $how = $kind eq "udp" ? SOCK_DGRAM : SOCK_RAW;
+        my $protocol = $kind eq "udp" ? 0 : $six ? $icmpv6 : $icmp;
+        my $how = $kind eq "udp" ? $datagram : $raw;
         my $sender = $senders{"$kind $source"} ||= opened($source, 0, $how, $protocol);
         return say_of($number, "unable", $! + 0) if !$sender;
         $sent = now();
@@ -90,15 +89,17 @@ sub answered {
 
 sub hear {    # one datagram: an echo request to ourselves has the token too, and is none
     my ($name, $packet) = @_;
-    my $start = $name =~ /^udp/ ? 0 : $name =~ /:/ ? 8 : (ord($packet) & 15) * 4 + 8;
+    my ($kind, $source) = split / /, $name;
+    my $six = is_six($source);
+    my $start = $kind eq "udp" ? 0 : $six ? 8 : (ord($packet) & 15) * 4 + 8;
     return if length $packet < $start + 16;
-    return if $name =~ /^ping/ && ord(substr $packet, $start - 8, 1) != ($name =~ /:/ ? 129 : 0);
+    return if $kind eq "ping" && ord(substr $packet, $start - 8, 1) != ($six ? 129 : 0);
     answered(unpack "N", substr $packet, $start + 12, 4) if substr($packet, $start, 12) eq $magic;
 }
 
 sub connected {
     my ($stream, $number) = @_;
-    my $error = unpack "i", getsockopt $stream, SOL_SOCKET, SO_ERROR;
+    my $error = unpack "i", getsockopt $stream, $sol_socket, $so_error;
     delete $streams{ fileno $stream };
     return answered($number) if !$error;
     delete $waiting{$number};
@@ -134,7 +135,7 @@ my (@listeners, @responders);
 
 sub serve {
     my ($number, $kind, $address, $port) = @_;
-    my $socket = opened($address, $port, $kind eq "tcp" ? SOCK_STREAM : SOCK_DGRAM, 0, $kind eq "tcp");
+    my $socket = opened($address, $port, $kind eq "tcp" ? $stream_kind : $datagram, 0, $kind eq "tcp");
     # Where something listens there already, that is what is asked for.
     return say_of($number, $! == $eaddrinuse ? "listening" : ("unable", $! + 0)) if !$socket;
     listen $socket, 1024 if $kind eq "tcp";
