@@ -10,6 +10,7 @@ from pathlib import Path
 from datapath.errors import FileError
 from sdn import lab
 from sdn.cli import output, target
+from sdn.lab.rundir import RunDir
 
 
 def files(name: str) -> dict[str, Path]:
@@ -34,7 +35,9 @@ def logs(wanted: str | None, which: str | None, lines: int, follow: bool) -> Non
     chosen = {key: path for key, path in found.items() if which is None or which in (key, key.split("/")[0])}
     if not chosen:
         what = f"{which} of lab {name}" if which else f"lab {name}"
-        raise FileError(f"there is no log of {what}", remedy=f"there are: {', '.join(names(name)) or 'none'}")
+        is_guest = which is not None and RunDir(name).guest(which).is_dir()
+        there = f"sdn console {which} --log" if is_guest else f"there are: {', '.join(names(name)) or 'none'}"
+        raise FileError(f"there is no log of {what}", remedy=there)
     if follow:  # tail follows through rotation and restarts, and waits with inotify
         os.execvp("tail", ["tail", f"--lines={lines}", "--follow=name", "--retry", *map(str, chosen.values())])  # noqa: S606,S607
     width = max(map(len, chosen))

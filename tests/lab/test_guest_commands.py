@@ -23,11 +23,14 @@ from tests.machine.pace import PATIENCE
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 TOPOLOGY = {
-    "chassis": {"hv1": {}, "hv2": {"datapath": "linux"}},
-    "networks": {"web": {"segment": {"vxlan": 300}, "subnet": "10.60.0.0/24"}},
-    "nodes": {"n1": {"chassis": "hv1", "network": "web"}},
+    "chassis": {"hv1": {}, "hv2": {"datapath": "linux"}, "hv3": {}},
+    "networks": {
+        "web": {"segment": {"vxlan": 300}, "subnet": "10.60.0.0/24"},
+        "db": {"segment": {"vxlan": 301}, "subnet": "10.61.0.0/24"},
+    },
+    "nodes": {"n1": {"chassis": "hv1", "network": "web"}, "n2": {"chassis": "hv2", "network": "db"}},
     "guests": {
-        "g1": {"chassis": "hv1", "network": "web", "restart": "never"},
+        "g1": {"chassis": "hv1", "trunk": {"native": "web", 20: "db"}, "restart": "never"},
         "g2": {"chassis": "hv2", "network": "web"},
     },
 }
@@ -196,8 +199,16 @@ class TestSnapshots:
         done(running, "guest", "revert", "g1", "before")
         assert sdn(running, "exec", "g1", "--", "ls", "/tmp/after").returncode == 1
         running.ping("n1", "g1")
+        running.ping("n2", "g1")  # its tags too
         done(running, "guest", "snapshot", "delete", "g1", "before")
         assert json.loads(done(running, "guest", "snapshot", "list", "g1", "-o", "json")) == []
+
+
+def test_a_trunk_guest_hears_its_tags_after_a_move(running: Lab) -> None:
+    for chassis in ("hv3", "hv1"):
+        assert f"g1 is on {chassis} now" in done(running, "migrate", "g1", chassis)
+        running.ping("n1", "g1")
+        running.ping("n2", "g1")
 
 
 def test_figures(running: Lab) -> None:

@@ -155,6 +155,13 @@ class TestStatus:
         assert "vm2" in found
 
 
+def test_the_log_of_a_guest_is_its_consoles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
+    (tmp_path / "overlay" / "guests" / "vm1").mkdir(parents=True)
+    assert main(["logs", "vm1", "--lab", "overlay"]) == 2
+    assert "sdn console vm1 --log" in capsys.readouterr().err
+
+
 def test_extent() -> None:
     assert output.extent(machines()) == "2 chassis, 1 node, 2 guests, 1 network"
     assert output.extent(overlay()) == "3 chassis, 10 nodes, 4 networks"
