@@ -26,9 +26,9 @@ from tests.machine.pace import PATIENCE
 pytestmark = [pytest.mark.lab("qemu-system-x86_64"), pytest.mark.timeout(300 * PATIENCE)]
 
 DATAPATHS = ("ovs", "linux")
-TARGETS = {"auto": 0.12, "stop-and-copy": 0.3, "post-copy": 0.12}
-"""Seconds between two answers to a 10 ms ping, on two cores under TCG with nothing else on them."""
-SLACK = 3 * PATIENCE
+MODES = ("auto", "stop-and-copy", "post-copy")
+LONGEST = 5 * PATIENCE
+"""Seconds without an answer after which a move has not been one. How short they are, the bench measures."""
 SECONDS = 30 * PATIENCE
 
 
@@ -65,7 +65,7 @@ def test_it_moves_under_a_ping_and_nothing_gets_lost(
     running = lab(topology(datapath))
     started = running.facts.guests["g1"].pid
     running.execute("g1", "sdn-memory", "start", "50000")
-    for mode, chassis in zip(TARGETS, ("hv2", "hv3", "hv1"), strict=True):
+    for mode, chassis in zip(MODES, ("hv2", "hv3", "hv1"), strict=True):
         with pinging(running, ("n1", "g1"), ("n3", "g1")) as pingers:
             assert migrate(running, "g1", chassis, "--mode", mode) == 0
             for pinger in pingers:
@@ -77,7 +77,7 @@ def test_it_moves_under_a_ping_and_nothing_gets_lost(
             print(f"\n{datapath}, {mode}: {gap * 1000:.0f} ms without an answer; {said}")
         record_property(mode, round(gap * 1000))
         assert said.startswith(f"g1 is on {chassis} now")
-        assert gap < TARGETS[mode] * SLACK
+        assert gap < LONGEST
         assert at(running) == chassis
         assert running.execute("g1", "sdn-memory", "check").startswith("pass")
         reached(running)
