@@ -27,6 +27,7 @@ _SECONDS: Final = 300
 _GET: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
 """As root apt would give the download to the user _apt, who may not write into a cache of ours."""
 _REMEDY: Final = "a Debian mirror in /etc/apt/sources.list, then apt-get update"
+_NO_DEBIAN: Final = "the built-in guest is made of Debian's packages: install apt and dpkg, or give the guest an image"
 _OTHERS: Final = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 
 
@@ -135,7 +136,7 @@ def _run(*command: str, cwd: Path | None = None) -> str:
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=True
         )
     except FileNotFoundError as error:
-        raise MachineError(command[0], f"no `{command[0]}` in PATH", remedy="apt-get install apt dpkg") from error
+        raise MachineError(command[0], f"no `{command[0]}` in PATH", remedy=_NO_DEBIAN) from error
     except subprocess.TimeoutExpired as error:
         raise MachineError("guest packages", f"{said}: not done after {_SECONDS} s", remedy=_REMEDY) from error
     except subprocess.CalledProcessError as error:
