@@ -34,7 +34,7 @@ _KEPT: Final = 3
 
 _PROGRAMS: Final = ("usr/sbin/qemu-ga", "usr/bin/iperf3", "usr/bin/perl")
 _PERL: Final = ("strict.pm", "warnings.pm")
-_SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-memory", "modprobe", "shutdown")
+_SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-relay", "sdn-memory", "modprobe", "shutdown")
 _FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile"}
 _DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "var", "var/log", "etc/acpi/PWRF")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 from ipaddress import ip_interface
@@ -47,6 +48,15 @@ def test_one_that_asks_for_its_addresses_is_told_none() -> None:
 def test_scripts_are_shell(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
     assert script.name in builtin._SCRIPTS
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="needs perl")
+def test_the_relay_is_perl() -> None:
+    subprocess.run(["perl", "-c", str(INSIDE / "sdn-relay")], check=True, capture_output=True)
+
+
+def test_every_file_inside_goes_into_the_archive() -> None:
+    assert {path.name for path in INSIDE.iterdir()} == {*builtin._SCRIPTS, *builtin._FILES}
 
 
 class World:
