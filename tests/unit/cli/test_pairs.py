@@ -15,7 +15,7 @@ chassis: {hv1: {}}
 networks: {web: {segment: {vxlan: 100}, subnet: 10.50.0.0/24}}
 nodes: {n1: {network: web}}
 guests: {g1: {network: web}, g2: {network: web}}
-tests: {web: {from: all, to: all, tcp: 80}}
+tests: {web: {from: [n1, g*], to: [n1, g*], tcp: 80}}
 """
 
 
