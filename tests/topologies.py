@@ -134,7 +134,7 @@ def _nics(draw: st.DrawFn, ports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 _HARDWARE: dict[str, list[Any]] = {
-    "memory": ["96M", "2G", 1 << 28],
+    "memory": ["112M", "2G", 1 << 28],
     "cpus": [1, 4],
     "kernel": [{"image": "/etc/hostname"}, {"image": "/etc/hostname", "initrd": "/etc/hosts", "append": "quiet ro"}],
     "devices": [[]],

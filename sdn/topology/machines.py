@@ -14,7 +14,7 @@ from sdn.topology.machine_values import Bytes, PciAddress, Text, UserName, Volum
 from sdn.topology.parts import Part
 from sdn.topology.values import Bounded, Name, OneOrMany
 
-LEAST_BUILTIN: Final = 96 << 20
+LEAST_BUILTIN: Final = 112 << 20
 """Bytes with which the built-in guest still starts."""
 
 DEFAULT_BUILTIN: Final = 128 << 20

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_an_agent_killed_while_guests_move(lab: Labs) -> None:
     for number in range(4):
         chassis = f"hv{2 - number % 2}"
         moving = subprocess.Popen(
-            ["python", "-m", "sdn.cli.main", "migrate", "g1", chassis, "-l", running.name], stdout=-3, stderr=-3
+            [sys.executable, "-m", "sdn.cli.main", "migrate", "g1", chassis, "-l", running.name], stdout=-3, stderr=-3
         )
         eventually(lambda chassis=chassis: running.model.nodes["g1"].chassis == chassis)
         threading.Event().wait(0.1 * number)

@@ -121,7 +121,8 @@ class QemuMachine:
         self._state = "running"
 
     async def shutdown(self) -> None:
-        await self.execute("system_powerdown")
+        with suppress(TransientError):  # one whose monitor has gone meanwhile ends anyhow, or is ended in its time
+            await self.execute("system_powerdown")
 
     async def reset(self) -> None:
         await self.execute("system_reset")

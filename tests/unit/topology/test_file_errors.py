@@ -102,7 +102,7 @@ ON_LINE_5 = [
     (
         "guests: {g1: {network: web, memory: 64M}}",
         10,
-        "the built-in guest does not start with 64M",
+        "the built-in guest does not start with 64M; expected 112M",
     ),
     ("guests: {g1: {network: web, cloud: {}}}", 10, "'cloud' is for cloud-init, which the built-in guest lacks"),
     ("guests: {g1: {network: web, disk: 10G}}", 10, "'disk' is that over an image; expected an 'image' beside it"),

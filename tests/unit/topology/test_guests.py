@@ -106,7 +106,7 @@ def test_the_words_of_power_are_words() -> None:
 @pytest.mark.parametrize(
     ("guest", "said"),
     [
-        ({"memory": "64M"}, "the built-in guest does not start with 64M; expected 96M at least"),
+        ({"memory": "64M"}, "the built-in guest does not start with 64M; expected 112M at least"),
         ({"memory": "1.5G"}, "'1.5G' is not a size"),
         ({"memory": "100K"}, "no whole number of MiB"),
         ({"cpus": 0}, "cpus 0 is out of range"),
