@@ -205,7 +205,7 @@ class Controller:
         assert self._program is not None
         revision, owed = target.revision, target.owed
         target.owed = []
-        if owed is None:
+        if owed is None or target.troubles:  # what came meanwhile may be just what helps
             target.troubles = await self._compare(target, switch)
         else:
             for change in owed:

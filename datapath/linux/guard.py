@@ -113,7 +113,7 @@ chain port {
     meta protocol ip goto from_ipv4
     meta protocol arp goto arp_of_ethernet
     meta protocol ip6 goto from_ipv6
-    meta protocol 0x8035 meta mark . ether saddr . @nh,64,48 @own_mac goto pass
+    meta protocol 0x8035 @nh,0,64 0x0001080006040003 @nh,112,32 0 meta mark . ether saddr . @nh,64,48 @own_mac goto pass
     drop
 }
 chain pass {

@@ -13,7 +13,7 @@ from datapath.openflow.oxm import FIELDS, VLAN_PRESENT
 
 Packet = dict[str, int]
 
-IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
+IPV4, ARP, REVERSE_ARP, IPV6 = 0x0800, 0x0806, 0x8035, 0x86DD
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 SOLICITATION, ADVERTISEMENT = 135, 136
 
@@ -33,7 +33,7 @@ _DISCOVERY_OF: Final = {
 _ETHERTYPES_OF: Final = {
     **dict.fromkeys(["ipv4_src", "ipv4_dst"], (IPV4,)),
     **dict.fromkeys(["ipv6_src", "ipv6_dst", "ipv6_label"], (IPV6,)),
-    **dict.fromkeys(["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"], (ARP,)),
+    **dict.fromkeys(["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"], (ARP, REVERSE_ARP)),
     **dict.fromkeys(["ip_dscp", "ip_ecn", "ip_proto", "nw_ttl"], (IPV4, IPV6)),
 }
 

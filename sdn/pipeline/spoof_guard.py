@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from datapath.addr import IPNetwork
 from datapath.openflow.flow import Flow, match
-from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV4, IPV6, SOLICITATION, UDP
+from datapath.openflow.packet import ADVERTISEMENT, ARP, ICMPV6, IPV4, IPV6, REVERSE_ARP, SOLICITATION, UDP
 from datapath.spec import Sender
 from sdn.model import Network, Port
 from sdn.pipeline.fields import INPORT, TAG_ETHERTYPES
@@ -21,8 +21,8 @@ from sdn.pipeline.view import View
 
 ROUTER_ADVERTISEMENT, REDIRECT = 134, 137
 MLDV2_REPORT = 143
-REVERSE_ARP = 0x8035
-"""EtherType of RFC 903. QEMU sends it for a guest that has moved, so that switches learn where its MAC is now."""
+REVERSE_REQUEST = 3
+"""Of reverse ARP (RFC 903). QEMU sends it for a guest that has moved, so that switches learn where its MAC is now."""
 ABSENT = 0
 """What Open vSwitch shows as the link-layer address of an ND option that is not there."""
 
@@ -62,7 +62,8 @@ def local_port_flows(view: View, port: Port, network: Network) -> Iterator[Flow]
         for sender in allowed:
             yield from _ipv4(port, sender) if isinstance(sender.subnet, IPv4Network) else _ipv6(port, sender)
         yield from _before_an_address(port, allowed)
-        yield _passes(port, 50, eth_src=port.mac, eth_type=REVERSE_ARP)
+        own = {"eth_src": port.mac, "arp_sha": port.mac}
+        yield _passes(port, 50, **own, eth_type=REVERSE_ARP, arp_op=REVERSE_REQUEST, arp_spa=0)
 
 
 def _passes(port: Port, priority: int, **fields: int | tuple[int, int]) -> Flow:
