@@ -86,6 +86,11 @@ class _Chassis:
         self.stirred = True
 
     @property
+    def broken(self) -> bool:
+        """Whether something else is wrong than its guests."""
+        return bool(set(self.troubles) - set(self.errors.get(GUESTS, ())))
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         sources = (*self.errors.values(), *self.switch.errors.values())
         return tuple(error for source in sources for error in source)
@@ -278,7 +283,9 @@ class Agent:
 
             self._guests = Guests(self.lab, self.run_dir, _driver, self._on_event, self._hear_guests)
         prepared = {name: self._with_guests_as_plugged(spec) for name, spec in specs.items()}
-        self._guests.settle(prepared, lambda name: self._chassis[name].switch.type != "netdev")
+        # one way for the whole lab: a guest that was told of offloads cannot go where there are none
+        offloads = all(self._chassis[name].switch.type != "netdev" for name in specs)
+        self._guests.settle(prepared, lambda _: offloads)
         for name in specs:
             self._note_guests(name)
 
@@ -469,7 +476,7 @@ class Agent:
             self._report_port(chassis, interface)
         notes = (*chassis.switch.notes, *(note for of_node in chassis.notes.values() for note in of_node))
         settled = self._guests is None or self._guests.settled(chassis.name)
-        state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes, settled)
+        state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes, settled, chassis.broken)
         if state != chassis.reported:
             chassis.reported = state
             self._on_event(state)

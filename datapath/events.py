@@ -20,13 +20,14 @@ class PortState:
 @dataclass(frozen=True, slots=True)
 class ChassisState:
     """`errors` are wishes that cannot be fulfilled, `notes` what one should know though nothing is wrong. `settled`:
-    each of its guests is as it shall be, or has said why it is not."""
+    each of its guests is as it shall be, or has said why it is not. `broken`: there are errors that are not guests'."""
 
     chassis: str
     datapath_type: str
     errors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     settled: bool = True
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ class Keeper:
         run, instance = self._life.run, self._life.instance
         if run is None or instance is None or run.booting or self._means.clock.now() < run.boots_until:
             return False
+        if run.ended is not None or run.ours or run.pressed is not None or not self._life.wishes:
+            return False  # it is on its way out
         return instance.guest.machine.builtin and instance.state == "running" and not instance.answers
 
     # What is told

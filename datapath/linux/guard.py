@@ -113,7 +113,13 @@ chain port {
     meta protocol ip goto from_ipv4
     meta protocol arp goto arp_of_ethernet
     meta protocol ip6 goto from_ipv6
-    meta protocol 0x8035 @nh,0,64 0x0001080006040003 @nh,112,32 0 meta mark . ether saddr . @nh,64,48 @own_mac goto pass
+    meta protocol 0x8035 goto reverse_arp
+    drop
+}
+chain reverse_arp {
+    @nh,0,64 != 0x0001080006040003 drop
+    @nh,112,32 != 0 drop
+    meta mark . ether saddr . @nh,64,48 @own_mac goto pass
     drop
 }
 chain pass {
@@ -121,7 +127,8 @@ chain pass {
     accept
 }
 """
-"""Reverse ARP (RFC 903) is how a machine that has moved tells switches where its MAC is now: QEMU sends it."""
+"""Reverse ARP (RFC 903) is how a machine that has moved tells switches where its MAC is now: QEMU sends it. It has a
+chain of its own: `nft list` (1.0.6) ends by an assertion where a rule has its EtherType and raw fields."""
 
 _IPV4: Final = """
 chain from_ipv4 {

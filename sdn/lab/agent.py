@@ -61,6 +61,8 @@ class LabAgent:
         """Of guests, as they were when the model was last made true."""
         self._unsettled: set[str] = set()
         """Chassis with guests that are not yet as they shall be."""
+        self._broken: set[str] = set()
+        """Chassis with errors that are not those of guests: nobody waits for what is on them."""
         self._built: tuple[int, dict[str, HostSpec]] | None = None
         """What has been made true, and in which revision; None while that is under way."""
         self._interfaces: dict[tuple[str, str], PortFacts] = {}
@@ -141,8 +143,8 @@ class LabAgent:
         spec, known = specs.get(chassis), self._hosts.get(chassis, HostFacts())
         if spec is None:
             return
-        done = chassis not in self._unsettled and all(interface.ready for interface in spec.interfaces)
-        if known.errors or done:
+        ready = all(interface.ready for interface in spec.interfaces)
+        if chassis in self._broken or (chassis not in self._unsettled and (ready or known.errors)):
             self._tell_host(chassis, replace(known, revision=revision))
 
     def _note_changes(self, model: Model) -> None:
@@ -180,6 +182,7 @@ class LabAgent:
             self._reporter.tell("guests", event.guest, facts)
         else:
             (self._unsettled.discard if event.settled else self._unsettled.add)(event.chassis)
+            (self._broken.add if event.broken else self._broken.discard)(event.chassis)
             revision = self._hosts.get(event.chassis, HostFacts()).revision
             self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
             self._conclude(event.chassis)

@@ -42,6 +42,9 @@ _TRANSLATIONS: Final = 32
 """MiB for translated code under TCG, which otherwise takes a quarter of the memory of the host, up to 1 GiB."""
 _SERIAL_MAX: Final = 20  # VIRTIO_BLK_ID_BYTES
 
+_DISK_BOOTS: Final = 1
+"""Its place in the order of booting; a kernel that QEMU starts itself has 0."""
+
 AGENT_DEVICE: Final = "agent"
 _AGENT_PORT: Final = "org.qemu.guest_agent.0"
 
@@ -286,7 +289,7 @@ def nic(interface: Interface, port: int, cpus: int) -> Options:
 
 
 def disk(each: Disk, port: int) -> Options:
-    boots: Options = {"bootindex": 0} if each.name == ROOT else {}
+    boots: Options = {"bootindex": _DISK_BOOTS} if each.name == ROOT else {}
     return {
         "driver": "virtio-blk-pci",
         "id": disk_id(each.name),

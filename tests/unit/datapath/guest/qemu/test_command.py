@@ -169,7 +169,7 @@ class TestDisks:
     def test_the_seed_is_behind_all_others_and_read_only(self) -> None:
         line = arguments(guest(image="/i.qcow2"), self.IMAGE)
         root, data, seed = devices(line, "virtio-blk-pci")
-        assert "bus=diskport0,addr=0x0,serial=root,write-cache=on,bootindex=0" in root
+        assert "bus=diskport0,addr=0x0,serial=root,write-cache=on,bootindex=1" in root
         assert "bus=diskport1,addr=0x0,serial=data,write-cache=on" in data
         assert "bus=diskport5,addr=0x0,serial=seed,write-cache=on" in seed
         nodes = {node["node-name"]: node for node in map(json.loads, values(line, "-blockdev"))}
