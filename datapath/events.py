@@ -32,14 +32,15 @@ class ChassisState:
 
 @dataclass(frozen=True, slots=True)
 class GuestState:
-    """Of a guest: where it runs ('' nowhere) and how. `leaves` is the chassis that it has just moved from, as long
-    as it may have to go back there. `started` is in seconds since the epoch; `answers` says that its
-    guest agent does; `note` is what came of the last thing done with it, such as how long a move paused it; `error` is
-    why it is not as it should be, with the last words of its console."""
+    """Of a guest: where it runs ('' nowhere) and how. `goes` is the chassis that it is being moved to, `leaves` the one
+    that it has just moved from, as long as it may have to go back there. `started` is in seconds since the epoch;
+    `answers` says that its guest agent does; `note` is what came of the last thing done with it, such as how long a
+    move paused it; `error` is why it is not as it should be, with the last words of its console."""
 
     guest: str
     phase: GuestPhase
     at: str = ""
+    goes: str = ""
     leaves: str = ""
     pid: int = 0
     accelerator: str = ""

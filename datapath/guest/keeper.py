@@ -157,6 +157,7 @@ class Keeper:
             self.name,
             self._phase,
             at=self.at,
+            goes=life.heading if self.at == instance.chassis else "",
             leaves=instance.chassis if self.at != instance.chassis else "",
             pid=instance.pid,
             accelerator=instance.accelerator.name,

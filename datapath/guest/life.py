@@ -36,6 +36,8 @@ class Life:
         self.past = Past(nowhere.directory, means.clock)
         self.attempts = Attempts(means.clock)
         self.moving = False
+        self.heading = ""
+        """Where it is being moved to."""
         self.switched = ""
         """While it moves: the chassis that its frames go to already."""
         self.until = NEVER
@@ -226,7 +228,7 @@ class Life:
         fresh = replace(run, adapted=None, has_console=False)
         place = replace(target.place, directory=self._arriving)
         driver = self._means.drivers(target.guest.machine.driver)
-        self.moving = True
+        self.moving, self.heading = True, place.chassis
         self._tell()
         try:
             moved = await self._means.migrate(instance, target.guest, place, driver, fresh.happen, self._switch)
@@ -234,7 +236,7 @@ class Life:
             await self._attach(fresh, moved.instance)
         finally:
             self.moving = False
-            self.switched = ""
+            self.heading = self.switched = ""
             self._stir()
 
     def _switch(self, chassis: str) -> None:

@@ -57,7 +57,7 @@ class LabAgent:
         """The revision in which a port came or changed: it is set up when that revision's flows are confirmed."""
         self._ready: set[str] = set()
         self._guests: dict[str, GuestFacts] = {}
-        self._where: dict[str, tuple[str, str]] = {}
+        self._where: dict[str, tuple[str, str, str]] = {}
         """Of guests, as they were when the model was last made true."""
         self._unsettled: set[str] = set()
         """Chassis with guests that are not yet as they shall be."""
@@ -134,8 +134,8 @@ class LabAgent:
         awaited = {name for name, port in placed.ports.items() if port.arrives} if placed is not model else set()
         return placed, self._ready | awaited, self._ready & awaited
 
-    def _places_of_guests(self) -> dict[str, tuple[str, str]]:
-        return {name: (seen.at, seen.leaves) for name, seen in self._guests.items()}
+    def _places_of_guests(self) -> dict[str, tuple[str, str, str]]:
+        return {name: (seen.at, seen.goes, seen.leaves) for name, seen in self._guests.items()}
 
     def _conclude(self, chassis: str) -> None:
         """A revision is dealt with when everything of it is there, with its guests as they shall be."""

@@ -38,15 +38,16 @@ class PortFacts:
 
 @dataclass(frozen=True, slots=True)
 class GuestFacts:
-    """Of a guest, by the agent. `at` is the chassis where it runs, '' where it does not; `leaves` the one that it
-    has just moved from, as long as it may have to go back there.
+    """Of a guest, by the agent. `at` is the chassis where it runs, '' where it does not; `goes` the one that it is
+    being moved to, `leaves` the one that it has just moved from, as long as it may have to go back there.
 
-    `started` is in seconds since the epoch. `answers`
-    says that its guest agent does. `error` is why it is not as it should be, with the last words of its console.
+    `started` is in seconds since the epoch. `answers` says that its guest agent does. `error` is why it is not as it
+    should be, with the last words of its console.
     """
 
     phase: GuestPhase = "off"
     at: str = ""
+    goes: str = ""
     leaves: str = ""
     pid: int = 0
     accelerator: str = ""

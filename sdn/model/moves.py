@@ -20,24 +20,28 @@ def located(model: Model, facts: Facts) -> Model:
     if not moves:
         return model
     nodes = {name: moves.get(name, node) for name, node in model.nodes.items()}
-    coming = {name: node.chassis for name, node in moves.items() if node.moves_to}
     ports = {
-        name: _awaited(port, coming[port.node], facts.ports.get(name, PortFacts())) if port.node in coming else port
+        name: _placed(port, moves[port.node], facts.ports.get(name, PortFacts())) if port.node in moves else port
         for name, port in model.ports.items()
     }
     return replace(model, nodes=nodes, ports=ports)
 
 
 def _move(model: Model, guest: str, seen: GuestFacts | None) -> Node | None:
-    """The node of a guest that moves; a chassis that is no longer in the model has nothing to keep."""
+    """The node of a guest that moves, or shall. A move that has begun is brought to its end, whatever is wished
+    meanwhile; a chassis that is no longer in the model has nothing to keep."""
     if seen is None or seen.at not in model.chassis:
         return None
     node = model.nodes[guest]
-    if seen.at != node.chassis:
-        return replace(node, chassis=seen.at, moves_to=node.chassis)
-    return replace(node, leaves=seen.leaves) if seen.leaves in model.chassis else None
+    if seen.leaves in model.chassis:
+        return replace(node, chassis=seen.at, leaves=seen.leaves)
+    if seen.goes in model.chassis:
+        return replace(node, chassis=seen.at, moves_to=seen.goes)
+    return None if seen.at == node.chassis else replace(node, chassis=seen.at, moves_to=node.chassis)
 
 
-def _awaited(port: Port, at: str, seen: PortFacts) -> Port:
-    """Its bridge port keeps the number that it has; the other one has the model's."""
-    return replace(port, chassis=at, ofport=seen.ofport or port.ofport, arrives=Arrival(port.chassis, port.ofport))
+def _placed(port: Port, node: Node, seen: PortFacts) -> Port:
+    """Where its guest is. A bridge port keeps the number that it has; the other one has the model's."""
+    number = port.ofport if node.chassis == port.chassis else seen.ofport or port.ofport
+    arrives = Arrival(node.moves_to, port.ofport) if node.moves_to else None
+    return replace(port, chassis=node.chassis, ofport=number, arrives=arrives)

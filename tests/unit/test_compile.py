@@ -64,7 +64,7 @@ def test_a_trunk_has_the_mtu_of_its_native_network_else_the_largest_of_its_tagge
     assert {vlan.tag: vlan.mtu for vlan in found["b"].vlans} == {10: 1400, 20: 1300}
 
 
-def moving(at: str, leaves: str = "") -> tuple[Model, Facts]:
+def moving(at: str, leaves: str = "", goes: str = "") -> tuple[Model, Facts]:
     """A guest that shall be on hv2, as its chassis and a Linux one see it."""
     file = {
         "name": "random",
@@ -74,7 +74,7 @@ def moving(at: str, leaves: str = "") -> tuple[Model, Facts]:
     }
     model = model_of(file)
     model = replace(model, guests={"g": Guest("g", Machine(128 << 20), (), model.nodes["g"].source)})
-    facts = Facts({}, {}, {"g:eth0": PortFacts(True, 99)}, {"g": GuestFacts("moving", at, leaves)})
+    facts = Facts({}, {}, {"g:eth0": PortFacts(True, 99)}, {"g": GuestFacts("moving", at, goes, leaves)})
     return located(model, facts), facts
 
 
@@ -114,3 +114,12 @@ def test_an_idle_interface_is_in_its_bridge_but_nothing_is_sent_to_it() -> None:
     spec = host_specs(moving("hv1")[0], (), ())["hv2"]
     legs = [leg for leg in legs_of(spec, networks_of(spec)) if leg.node == "g"]
     assert [(leg.macs, leg.local) for leg in legs] == [((), ())]
+
+
+def test_a_move_that_has_begun_keeps_both_its_ends_whatever_is_wished() -> None:
+    """It shall be on hv2 now, and is on its way from hv1 to hv3; then it has just come there."""
+    for facts in (("hv1", "", "hv3"), ("hv3", "hv1")):
+        specs = host_specs(moving(*facts)[0], {"g:eth0"}, {"g:eth0"})
+        assert {name for name, spec in specs.items() if spec.guests} == {"hv1", "hv3"}
+        assert specs["hv1"].guests[0].moves_to == "hv3"
+        assert specs["hv3"].guests[0].comes_from == "hv1"

@@ -166,7 +166,10 @@ class TestGuests:
         assert mermaid(self.model, self.seen).count("stroke-dasharray") == 1
 
     def test_one_that_moves_says_where(self) -> None:
-        for phase, said in ((GuestFacts("moving", "hv2"), "to hv1"), (GuestFacts("moving", "hv1", "hv2"), "from hv2")):
+        for phase, said in (
+            (GuestFacts("moving", "hv2"), "to hv1"),
+            (GuestFacts("moving", "hv1", leaves="hv2"), "from hv2"),
+        ):
             moving = guest_facts(self.model, vm1=phase)
             assert f"moving {said}" in dot(self.model, moving)
             assert "moving" in texts(svg(self.model, moving))

@@ -98,7 +98,7 @@ def machines() -> Model:
 def guest_facts(model: Model, **seen: GuestFacts) -> Facts:
     """All guests run under TCG for the same reason, but those given."""
     every = {
-        name: GuestFacts("running", model.nodes[name].chassis, "", 100, "tcg", "no /dev/kvm", 1, answers=True)
+        name: GuestFacts("running", model.nodes[name].chassis, "", "", 100, "tcg", "no /dev/kvm", 1, answers=True)
         for name in model.guests
     }
     return replace(facts(model), guests={**every, **seen})

@@ -116,7 +116,12 @@ def test_guests_move_while_everything_else_changes(states: list[dict[str, Any]],
     for state in states[1:]:
         model = with_guests(model_of(state, previous=model), names)
         places = st.sampled_from(["", *model.chassis, "gone"])
-        facts = Facts(guests={name: GuestFacts(at=data.draw(places), leaves=data.draw(places)) for name in names})
+        facts = Facts(
+            guests={
+                name: GuestFacts(at=data.draw(places), goes=data.draw(places), leaves=data.draw(places))
+                for name in names
+            }
+        )
         changes = program.update(model, facts)
         switches = {name: after(switches.get(name, {}), changes.get(name, NOTHING)) for name in model.chassis}
         assert switches == full(model, facts)
