@@ -189,3 +189,22 @@ def test_its_processes_are_those_of_the_lab(lab: Labs) -> None:
     kill(*(pid_of(running, name) for name in FORKED))
     running.down()
     assert running.leftovers() == []
+
+
+def test_a_trunk_guest_goes_from_any_kind_of_switch_to_any_other(lab: Labs) -> None:
+    """Its device is the same wherever it is: a lab with a userspace switch has no offloads anywhere."""
+    running = lab(
+        {
+            "chassis": {"hv[1-2]": {}, "hv3": {"datapath": "linux"}},
+            "networks": {
+                "web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"},
+                "db": {"segment": {"vxlan": 101}, "subnet": "10.51.0.0/24"},
+            },
+            "nodes": {"n1": {"chassis": "hv1", "network": "web"}, "d1": {"chassis": "hv2", "network": "db"}},
+            "guests": {"g1": {"chassis": "hv3", "trunk": {"native": "web", 20: "db"}}},
+        }
+    )
+    for chassis, mode in (("hv1", "auto"), ("hv3", "post-copy"), ("hv2", "stop-and-copy"), ("hv3", "auto")):
+        assert migrate(running, "g1", chassis, "--mode", mode) == 0
+        for node in ("n1", "d1"):
+            running.ping(node, "g1")
