@@ -24,6 +24,7 @@ from datapath.guest.qemu import command, outfit, plugs, process, saved
 from datapath.guest.qemu.command import Arrival, Descriptors
 from datapath.guest.qemu.emulated import QemuMachine
 from datapath.guest.qemu.process import Process
+from datapath.guest.qemu.qmp import may_pass
 from datapath.guest.qemu.saved import Saved
 from datapath.spec import Guest
 
@@ -33,8 +34,6 @@ SETTINGS: Final = "net"
 
 _LEFT: Final = (*command.SOCKETS, command.PID, command.QEMU_LOG, saved.FILE, SETTINGS, outfit.SEED_FILE)
 """What an earlier run leaves in the directory."""
-_MAY_PASS: Final = ('" lock', "Cannot allocate memory", "Resource temporarily unavailable")
-"""What QEMU says where another start may go better: another process has the disk, or the memory."""
 
 
 class QemuDriver:
@@ -98,7 +97,7 @@ class QemuDriver:
 
 
 def _worded(guest: Guest, error: SdnError) -> SdnError:
-    kind = TransientError if error.retry or any(each in error.message for each in _MAY_PASS) else RefusedError
+    kind = TransientError if may_pass(error) else RefusedError
     return kind(f"guest {guest.name}: {error.message}")
 
 

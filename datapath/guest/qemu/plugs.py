@@ -17,7 +17,7 @@ from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest.instance import Place
 from datapath.guest.qemu import command
 from datapath.guest.qemu.command import Disk, Ports
-from datapath.guest.qemu.qmp import Qmp
+from datapath.guest.qemu.qmp import Qmp, passing
 from datapath.linux import taps
 from datapath.spec import Accelerator, Interface
 
@@ -80,16 +80,22 @@ async def unplug_nic(qmp: Qmp, ports: Ports, name: str, reset: bool) -> Ports:
 
 
 async def plug_disk(qmp: Qmp, ports: Ports, disk: Disk) -> Ports:
+    """Raises TransientError where another guest has it, which may be about to let go of it."""
     port = command.free_port(ports.disks, ports.disk_count)
     if port is None:
         raise _no_room(disk.name, len(ports.disks), "disks")
+    with passing():
+        await _add_disk(qmp, disk, port)
+    return replace(ports, disks={**ports.disks, disk.name: port})
+
+
+async def _add_disk(qmp: Qmp, disk: Disk, port: int) -> None:
     await qmp.issue("blockdev-add", command.blockdev(disk, command.node(port)))
     try:
         await qmp.issue("device_add", command.disk(disk, port))
     except SdnError:
         await qmp.execute("blockdev-del", node_name=command.node(port))
         raise
-    return replace(ports, disks={**ports.disks, disk.name: port})
 
 
 async def unplug_disk(qmp: Qmp, ports: Ports, name: str, reset: bool) -> Ports:

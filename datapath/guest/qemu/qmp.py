@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qemu.qmp import ExecInterruptedError, QMPClient, QMPError, Runstate, StateError
 from qemu.qmp.message import Message
 from qemu.qmp.qmp_client import ExecuteError
 
-from datapath.errors import RefusedError, TransientError
+from datapath.errors import RefusedError, SdnError, TransientError
 
 Event = Mapping[str, Any]
 """`event` is its name, `data` what it is about, `timestamp` when it was: in `seconds` and `microseconds`."""
@@ -25,7 +25,26 @@ OnEvent = Callable[[Event], None]
 Accept = Callable[[str, Mapping[str, Any]], bool]
 """Of an event's name and data."""
 
+_MAY_PASS: Final = ('" lock', "Cannot allocate memory", "Resource temporarily unavailable")
+"""What QEMU says where another attempt may go better: another process has the disk, or the memory."""
+
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)  # it logs what it raises
+
+
+def may_pass(error: SdnError) -> bool:
+    """Whether what QEMU has not done may be worth another attempt."""
+    return error.retry or any(each in error.message for each in _MAY_PASS)
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """A RefusedError that may pass becomes a TransientError."""
+    try:
+        yield
+    except RefusedError as error:
+        if not may_pass(error):
+            raise
+        raise TransientError(error.message, remedy=error.remedy) from error
 
 
 class _Client(QMPClient):
