@@ -13,10 +13,12 @@ from typing import Final
 
 from datapath.errors import CheckError, FileError, MachineError, SdnError
 from datapath.spec import FIRST_PORT_OFPORT, LAST_OFPORT, MigrationMode
+from sdn.lab import features
 from sdn.lab.guests import PHASES, Work
 from sdn.model import Model, Port
 from sdn.model.facts import Facts, GuestFacts, HostFacts
 from sdn.topology.allot import Slots, allot
+from sdn.topology.capabilities import lack, needed_by
 
 MIB: Final = 1 << 20
 
@@ -53,6 +55,7 @@ def check(model: Model, name: str, chassis: str) -> None:
         )
     for obstacle in (*_networks(model, name, chassis), *_room(model, name, chassis)):
         raise FileError(f"{name} cannot be on {chassis}: {obstacle}")
+    features.check(moved(model, name, chassis))
 
 
 def _networks(model: Model, name: str, chassis: str) -> Iterator[str]:
@@ -63,6 +66,9 @@ def _networks(model: Model, name: str, chassis: str) -> Iterator[str]:
             yield f"network {port.network} is local to {', '.join(sorted(others))}"
         if segment.physnet and segment.physnet not in model.chassis[chassis].physnets:
             yield f"it has no uplink into {segment.physnet}, which network {port.network} is on"
+        for feature in needed_by(model.networks[port.network]):
+            if missing := lack(model.chassis[chassis], feature, f"network '{port.network}'"):
+                yield f"it has {missing.what}"
 
 
 def _room(model: Model, name: str, chassis: str) -> Iterator[str]:

@@ -134,6 +134,11 @@ def _with_segment(model: Model, segment: Segment) -> Model:
         (lambda m: _with_machine(m, devices=("0000:03:10.2",)), MachineError, "0000:03:10.2"),
         (lambda m: _with_segment(m, Segment("local")), FileError, "network web is local to hv1, hv2"),
         (lambda m: _with_segment(m, Segment("vlan", 7, "campus")), FileError, "no uplink into campus"),
+        (
+            lambda m: _with_chassis(_with_segment(m, Segment("geneve", 7)), datapath="linux"),
+            FileError,
+            "no Geneve .*, which network 'web' needs",
+        ),
         (lambda m: _with_chassis(m, memory=1600 << 20), FileError, "64 MiB of memory left, and vm1 wants 128"),
         (lambda m: _with_chassis(m, cpus=2), FileError, "0 CPUs left"),
         (
@@ -142,7 +147,7 @@ def _with_segment(model: Model, segment: Segment) -> Model:
             "vm2 is there, which is of anti-affinity 'db' too",
         ),
     ],
-    ids=["external", "device", "local", "uplink", "memory", "cpus", "anti-affinity"],
+    ids=["external", "device", "local", "uplink", "feature", "memory", "cpus", "anti-affinity"],
 )
 def test_where_it_cannot_be(model: Model, edit: Callable[[Model], Model], error: type, words: str) -> None:
     refused = work(edit(model), THERE)
