@@ -58,7 +58,7 @@ def facts(model: Model, seen: GuestFacts) -> Facts:
 
 def work(model: Model, seen: GuestFacts) -> Any:
     made = FakeWork(model, facts(model, seen))
-    made.store = type("Store", (), {"model": lambda _: model})()
+    made.store = type("Store", (), {"model": lambda _: made.wishes[-1] if made.wishes else model})()
     return made
 
 
@@ -100,6 +100,51 @@ def test_nor_one_that_takes_too_long(model: Model) -> None:
     assert moving.wishes[-1] == model
 
 
+def _superseded(model: Model, seen: GuestFacts, edit: Callable[[Model], Model]) -> Any:
+    """Somebody else's edit is in the store before the agent has dealt with ours."""
+    made = work(model, seen)
+    wait = made.wait
+
+    def late(*arguments: Any) -> Facts:
+        made.change(edit)
+        return wait(*arguments)  # type: ignore[no-any-return]
+
+    made.wait = late
+    return made
+
+
+@pytest.mark.parametrize("mode", [None, "post-copy"])
+@pytest.mark.parametrize("seen", [GuestFacts("moving", "hv1"), GuestFacts("running", "hv1", error="no"), THERE])
+def test_what_somebody_else_has_wished_meanwhile_stays(model: Model, seen: GuestFacts, mode: Any) -> None:
+    other = _superseded(model, seen, lambda now: migrate.moved(now, "vm1", "hv3"))
+    with pytest.raises(CheckError, match="vm1 has not moved to hv2: somebody else wished it on hv3"):
+        migrate.move(other, "vm1", "hv2", mode)
+    assert other.wishes[-1] == other.wishes[1]
+    assert other.wishes[-1].nodes["vm1"].chassis == "hv3"
+
+
+def test_another_mode_is_another_wish(model: Model) -> None:
+    other = _superseded(model, GuestFacts("moving", "hv1"), lambda now: migrate.moved(now, "vm1", "hv2", "post-copy"))
+    with pytest.raises(CheckError, match="somebody else wished it on hv2"):
+        migrate.move(other, "vm1", "hv2")
+    assert other.wishes[-1] == other.wishes[1]
+
+
+def test_one_that_was_removed_meanwhile_does_not_come_back(model: Model) -> None:
+    gone = _superseded(model, GuestFacts("moving", "hv1"), lambda now: lab_guests.without(now, ["vm1"]))
+    with pytest.raises(CheckError, match="somebody else removed it"):
+        migrate.move(gone, "vm1", "hv2")
+    assert "vm1" not in gone.wishes[-1].nodes
+
+
+def test_it_is_looked_at_again_when_it_is_taken_back(model: Model) -> None:
+    """The wait was over first, and then came somebody else."""
+    wish = migrate.moved(model, "vm1", "hv2")
+    theirs = migrate.moved(wish, "vm1", "hv3")
+    assert migrate._as_before(theirs, "vm1", model, wish) == theirs
+    assert migrate._as_before(wish, "vm1", model, wish) == model
+
+
 def test_it_is_not_there_before_it_may_not_go_back(model: Model) -> None:
     with pytest.raises(CheckError):
         migrate.move(work(model, replace(THERE, phase="moving", leaves="hv1")), "vm1", "hv2")
@@ -137,7 +182,7 @@ def _with_segment(model: Model, segment: Segment) -> Model:
         (
             lambda m: _with_chassis(_with_segment(m, Segment("geneve", 7)), datapath="linux"),
             FileError,
-            "no Geneve .*, which network 'web' needs",
+            "no geneve segments .*, which network 'web' needs",
         ),
         (lambda m: _with_chassis(m, memory=1600 << 20), FileError, "64 MiB of memory left, and vm1 wants 128"),
         (lambda m: _with_chassis(m, cpus=2), FileError, "0 CPUs left"),
