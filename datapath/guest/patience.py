@@ -10,16 +10,20 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from datapath.errors import SdnError
 
 NEVER: Final = math.inf
 
-FIRST_DELAY: Final = 1.0
-LAST_DELAY: Final = 30.0
-"""Seconds from an end to the next start: doubled each time, from the first to the last."""
+Pace = tuple[float, float]
+"""Seconds: the first delay, which is doubled each time up to the last."""
+
+BRISK: Final[Pace] = (1.0, 30.0)
+"""From an end to the next start, and where trying again may help."""
+SLOW: Final[Pace] = (5.0, 60.0)
+"""Where only somebody else can help, who tells nobody: an operator who makes the volume that was missing."""
 
 
 class Clock(Protocol):
@@ -45,16 +49,17 @@ class LoopClock:
 
 
 class Backoff:
-    """How long to wait before the next attempt: 1 s, doubling to 30 s."""
+    """How long to wait before the next attempt."""
 
-    def __init__(self) -> None:
-        self._delay = FIRST_DELAY
+    def __init__(self, pace: Pace = BRISK) -> None:
+        self.pace = pace
+        self.reset()
 
     def reset(self) -> None:
-        self._delay = FIRST_DELAY
+        self._delay = self.pace[0]
 
     def next(self) -> float:
-        delay, self._delay = self._delay, min(2 * self._delay, LAST_DELAY)
+        delay, self._delay = self._delay, min(2 * self._delay, self.pace[1])
         return delay
 
 
@@ -91,26 +96,30 @@ class _Refusal:
     wish: object
     message: str
     again: float
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff
 
 
 class Attempts:
-    """What was refused is not asked for again while the wish is the same, except where trying again may help: that is
-    asked for once more after a while. What nobody asks for any more from one round to the next is forgotten."""
+    """What was refused is asked for once more after a while: soon where trying again may help, else more slowly, for
+    its cause may go without a word. What nobody asks for any more from one round to the next is forgotten."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._refused: dict[str, _Refusal] = {}
         self._asked: set[str] = set()
+        self._later: set[str] = set()
+        """What of this round has to wait. What is overdue does not: whoever holds it back, such as for want of a slot,
+        knows when it goes on."""
 
     def begin(self) -> None:
         """A round."""
         self._asked.clear()
+        self._later.clear()
 
     def finish(self) -> float:
         """When the next round is due."""
         self._refused = {what: refusal for what, refusal in self._refused.items() if what in self._asked}
-        return min((refusal.again for refusal in self._refused.values()), default=NEVER)
+        return min((self._refused[what].again for what in self._later & self._refused.keys()), default=NEVER)
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -123,12 +132,16 @@ class Attempts:
         if refusal is not None and refusal.wish != wish:
             del self._refused[what]
             return True
-        return refusal is None or self._clock.now() >= refusal.again
+        if refusal is None or self._clock.now() >= refusal.again:
+            return True
+        self._later.add(what)
+        return False
 
     async def make(
         self, what: str, wish: object, attempt: Callable[[], Awaitable[object]], *, patient: bool = True
     ) -> bool:
-        """Whether it was made, and done. Without patience it is made once for a wish."""
+        """Whether it was made, and done. Without patience it is made once for a wish: a move that has failed is one's
+        own to try again."""
         if not self.may(what, wish):
             return False
         try:
@@ -141,7 +154,8 @@ class Attempts:
 
     def _refuse(self, what: str, wish: object, error: SdnError | OSError, patient: bool) -> None:
         before = self._refused.get(what)
-        backoff = before.backoff if before is not None else Backoff()
-        may_help = patient and isinstance(error, SdnError) and error.retry
-        again = self._clock.now() + backoff.next() if may_help else NEVER
+        pace = BRISK if isinstance(error, SdnError) and error.retry else SLOW
+        backoff = before.backoff if before is not None and before.backoff.pace == pace else Backoff(pace)
+        again = self._clock.now() + backoff.next() if patient else NEVER
         self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff)
+        self._later.add(what)

@@ -138,7 +138,7 @@ async def test_what_needs_a_start_is_said(world: World) -> None:
     assert world.driver.instances["web"].guest.machine.memory == 256 * MIB
 
 
-async def test_a_plug_that_is_refused_is_told_and_not_repeated(world: World) -> None:
+async def test_a_plug_that_is_refused_is_told_and_repeated_now_and_then(world: World) -> None:
     await world.settle(spec("c1", guest("web")))
     await world.clock.advance(BOOT)
     world.driver.refusals["adapt"] = RefusedError("no slot is free")
@@ -148,8 +148,19 @@ async def test_a_plug_that_is_refused_is_told_and_not_repeated(world: World) -> 
     assert world.guests.settled("c1")
     world.driver.log.clear()
     world.driver.instances["web"].answer()
-    await world.clock.advance(1000)
-    assert world.driver.log == []
+    await world.clock.advance(60)
+    assert world.driver.log == 3 * ["adapt web@c1"], "after 5, 15 and 35 s"
+    del world.driver.refusals["adapt"]
+    await world.clock.advance(60)
+    assert world.guests.errors("c1") == ()
+    assert world.guests.attached("web", "eth1")
+
+
+async def test_a_refused_plug_is_no_error_of_another_wish(world: World) -> None:
+    await world.settle(spec("c1", guest("web")))
+    world.driver.refusals["adapt"] = RefusedError("no slot is free")
+    await world.settle(spec("c1", guest("web", nic("web"), nic("web", "eth1"))))
+    assert world.guests.errors("c1")
     del world.driver.refusals["adapt"]
     await world.settle(spec("c1", guest("web")))
     assert world.guests.errors("c1") == ()
@@ -286,7 +297,7 @@ async def test_wanted_again_while_it_is_removed(world: World) -> None:
     assert "web" in world.driver.instances
 
 
-async def test_a_refused_launch_is_told_and_waits_for_another_wish(world: World) -> None:
+async def test_a_refused_launch_is_told_and_another_wish_is_tried_at_once(world: World) -> None:
     world.driver.refusals["launch"] = RefusedError("no such image")
     await world.settle(spec("c1", guest("web"), guest("db"), guest("dns")))
     assert world.last("web").phase == "failed"
@@ -295,12 +306,26 @@ async def test_a_refused_launch_is_told_and_waits_for_another_wish(world: World)
     assert world.guests.settled("c1")
     world.log.clear()
     await world.settle(spec("c1", guest("web", nic("web", ready=False)), guest("db"), guest("dns")))
-    await world.clock.advance(1000)
     assert world.log == [], "that its flows have changed helps nobody"
     world.driver.refusals.clear()
     await world.settle(spec("c1", guest("web", image="/var/images/other.qcow2"), guest("db"), guest("dns")))
     assert world.log == ["launch web@c1", "start web@c1"]
     assert world.last("web").error == ""
+
+
+async def test_a_refused_launch_is_tried_again_for_its_cause_may_be_gone(world: World) -> None:
+    """Nobody tells that a volume was missing and has been made since."""
+    world.driver.refusals["launch"] = RefusedError("there is no volume data1")
+    await world.settle(spec("c1", guest("web")))
+    moments = []
+    for _ in range(200):
+        moments += [world.clock.now()] * world.log.count("launch web@c1")
+        await world.clock.advance(1)
+    assert moments == [0, 5, 15, 35, 75, 135, 195]
+    assert (world.last("web").phase, world.last("web").error) == ("failed", "launch: there is no volume data1")
+    world.driver.refusals.clear()
+    await world.clock.advance(60)
+    assert (world.last("web").phase, world.last("web").error) == ("running", "")
 
 
 async def test_a_launch_that_may_help_is_tried_again_ever_more_slowly(world: World) -> None:

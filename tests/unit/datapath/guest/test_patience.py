@@ -1,0 +1,85 @@
+"""What was refused, and when it is asked for again."""
+
+from __future__ import annotations
+
+import pytest
+
+from datapath.errors import RefusedError, SdnError, TransientError
+from datapath.guest.patience import NEVER, Attempts
+from tests.unit.datapath.guest.fakes import FakeClock
+
+
+class Round:
+    """Rounds of one keeper, at which one thing is tried."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.attempts = Attempts(self.clock)
+        self.error: SdnError | OSError | None = None
+
+    async def attempt(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def at(self, moment: float, *, patient: bool = True) -> float:
+        """When the next is due."""
+        await self.clock.advance(moment - self.clock.now())
+        self.attempts.begin()
+        await self.attempts.make("launch", "a wish", self.attempt, patient=patient)
+        return self.attempts.finish()
+
+
+@pytest.mark.parametrize(
+    ("error", "due"),
+    [
+        (TransientError("busy"), [1, 3, 7, 15, 31, 61, 91]),
+        (RefusedError("no volume"), [5, 15, 35, 75, 135]),
+        (OSError("no file"), [5, 15, 35, 75, 135]),
+    ],
+)
+async def test_ever_more_slowly(error: SdnError | OSError, due: list[float]) -> None:
+    rounds = Round()
+    rounds.error = error
+    assert [await rounds.at(moment) for moment in [0, *due[:-1]]] == due
+
+
+async def test_a_round_in_between_changes_nothing() -> None:
+    rounds = Round()
+    rounds.error = RefusedError("no volume")
+    assert await rounds.at(0) == 5
+    assert await rounds.at(4) == 5
+    rounds.error = None
+    assert await rounds.at(5) == NEVER
+    assert rounds.attempts.errors == ()
+
+
+async def test_who_hears_another_reason_waits_accordingly() -> None:
+    rounds = Round()
+    rounds.error = TransientError("busy")
+    assert await rounds.at(0) == 1
+    rounds.error = RefusedError("no volume")
+    assert await rounds.at(1) == 6
+    rounds.error = TransientError("busy")
+    assert await rounds.at(6) == 7
+
+
+async def test_without_patience_once_for_a_wish() -> None:
+    rounds = Round()
+    rounds.error = TransientError("busy")
+    assert await rounds.at(0, patient=False) == NEVER
+    rounds.error = None
+    assert await rounds.at(1000, patient=False) == NEVER
+    assert rounds.attempts.errors == ("launch: busy",)
+    assert rounds.attempts.may("launch", "another wish")
+
+
+async def test_what_is_overdue_and_held_back_by_others_is_no_reason_for_another_round() -> None:
+    """A keeper that waits for a slot would go round without end."""
+    rounds = Round()
+    rounds.error = RefusedError("no volume")
+    await rounds.at(0)
+    await rounds.clock.advance(6)
+    rounds.attempts.begin()
+    assert rounds.attempts.may("launch", "a wish")
+    assert rounds.attempts.finish() == NEVER
+    assert rounds.attempts.errors, "it is still what is wrong"
