@@ -67,8 +67,8 @@ def disk(text: str) -> Path:
     path = own(*lab_and_guest.groups()) if lab_and_guest else volume(text)
     if not path.is_file():
         there = [name_of(each) for each in (own_disks() if lab_and_guest else every_volume())]
-        kind = "disk" if lab_and_guest else "volume"
-        raise FileError(f"there is no {kind} {text}", remedy=_what_is_there(text, there))
+        kind, remedy = ("disk", "") if lab_and_guest else ("volume", f"; or: sdn volume create {text} --size 10G")
+        raise FileError(f"there is no {kind} {text}", remedy=_what_is_there(text, there) + remedy)
     return path
 
 

@@ -50,6 +50,14 @@ class TestNames:
             disks.disk("dta1")
         assert "did you mean data1?" in str(caught.value)
 
+    def test_how_a_missing_volume_is_made_is_said(self) -> None:
+        with pytest.raises(FileError) as caught:
+            disks.disk("data1")
+        assert caught.value.remedy == "there is none yet; or: sdn volume create data1 --size 10G"
+        with pytest.raises(FileError) as caught:
+            disks.disk("demo/web1")
+        assert "create" not in caught.value.remedy
+
     def test_dependants(self, pool: Path) -> None:
         base = pool / "images" / "a.raw"
         base.touch()
