@@ -15,6 +15,7 @@ from datapath.guest.instance import Instance, Place
 from datapath.guest.means import ANSWER, BOOT, BUTTON, CALM, LINGER, Means
 from datapath.guest.past import Past
 from datapath.guest.patience import NEVER, Attempts
+from datapath.guest.qemu.command import PID
 from datapath.guest.remove import end
 from datapath.guest.run import Run
 from datapath.guest.traces import remains, traces
@@ -95,9 +96,13 @@ class Life:
             run.boots_until = run.begun + ANSWER
             self.run = run
         else:
+            died = (self.directory / PID).exists()
             if self.directory.exists():  # one that cannot be adopted, such as on a chassis that is gone, must not stay
                 await end(self.directory)
             self.past.recall(wish)
+            if died and self.past.rest is None and wish.guest.machine.power != "off":
+                run.ended = "while nobody watched"
+                self.past.take(run, wish)
 
     async def _recover(self, *, runs: bool) -> None:
         """From a move in the middle of which an earlier agent was killed."""

@@ -29,7 +29,7 @@ class Wish:
 
     @property
     def hardware(self) -> object:
-        """What a start depends on: one that was refused is not tried again before this changes."""
+        """What a start depends on: where it was refused, another one is tried at once."""
         return self.place.chassis, self.guest.machine, tuple(_hardware(each) for each in self.guest.interfaces)
 
     @property

@@ -21,7 +21,9 @@ from datapath.spec import Guest, Interface, Kernel
 QMP, MONITOR, SERIAL, AGENT = "qmp.sock", "monitor.sock", "serial.sock", "agent.sock"
 """QMP of the agent, QMP of the CLI, the serial console, the port of the guest agent. Each takes one client."""
 SOCKETS: Final = (QMP, MONITOR, SERIAL, AGENT)
-CONSOLE_LOG, QEMU_LOG, PID = "console.log", "qemu.log", "pid"
+CONSOLE_LOG, QEMU_LOG = "console.log", "qemu.log"
+PID: Final = "pid"
+"""File that QEMU takes away when it ends by itself, and leaves when it is killed."""
 
 Options = dict[str, Any]
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from datapath.errors import SdnError, TransientError
 from datapath.guest import remove
 from datapath.guest.qemu import arrival, migration_modes
+from datapath.guest.qemu.command import PID
 
 ANSWER: Final = 5.0
 """Seconds for QEMU's monitor to answer."""
@@ -27,7 +28,6 @@ REST: Final = 120.0
 """Seconds for the rest of the memory to follow."""
 
 QMP: Final = "qmp.sock"
-PID: Final = "pid"
 
 Verdict = Literal["source", "destination", "later"]
 

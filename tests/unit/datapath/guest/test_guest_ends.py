@@ -197,6 +197,29 @@ async def test_a_prepared_guest_is_found_and_started(worlds: Worlds) -> None:
     assert second.log[-1] == "start web@c1"
 
 
+async def test_one_that_died_with_the_agent_is_treated_as_its_restart_says(worlds: Worlds) -> None:
+    """QEMU's pidfile is there still, so that it was killed."""
+    first = worlds()
+    wishes = spec("c1", guest("once", restart="never"), guest("again"))
+    await first.settle(wishes)
+    first.guests.close()
+    for name in ("once", "again"):
+        first.driver.instances.pop(name)
+        (first.run_dir / "guests" / name).mkdir(parents=True, exist_ok=True)
+        (first.run_dir / "guests" / name / "pid").write_text("4194304")
+    await calm()
+
+    second = worlds(first.driver)
+    second.log.clear()
+    await second.settle(wishes)
+    assert second.last("once").phase == "failed"
+    assert "while nobody watched" in second.last("once").error
+    await second.clock.advance(60)
+    assert "start again@c1" in second.log
+    assert second.last("again").restarts == 1
+    assert "start once@c1" not in second.log
+
+
 @pytest.mark.parametrize("died", [True, False])
 async def test_what_was_at_rest_stays_so(worlds: Worlds, died: bool) -> None:
     first = worlds()
