@@ -1,7 +1,8 @@
 """A guest of a running lab moved to another chassis, without changing the lab's file.
 
 Enters: a guest, a chassis. Leaves: a model of the store that wishes it there, and the facts that say it is; or, where
-it could not move, the wish as it was before. Never: the move itself, which is the agent's.
+it could not move, the wish as it was before. Never: the move itself, which is the agent's; a wish of somebody else's
+taken back.
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ MIB: Final = 1 << 20
 
 def move(work: Work, name: str, chassis: str, mode: MigrationMode | None = None) -> Facts:
     """Returns when it is there. `mode` None: as its machine says. Raises FileError or MachineError where it cannot be
-    there, CheckError where it has not moved; the lab wishes then what it wished before."""
+    there, CheckError where it has not moved; the lab wishes then what it wished before, or what somebody else has
+    wished meanwhile."""
     before = _model(work)
     check(before, name, chassis)
     model = work.change(partial(moved, name=name, chassis=chassis, mode=mode))
     try:
-        facts = work.wait(model, _is_decided, (name,))
+        facts = work.wait(model, partial(_is_over, work), (name,))
+        _check_ours(_model(work), model, name)
         if not _is_there(model, facts, name):
             raise CheckError(f"{name} has not moved: {facts.guests[name].error}", remedy=f"see: sdn guest show {name}")
     except SdnError:
-        work.change(partial(_as_before, name=name, before=before))
+        work.change(partial(_as_before, name=name, before=before, wish=model))
         raise
     if mode is not None:
-        work.change(partial(_with_mode, name=name, mode=before.guests[name].machine.migration))
+        work.change(partial(_with_mode_before, name=name, before=before, wish=model))
     return facts
 
 
@@ -117,8 +120,15 @@ def _with_mode(model: Model, name: str, mode: MigrationMode) -> Model:
     return replace(model, guests=model.guests | {name: replace(guest, machine=replace(guest.machine, migration=mode))})
 
 
-def _as_before(model: Model, name: str, before: Model) -> Model:
-    """Whatever else has changed meanwhile."""
+def _with_mode_before(model: Model, name: str, before: Model, wish: Model) -> Model:
+    """Unless somebody has wished it elsewhere since `wish`."""
+    return _with_mode(model, name, before.guests[name].machine.migration) if _is_ours(model, wish, name) else model
+
+
+def _as_before(model: Model, name: str, before: Model, wish: Model) -> Model:
+    """Whatever else has changed meanwhile; unless somebody has wished it elsewhere since `wish`."""
+    if not _is_ours(model, wish, name):
+        return model
     ports = {port.name: port for port in _ports(before, name) if port.name in model.ports}
     return replace(
         model,
@@ -132,6 +142,23 @@ def _ports(model: Model, name: str) -> list[Port]:
     return [port for port in model.ports.values() if port.node == name]
 
 
+def _is_ours(model: Model, wish: Model, name: str) -> bool:
+    """Whether the guest is still wished where, and by the mode that, `wish` has."""
+    if name not in model.guests or name not in model.nodes:
+        return False
+    same = model.nodes[name].chassis == wish.nodes[name].chassis
+    return same and model.guests[name].machine.migration == wish.guests[name].machine.migration
+
+
+def _check_ours(model: Model, wish: Model, name: str) -> None:
+    """Raises CheckError."""
+    if _is_ours(model, wish, name):
+        return
+    node = model.nodes.get(name)
+    what = "removed it" if node is None else f"wished it on {node.chassis}"
+    raise CheckError(f"{name} has not moved to {wish.nodes[name].chassis}: somebody else {what}")
+
+
 # ── what is waited for ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -140,6 +167,11 @@ def _is_there(model: Model, facts: Facts, name: str) -> bool:
     seen, power = facts.guests.get(name, GuestFacts()), model.guests[name].machine.power
     arrived = seen.at == model.nodes[name].chassis and not seen.leaves
     return seen.phase == PHASES[power] and (arrived or power == "off")
+
+
+def _is_over(work: Work, model: Model, facts: Facts, name: str) -> bool:
+    """Decided, or nobody's wish any more."""
+    return not _is_ours(_model(work), model, name) or _is_decided(model, facts, name)
 
 
 def _is_decided(model: Model, facts: Facts, name: str) -> bool:
