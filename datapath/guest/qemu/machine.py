@@ -11,11 +11,11 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from datapath.errors import MachineError, RefusedError, SdnError, TransientError
 from datapath.guest.accel import accelerator
@@ -81,19 +81,60 @@ class QemuDriver:
     async def _run(
         self, guest: Guest, place: Place, on_happening: OnHappening, incoming: Arrival | None
     ) -> QemuMachine:
-        known, settings, pid = await asyncio.to_thread(_started, guest, place, incoming)
-        machine = QemuMachine(known, place, Process(pid, os.pidfd_open(pid)), on_happening, settings)
+        known, settings, running = await _process(guest, place, incoming)
+        machine = QemuMachine(known, place, running, on_happening, settings)
         try:
             await machine.connect()
-        except SdnError as error:
-            await machine.kill()
-            machine.close()
-            raise _worded(guest, error) from error
-        except BaseException:
-            machine.close()
+        except BaseException as error:
+            await _discard(machine, running, error, arrives=incoming is not None)
+            if isinstance(error, SdnError):
+                raise _worded(guest, error) from error
             raise
         machine.watch()
         return machine
+
+
+async def _process(guest: Guest, place: Place, incoming: Arrival | None) -> tuple[Saved, bytes, Process]:
+    """A thread cannot be called off: what it has launched when we are is ended, if it arrives."""
+    starting = asyncio.get_running_loop().run_in_executor(None, _started, guest, place, incoming)
+    try:
+        known, settings, pid = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        if incoming is not None:
+            await _to_its_end(_collected(starting))
+        raise
+    return known, settings, Process(pid, os.pidfd_open(pid))
+
+
+async def _collected(starting: asyncio.Future[tuple[Saved, bytes, int]]) -> None:
+    with suppress(SdnError, OSError):  # then nothing runs
+        _, _, pid = await starting
+        await Process(pid, os.pidfd_open(pid)).end()
+
+
+async def _discard(machine: QemuMachine, running: Process, error: BaseException, *, arrives: bool) -> None:
+    """Nobody looks again for one that was to arrive; a launched one that we are called off from is found again."""
+    try:
+        if arrives:
+            await _to_its_end(running.end())
+        elif isinstance(error, SdnError):
+            await machine.kill()
+    finally:
+        machine.close()
+
+
+async def _to_its_end(errand: Coroutine[Any, Any, None]) -> None:
+    """Whoever is called off meanwhile ends it all the same, and is called off then."""
+    task = asyncio.ensure_future(errand)
+    called_off = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            called_off = True
+    task.result()
+    if called_off:
+        raise asyncio.CancelledError
 
 
 def _worded(guest: Guest, error: SdnError) -> SdnError:

@@ -33,6 +33,7 @@ from datapath.guest.qemu import arrival, migration_modes
 from datapath.guest.qemu.migration_check import ask, has_written
 from datapath.guest.qemu.migration_modes import Mode, Terms
 from datapath.guest.qemu.migration_side import Emulator, Side, watched
+from datapath.guest.remove import end
 from datapath.spec import Guest
 
 REST: Final = 5.0
@@ -299,6 +300,7 @@ class _Move:
     async def _return(self) -> None:
         if self._arrived is not None and self._arrived.ended is None:
             await self._arrived.emulator.end()  # first: it may have the locks of the disks
+        await end(self._place.directory)  # also one that has not got as far as to be known here
         shutil.rmtree(self._place.directory, ignore_errors=True)
         if self._switched:
             self._on_switch(self._source.emulator.chassis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -324,6 +325,27 @@ class TestFailure:
             await scene.move()
         assert scene.goes_on
         assert scene.wire.log == []
+
+    async def test_a_destination_that_nobody_knows_is_ended_before_its_directory_goes(self, scene: Scene) -> None:
+        made: list[subprocess.Popen[bytes]] = []
+
+        async def receive(_: Guest, place: Place, *__: Any) -> Any:
+            words = ["qemu-system-x86_64", "-c", "echo; read -r forever"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            made.append(subprocess.Popen(words, executable="/bin/sh", cwd=place.directory, **pipes))
+            assert made[0].stdout is not None
+            made[0].stdout.readline()  # only a program that runs has a command line
+            raise TransientError("QEMU does not greet on its monitor")
+
+        scene.driver.receive = receive  # type: ignore[method-assign]
+        try:
+            with pytest.raises(SdnError, match="does not greet"):
+                await scene.move()
+            assert made[0].wait(1) == -9
+        finally:
+            made[0].kill()
+            made[0].communicate()
+        assert scene.goes_on
 
     @pytest.mark.parametrize("command", ["migrate-set-parameters", "migrate-incoming", "cont"])
     async def test_the_destination_refuses(self, scene: Scene, command: str) -> None:
