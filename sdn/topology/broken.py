@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sdn.topology import ranges
-from sdn.topology.problems import SECTIONS, Problems, closest, keys_at
+from sdn.topology.problems import Problems, closest, keys_at
 from sdn.topology.schema import Topology
 
 Details = Sequence[ErrorDetails]
@@ -38,6 +38,8 @@ _REMAINS: Final[dict[str, frozenset[str]]] = {
 }
 """What is still looked at of an object whose fields contradict each other."""
 
+_SECTIONS: Final = frozenset(Topology.model_fields) - {"name", "underlay"}
+"""Sections that are mappings of names."""
 _OF_ITS_PORT: Final = frozenset({"ip", "mac", "allowed_addresses"})
 
 
@@ -85,7 +87,7 @@ def _without(data: dict[str, Any], details: Details, broken: Broken, cut: set[Lo
     for detail in details:
         loc, kind = detail["loc"], detail["type"]
         section, depth = str(loc[0]), 1 if coarse else _depth(rest, loc, kind)
-        if section not in SECTIONS or len(loc) < 2 or not isinstance(rest.get(section), dict):
+        if section not in _SECTIONS or len(loc) < 2 or not isinstance(rest.get(section), dict):
             rest.pop(section, None)
             broken.sections.update({section, closest(section, Topology.model_fields) or section})
         elif depth > 1:

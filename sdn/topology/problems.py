@@ -5,8 +5,9 @@ Enters: paths into a Document, pydantic's errors. Leaves: Problems in the order 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -19,30 +20,6 @@ from sdn.topology.values import shown
 
 MAX_SHOWN: Final = 12
 """Names that a message lists."""
-
-SECTIONS: Final[dict[str, type[BaseModel]]] = {
-    "chassis": schema.Chassis,
-    "physnets": schema.Physnet,
-    "networks": schema.Network,
-    "routers": schema.Router,
-    "security_groups": schema.Rule,
-    "nodes": schema.Node,
-    "guests": schema.Guest,
-    "tests": schema.Test,
-}
-"""Sections that are mappings of names, and what a name stands for."""
-
-_PARTS: Final[dict[str, type[BaseModel]]] = {
-    "segment": schema.Segment,
-    "ports": schema.Port,
-    "nics": schema.Nic,
-    "kernel": schema.Kernel,
-    "cloud": schema.Cloud,
-    "trunk": schema.Tagged,
-    "allowed_addresses": schema.AllowedAddress,
-    "gateway": schema.Gateway,
-    "forward": schema.Forward,
-}
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -123,6 +100,7 @@ def _unknown_key(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str,
 
 def _missing(loc: tuple[str | int, ...], _value: Any, _context: Mapping[str, Any]) -> str:
     part = _part(loc[:-1])
+    assert part is not None, loc  # what has keys that must be there
     field = next(field for name, field in part.model_fields.items() if (field.alias or name) == loc[-1])
     return f"'{loc[-1]}' is missing; expected {_lowered(field.description or 'it')}"
 
@@ -164,15 +142,40 @@ _EXPECTED: Final = {
 }
 
 
-def _part(loc: tuple[str | int, ...]) -> type[BaseModel]:
-    """The model of the mapping at `loc`. Names that authors chose (`nodes: {trunk: …}`) are no keys."""
-    if not loc:
-        return schema.Topology
-    section = SECTIONS.get(str(loc[0]), schema.Underlay)
-    keys = [word for word in loc[2:] if isinstance(word, str) and word in _PARTS]
-    return _PARTS[keys[-1]] if keys else section
+def _part(loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model of the mapping at `loc`, by the annotations on the way there; none for what is no mapping of keys."""
+    kind: Any = schema.Topology
+    for word in loc:
+        kind = _inside(kind, word)
+    return next(_models(kind), None)
+
+
+def _inside(kind: Any, word: str | int) -> Any:
+    """The type of what stands at `word` in a value of type `kind`: of names that authors chose, and of items too."""
+    for model in _models(kind):
+        return next(
+            (field.annotation for name, field in model.model_fields.items() if word in (name, field.alias)), None
+        )
+    if get_origin(kind) in (dict, list):
+        return get_args(kind)[-1]
+    return next(filter(None, (_inside(choice, word) for choice in _choices(kind))), None)
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for choice in _choices(kind):
+        yield from _models(choice)
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """What `A | B` and `Annotated[A, …]` may be."""
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[:1]
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
 
 
 def keys_at(loc: tuple[str | int, ...]) -> list[str]:
     """The keys that the mapping at `loc` may have."""
-    return [field.alias or name for name, field in _part(loc).model_fields.items()]
+    part = _part(loc)
+    return [field.alias or name for name, field in part.model_fields.items()] if part else []

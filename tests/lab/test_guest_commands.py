@@ -174,6 +174,7 @@ class TestLives:
 
     def test_one_that_has_died_says_why_and_is_started_again_by_hand(self, running: Lab) -> None:
         done(running, "exec", "g1", "--", "sh", "-c", "echo last-word > /dev/ttyS0")
+        eventually(lambda: "last-word" in done(running, "console", "g1", "--log"))  # a serial line is slow
         kill(of(running, "g1")["pid"])
         eventually(lambda: of(running, "g1")["phase"] == "failed")
         status = sdn(running, "status")

@@ -100,6 +100,8 @@ shaped = st.recursive(plain, lambda inner: st.dictionaries(st.sampled_from(KEYS)
 
 @settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS[:10]), shaped))
+@example({"nodes": {"n": {"trunk": {"allowed_addresses": {}}}}})
+@example({"nodes": {"n": {"ports": [{"trunk": {"ports": {}}}]}}, "guests": {"kernel": {"cloud": {}, "nics": [{}]}}})
 def test_any_values_under_known_keys(data: dict[str, object]) -> None:
     """JSON is YAML, apart from its infinities."""
     import json
