@@ -54,8 +54,9 @@ def stats(guests: Guests = None, lab: Lab = None, output: Output = Form.TABLE) -
 
 
 @app.command(rich_help_panel=_LIVES)
-def start(guests: Guests, timeout: Patience = 60.0, lab: Lab = None) -> None:
-    """Switch guests on, and wait until they run; also such that have died and are not started again.
+def start(guests: Guests, timeout: Patience = 90.0, lab: Lab = None) -> None:
+    """Switch guests on, and wait until they run, built-in ones until they answer; also such that have died and are not
+    started again.
 
     Example: `sdn guest start web1 web2`
     """

@@ -33,10 +33,12 @@ __all__ = [
     "Result",
     "Status",
     "apply",
+    "confirmed",
     "connected",
     "down",
     "is_running",
     "labs",
+    "managed",
     "run_dir",
     "snapshot",
     "status",
@@ -237,7 +239,7 @@ async def _wait(store: Store, model: Model, deadline: float, progress: Progress)
 
 def _settled(model: Model, facts: Facts, progress: Progress) -> bool:
     names = managed(model)
-    done = sum(_confirmed(model, facts, name) for name in names)
+    done = sum(confirmed(model, facts, name) for name in names)
     progress("chassis", done, len(names))
     if model.guests:
         progress("guests", _guests_as_wished(model, facts), len(model.guests))
@@ -260,7 +262,7 @@ def _not_whole(model: Model, facts: Facts) -> CheckError:
     )
 
 
-def _confirmed(model: Model, facts: Facts, chassis: str) -> bool:
+def confirmed(model: Model, facts: Facts, chassis: str) -> bool:
     """Whether the chassis is as it should be, or has said why it cannot be."""
     flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
     programmed = not model.chassis[chassis].has_tables or (flows.connected and flows.revision >= model.revision)

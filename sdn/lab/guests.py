@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from datapath.errors import CheckError, FileError
 from datapath.spec import GuestPhase, Power
+from sdn import lab
 from sdn.lab.rundir import RunDir
 from sdn.model import Model, Test
 from sdn.model.facts import Facts, GuestFacts, HostFacts
@@ -29,6 +30,10 @@ PHASES: Final[dict[Power, GuestPhase]] = {"on": "running", "paused": "paused", "
 
 _PATIENCE: Final = 5.0
 """Seconds for another command of this lab to end, which reads and writes the model too."""
+
+_IN_STEP: Final = 3.0
+"""Seconds for chassis to confirm what the guests are already, so that `sdn status` agrees. What else goes on there,
+such as the boot of another guest, is not waited for any longer."""
 
 Edit = Callable[[Model], Model]
 Met = Callable[[Model, Facts, str], bool]
@@ -92,10 +97,17 @@ def switch(work: Work, power: Power, hasten: Callable[[], None] | None = None) -
     if hasten is not None:
         hasten()
     facts = work.wait(model, _is_met, work.names)
-    wrong = [name for name in work.names if facts.guests[name].phase != PHASES[power]]
+    wrong = [name for name in work.names if not _is_as_wished(model, facts, name)]
     if wrong:
         raise CheckError("\n  ".join(_wrong(name, facts.guests[name]) for name in wrong), remedy=_look(wrong[0]))
+    _fall_in_step(work, model)
     return facts
+
+
+def _fall_in_step(work: Work, model: Model) -> None:
+    soon = replace(work, deadline=min(work.deadline, time.monotonic() + _IN_STEP), progress=lambda *_: None)
+    with suppress(CheckError):
+        soon.wait(model, lab.confirmed, lab.managed(model))
 
 
 def delete(work: Work) -> None:
@@ -157,9 +169,16 @@ def _test_without(test: Test, names: Collection[str]) -> Test:
 
 
 def _is_met(model: Model, facts: Facts, name: str) -> bool:
-    """As it is wished; or its agent has dealt with the wish, and says why it is not."""
-    seen, power = facts.guests.get(name, GuestFacts()), model.guests[name].machine.power
-    return seen.phase == PHASES[power] or (_is_confirmed(model, facts, name) and _is_wrong(seen))
+    """As it is wished; or the lab's agent has dealt with the wish, and says why it is not."""
+    seen = facts.guests.get(name, GuestFacts())
+    return _is_as_wished(model, facts, name) or (_is_confirmed(model, facts, name) and _is_wrong(seen))
+
+
+def _is_as_wished(model: Model, facts: Facts, name: str) -> bool:
+    """The built-in guest is on when it can be used; of an image nobody knows whether there is an agent in it."""
+    seen, machine = facts.guests.get(name, GuestFacts()), model.guests[name].machine
+    can_be_used = seen.answers or not machine.builtin or machine.power != "on"
+    return seen.phase == PHASES[machine.power] and can_be_used
 
 
 def _is_wrong(seen: GuestFacts) -> bool:
@@ -192,7 +211,9 @@ def _late(facts: Facts, names: Sequence[str]) -> CheckError:
 
 
 def _wrong(name: str, seen: GuestFacts) -> str:
-    return f"{name} is {seen.phase}" + (f": {seen.error}" if seen.error else "")
+    silent = "no guest agent answers in it" if seen.phase == "running" and not seen.answers else ""
+    why = seen.error or silent
+    return f"{name} is {seen.phase}" + (f": {why}" if why else "")
 
 
 def _look(name: str) -> str:

@@ -57,12 +57,14 @@ class Update:
 
 def confirmed(model: Model, facts: Facts) -> Facts:
     hosts = {name: replace(host, revision=model.revision) for name, host in facts.hosts.items()}
-    return replace(facts, hosts=hosts)
+    flows = {name: replace(flow, revision=model.revision) for name, flow in facts.flows.items()}
+    return replace(facts, hosts=hosts, flows=flows)
 
 
 def obeys(model: Model, facts: Facts) -> Facts:
     """Does what is wished, and forgets guests that nobody wants."""
-    seen = {name: GuestFacts(guests.PHASES[guest.machine.power], "hv1") for name, guest in model.guests.items()}
+    powers = {name: guest.machine.power for name, guest in model.guests.items()}
+    seen = {name: GuestFacts(guests.PHASES[power], "hv1", answers=power == "on") for name, power in powers.items()}
     return confirmed(model, replace(facts, guests=seen))
 
 
@@ -114,6 +116,40 @@ def test_what_is_wrong_is_told() -> None:
     store.current = guests.powered(store.current, ["vm1"], "off")
     with pytest.raises(CheckError, match="vm1 is failed: QEMU has no room"):
         guests.switch(work(store, "vm1"), "on")
+
+
+def boots(model: Model, facts: Facts) -> Facts:
+    """Nobody in them answers yet."""
+    seen = {name: replace(guest, answers=False) for name, guest in obeys(model, facts).guests.items()}
+    return confirmed(model, replace(facts, guests=seen))
+
+
+def hangs(model: Model, facts: Facts) -> Facts:
+    seen = {name: replace(guest, error="has not answered") for name, guest in boots(model, facts).guests.items()}
+    return confirmed(model, replace(facts, guests=seen))
+
+
+def off(agent: Agent) -> FakeStore:
+    store = running(agent, vm1=GuestFacts("off"), vm2=GuestFacts("off"))
+    store.current = guests.powered(store.current, ["vm1", "vm2"], "off")
+    return store
+
+
+def test_the_built_in_guest_is_on_when_it_answers() -> None:
+    with pytest.raises(CheckError, match="not done in time: vm1 is running: no guest agent answers in it"):
+        guests.switch(work(off(boots), "vm1", seconds=0.1), "on")
+    with pytest.raises(CheckError, match="vm1 is running: has not answered"):
+        guests.switch(work(off(hangs), "vm1"), "on")
+
+
+def test_an_image_may_have_no_agent() -> None:
+    assert guests.switch(work(off(boots), "vm2"), "on").guests["vm2"].phase == "running"
+
+
+def test_what_else_a_chassis_does_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "_IN_STEP", 0.1)
+    store = off(lambda model, facts: replace(obeys(model, facts), hosts=facts.hosts))
+    guests.switch(work(store, "vm1", seconds=60), "on")
 
 
 def test_one_that_does_not_listen() -> None:
