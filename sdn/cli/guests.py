@@ -5,6 +5,7 @@ Enters: a Model and Facts. Leaves: tables and JSON. Never: a question to a guest
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -21,6 +22,9 @@ from sdn.model.facts import Facts, GuestFacts
 
 _COLUMNS: Final = ("guest", "chassis", "state", "memory", "cpus", "addresses", "accelerator", "for", "restarts")
 _RIGHT: Final = ("memory", "cpus", "restarts")
+
+_WIDTH: Final = 120
+"""Of what is no terminal."""
 
 _STYLES: Final[dict[GuestPhase, str]] = {
     "off": SOFT,
@@ -40,6 +44,9 @@ def list_guests(wanted: str | None, *, as_json: bool) -> None:
         output.say(f"{model.lab} has no guests; they are under `guests:` in the file")
     else:
         table(model, facts, list(model.guests))
+        for name in model.guests:
+            if error := facts.guests.get(name, GuestFacts()).error:
+                output.say(output.paint(_in_a_line(name, error), BAD))
 
 
 def show(wanted: str | None, name: str, *, as_json: bool) -> None:
@@ -69,6 +76,14 @@ def table(model: Model, facts: Facts, names: Sequence[str]) -> None:
     for name in names:
         if note := facts.guests.get(name, GuestFacts()).note:
             output.say(output.paint(f"{name}: {note}", SOFT))
+
+
+def _in_a_line(name: str, error: str) -> str:
+    """What is wrong, and the guest's last word; as much of it as the terminal has room for. `show` has the whole."""
+    first, *said = error.splitlines()
+    text = f"{name}: {first}" + (f" · {said[-1]}" if said else "")
+    width = shutil.get_terminal_size((_WIDTH, 1)).columns
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def is_as_wished(model: Model, facts: Facts, name: str) -> bool:

@@ -62,6 +62,18 @@ class TestList:
         assert second["machine"]["image"] == "/images/debian.qcow2"
         assert second["source"] == "overlay.yaml:82:3"
 
+    def test_why_one_has_failed_in_a_line(self, seen: Facts, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        error = "it died: killed by SIGKILL\nconsole: booting\nconsole: Kernel panic - not syncing"
+        seen.guests["vm2"] = GuestFacts("failed", error=error)
+        assert main(["guest", "list"]) == 0
+        whole = "vm2: it died: killed by SIGKILL · console: Kernel panic - not syncing"
+        assert whole in capsys.readouterr().out.splitlines()
+        monkeypatch.setenv("COLUMNS", "40")
+        assert main(["guest", "list"]) == 0
+        assert f"{whole[:39]}…" in capsys.readouterr().out.splitlines()
+        assert main(["guest", "list", "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)[1]["error"] == error
+
     def test_none(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
         monkeypatch.setattr(target, "running", lambda _: (overlay(), Facts()))
         assert main(["guest", "list"]) == 0
