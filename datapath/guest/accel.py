@@ -54,12 +54,21 @@ def _answer() -> dict[str, Any]:
     return answer
 
 
+def _came_out(exits: list[list[int]]) -> str:
+    """What became of the test guest, which has to write to a port how many interrupts it has had, and then to halt."""
+    first, (reason, *_) = exits[0], exits[-1]
+    if first[0] == kvm.EXIT_IO and first != kvm.EXPECTED[0]:
+        return f"a test guest had {first[-1]} interrupts instead of {kvm.EXPECTED[0][-1]}"
+    how = kvm.EXITS.get(reason, "it came out where it should not")
+    return f"a test guest of a few instructions did not get to its end: {how} (KVM's exit reason {reason})"
+
+
 def verdict(answer: dict[str, Any]) -> str:
     """What the probe's answer says against KVM; empty if nothing."""
     if "error" in answer:
         return f"KVM cannot run a guest: {answer['error']}"
     if answer["exits"] != kvm.EXPECTED:
-        return f"KVM did not run a guest's code: exits {answer['exits']}, expected {kvm.EXPECTED}"
+        return f"KVM does not run guests' code: {_came_out(answer['exits'])}"
     if answer["ms"] > _MILLISECONDS:
         return f"KVM interprets guests' code: {answer['ms']:.0f} ms for {2 * kvm.LOOPS} instructions"
     return ""

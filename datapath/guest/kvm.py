@@ -23,6 +23,17 @@ GET_API_VERSION, CREATE_VM, GET_VCPU_MMAP_SIZE, GET_SUPPORTED_CPUID = 0xAE00, 0x
 SET_USER_MEMORY_REGION, SET_TSS_ADDR, CREATE_VCPU, RUN = 0x4020AE46, 0xAE47, 0xAE41, 0xAE80
 SET_REGS, GET_SREGS, SET_SREGS, SET_CPUID2 = 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4008AE90
 EXIT_IO, EXIT_HLT = 2, 5
+EXITS = {
+    0: "the processor left it for a reason that KVM does not know",
+    1: "it met an exception",
+    2: "it did not halt",
+    5: "it halted before it had done anything",
+    6: "it used memory that it does not have",
+    8: "it failed so badly that a processor resets itself (a triple fault)",
+    9: "the processor refused to enter it",
+    17: "KVM gave up on an instruction with an error of its own",
+}
+"""What it means, where a guest should not come out so."""
 
 LOOPS = 2_000_000
 CODE, HANDLER, PAGES, IDT, GDT, STACK = 0x1000, 0x1800, 0x2000, 0x5000, 0x6000, 0x8000
