@@ -206,14 +206,16 @@ def _bring(model: Model, timeout: float, progress: Progress, store: Store | None
 
 def look_at_machine(model: Model) -> dict[str, str]:
     """What becomes of the machine's interfaces that physical networks have, by physnet. Raises ConflictError or
-    MachineError, before anything is touched, if they cannot be had, or the kernel lacks what chassis need of it."""
+    MachineError, before anything is touched, if they cannot be had, or the machine lacks what chassis and guests need
+    of it."""
     if any(chassis.ours and not chassis.has_tables for chassis in model.chassis.values()):
         from sdn.lab import features
 
         features.check(model)
     if model.guests:
-        from sdn.lab import capacity
+        from sdn.lab import belongings, capacity
 
+        belongings.check(model)
         capacity.check(model)
     if not any(physnet.interface for physnet in model.physnets.values()):
         return {}
