@@ -7,6 +7,7 @@ guest of a running lab has, also where that guest is off just now.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -178,7 +179,7 @@ def attach(wanted: str | None, guest: str, name: str, timeout: float) -> None:
         output.say(f"{guest} has {name}: /dev/disk/by-id/virtio-{name} in it")
     else:
         output.say(f"{guest} will have {name} when it starts")
-    output.say(output.paint(f"the file has the last word: `volumes: [{name}]` at {model.guests[guest].source}", SOFT))
+    _say_of_the_file(model.guests[guest], [*model.guests[guest].machine.volumes, name])
 
 
 def detach(wanted: str | None, guest: str, name: str, timeout: float) -> None:
@@ -189,7 +190,13 @@ def detach(wanted: str | None, guest: str, name: str, timeout: float) -> None:
         raise FileError(f"{guest} has no volume {name}", remedy=remedy)
     _wish(model, guest, partial(_without_volume, guest=guest, name=name), timeout)
     output.say(f"{guest} has {name} no more")
-    output.say(output.paint(f"the file has the last word: `volumes:` at {model.guests[guest].source}", SOFT))
+    _say_of_the_file(model.guests[guest], [each for each in has if each != name])
+
+
+def _say_of_the_file(guest: Guest, volumes: Sequence[str]) -> None:
+    """With all that the guest has now: what is typed over there must not take the others from it."""
+    written = f"volumes: [{', '.join(volumes)}]"
+    output.say(output.paint(f"the file has the last word: `{written}` at {guest.source} keeps it so", SOFT))
 
 
 def _wish(model: Model, guest: str, edit: partial[Model], timeout: float) -> GuestFacts:

@@ -163,8 +163,10 @@ class TestAtGuests:
         assert "nothing to do" in capsys.readouterr().out
         assert main(["volume", "attach", "vm1", "data2"]) == 0
         assert running.volumes("vm1") == ("data1", "data2")
+        assert "`volumes: [data1, data2]` at" in capsys.readouterr().out
         assert main(["volume", "detach", "vm1", "data1"]) == 0
         assert running.volumes("vm1") == ("data2",)
+        assert "`volumes: [data2]` at" in capsys.readouterr().out
         assert running.volumes("vm2") == ()
 
     def test_a_guest_that_is_off_gets_it_when_it_starts(self, running: Lab, capsys: Capture) -> None:
