@@ -60,6 +60,8 @@ class _Chassis:
     interfaces: dict[str, Interface] = field(default_factory=dict)
     errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    taps: dict[str, int] = field(default_factory=dict)
+    """Indexes of its guests' taps, by name, as the guests were last told."""
     settled: tuple[HostSpec, int] | None = None
     """The spec that was true when last looked at, with the version of the switch then; None after any change."""
     stirred: bool = False
@@ -291,12 +293,27 @@ class Agent:
 
     def _with_guests_as_plugged(self, spec: HostSpec) -> HostSpec:
         """An interface is ready for its guest when the switch has it too."""
-        switch = self._chassis[spec.chassis].switch
+        chassis = self._chassis[spec.chassis]
+        chassis.taps = self._taps(spec)
         guests = []
         for guest in spec.guests:
-            found = [replace(each, ready=each.ready and _is_plugged(switch, each)) for each in guest.interfaces]
+            found = [_as_plugged(each, chassis.switch, chassis.taps) for each in guest.interfaces]
             guests.append(replace(guest, interfaces=tuple(found)))
         return replace(spec, guests=tuple(guests)) if guests else spec
+
+    def _taps(self, spec: HostSpec) -> dict[str, int]:
+        home = self._host.namespaces.get(spec.namespace)
+        devices = home.devices.by_name if home else {}
+        names = (interface.bridge_port for guest in spec.guests for interface in guest.interfaces)
+        return {name: devices[name].index for name in names if name in devices}
+
+    def _follow_taps(self, chassis: _Chassis, spec: HostSpec) -> None:
+        """A guest whose tap was removed, or made anew, is plugged in vain: it is told."""
+        if self._guests is not None and not self._turn.locked() and self._taps(spec) != chassis.taps:
+            self._tell_guests()
+
+    def _tell_guests(self) -> None:
+        self._settle_guests({each.name: each.spec for each in self._chassis.values() if each.spec})
 
     def _hear_guests(self, name: str) -> None:
         """Something of a chassis' guests has changed."""
@@ -430,6 +447,7 @@ class Agent:
             chassis.switch.hear(spec)
         except (OSError, SdnError) as error:
             chassis.errors["kernel"] = (f"what was changed could not be put right: {error}",)
+        self._follow_taps(chassis, spec)
         if not self._turn.locked():
             self._report(chassis)
 
@@ -466,7 +484,7 @@ class Agent:
         if interface is not None and not self._turn.locked():
             self._report_port(chassis, interface)
             if self._guests is not None and chassis.is_guests(interface):
-                self._settle_guests({each.name: each.spec for each in self._chassis.values() if each.spec})
+                self._tell_guests()
 
     def _report(self, chassis: _Chassis) -> None:
         """Events for whatever has changed since it was last told."""
@@ -493,7 +511,8 @@ class Agent:
 
     def _is_up(self, chassis: _Chassis, interface: Interface) -> bool:
         if chassis.is_guests(interface):
-            return self._guests is not None and self._guests.attached(interface.node, interface.name)
+            attached = self._guests is not None and self._guests.attached(interface.node, interface.name)
+            return attached and interface.bridge_port in chassis.taps
         home = self._host.namespaces.get(namespace(self.lab, interface.node))
         device = home.devices.by_name.get(interface.name) if home else None
         return device is not None and device.up
@@ -508,6 +527,11 @@ def _driver(name: DriverName) -> Driver:
     from datapath.guest.qemu.machine import QemuDriver
 
     return QemuDriver()
+
+
+def _as_plugged(interface: Interface, switch: Switch, taps: Mapping[str, int]) -> Interface:
+    ready = interface.ready and interface.bridge_port in taps and _is_plugged(switch, interface)
+    return replace(interface, ready=ready, tap=taps.get(interface.bridge_port, 0))
 
 
 def _is_plugged(switch: Switch, interface: Interface) -> bool:

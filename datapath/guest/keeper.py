@@ -99,7 +99,14 @@ class Keeper:
         instance = self._life.instance
         if instance is None or not (self._life.moving or instance.state in ("running", "paused")):
             return frozenset()
-        return frozenset(interface.name for interface in instance.guest.interfaces)
+        return self._plugged(instance)
+
+    def _plugged(self, instance: Instance) -> frozenset[str]:
+        """Not into a tap that is gone, or was made anew."""
+        wish = self._life.wishes.at(instance.chassis)
+        taps = {interface.name: interface.tap for interface in wish.guest.interfaces} if wish else {}
+        every = instance.guest.interfaces
+        return frozenset(each.name for each in every if each.tap == taps.get(each.name, each.tap))
 
     @property
     def error(self) -> str:
@@ -119,7 +126,7 @@ class Keeper:
 
     def _is_as_wished(self, instance: Instance) -> bool:
         run, wish = self._life.run, self._life.wishes.target
-        plugged = {interface.name for interface in instance.guest.interfaces}
+        plugged = self._plugged(instance)
         wanted = {interface.name for interface in wish.guest.interfaces}
         is_there = instance.chassis == wish.place.chassis and run is not None and not run.booting
         states = {"on": ("running",), "paused": ("paused", "prepared"), "off": ()}[wish.guest.machine.power]

@@ -312,7 +312,7 @@ class QemuMachine:
         wanted = {interface.name: interface for interface in guest.interfaces}
         for had in self.guest.interfaces:
             successor = wanted.get(had.name)
-            is_other = successor is not None and _plug(successor) != _plug(had) and had.name in ready
+            is_other = successor is not None and not _is_same(had, successor) and had.name in ready
             if successor is None or is_other:
                 self._may_unplug(had.name)
                 self._know(await plugs.unplug_nic(self._monitor, self.ports, had.name, self._is_fresh))
@@ -325,7 +325,7 @@ class QemuMachine:
         """Those of `guest`, but as they are plugged where that could not be changed yet."""
         had = {interface.name: interface for interface in self.guest.interfaces}
         pairs = [(had.get(wanted.name, wanted), wanted) for wanted in guest.interfaces]
-        return [wanted if _plug(now) == _plug(wanted) else now for now, wanted in pairs]
+        return [replace(wanted, tap=now.tap or wanted.tap) if _is_same(now, wanted) else now for now, wanted in pairs]
 
     def _may_unplug(self, name: str) -> None:
         if self._state == "paused":
@@ -352,6 +352,7 @@ class QemuMachine:
             self.ports = await plugs.plug_nic(self._monitor, self.ports, interface, descriptors, cpus, vhost)
         finally:
             plugs.close_all(descriptors)
+        self._applied = None  # in the guest it is a new one, also where it replaces its like
         self._keep(self.guest, (*self.guest.interfaces, interface))
 
     def _know(self, ports: Ports) -> None:
@@ -388,9 +389,11 @@ class QemuMachine:
             self._applied, self._trouble = wanted, ""
 
 
-def _plug(interface: Interface) -> object:
-    """What of an interface is settled when it is plugged: the guest is told its MTU then."""
-    return interface.mac, interface.mtu, interface.bridge_port
+def _is_same(now: Interface, wanted: Interface) -> bool:
+    """In what is settled when it is plugged: the guest is told its MTU then, and QEMU gets the queues of its tap, which
+    lead nowhere when somebody removes that, whatever has its name afterwards."""
+    same = (now.mac, now.mtu, now.bridge_port) == (wanted.mac, wanted.mtu, wanted.bridge_port)
+    return same and (now.tap == wanted.tap or not now.tap or not wanted.tap)
 
 
 def _later(now: Machine, wanted: Machine) -> list[str]:

@@ -128,8 +128,9 @@ class FakeInstance:
     async def adapt(self, guest: Guest, ready: Sequence[Interface]) -> tuple[str, ...]:
         self._note("adapt")
         self._ready = {each.name for each in ready}
-        had = {each.name for each in self.guest.interfaces}
-        plugged = tuple(each for each in guest.interfaces if each.name in had | self._ready)
+        had = {each.name: each.tap for each in self.guest.interfaces}
+        wanted = [each for each in guest.interfaces if each.name in had.keys() | self._ready]
+        plugged = tuple(each if each.name in self._ready else replace(each, tap=had[each.name]) for each in wanted)
         machine = replace(guest.machine, memory=self.guest.machine.memory)
         self.guest = replace(guest, interfaces=plugged, machine=machine)
         is_other = guest.machine.memory != machine.memory

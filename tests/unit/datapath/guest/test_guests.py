@@ -9,6 +9,7 @@ import pytest
 
 from datapath.errors import RefusedError, TransientError
 from datapath.guest.means import ANSWER, BOOT, BUTTON, LINGER
+from datapath.spec import HostSpec
 from tests.unit.datapath.guest.fakes import MIB, World, calm, guest, nic, spec
 
 
@@ -30,6 +31,26 @@ async def test_a_guest_starts_when_every_interface_is_ready(world: World) -> Non
     assert world.phases("web")[-1] == "running"
     assert world.guests.errors("c1") == ()
     assert "c1" in world.changes
+
+
+async def test_a_tap_that_is_removed_takes_the_interface_away_until_another_is_plugged(world: World) -> None:
+    def wish(ready: bool, tap: int) -> HostSpec:
+        return spec("c1", guest("web", replace(nic("web", "eth0", ready=ready), tap=tap), nic("web", "eth1")))
+
+    await world.settle(wish(True, 5))
+    await world.clock.advance(BOOT)
+    assert world.guests.settled("c1")
+    for removed in (wish(False, 0), wish(False, 6)):  # it is gone; another has its name, but no flows yet
+        await world.settle(removed)
+        assert not world.guests.attached("web", "eth0")
+        assert not world.guests.settled("c1")
+        assert world.guests.attached("web", "eth1")
+    world.changes.clear()
+    await world.settle(wish(True, 6))
+    assert world.guests.attached("web", "eth0")
+    assert world.guests.settled("c1")
+    assert world.changes == ["c1"]
+    assert world.log == ["launch web@c1", "start web@c1"]
 
 
 async def test_a_wish_that_is_the_same_does_nothing(world: World) -> None:
