@@ -36,10 +36,10 @@ def _image_row(base: images.Base) -> output.Row:
     return Cell(base.name, STRONG), base.image.format, size, occupied, ", ".join(base.layers) or "-"
 
 
-def import_image(file: Path, name: str | None, convert: bool) -> None:
+def import_image(file: Path, name: str | None, convert: bool, vouched: bool) -> None:
     named = name or (f"{file.stem}.qcow2" if convert else file.name)
     with copying() as progress:
-        path = images.bring(file, named, convert, progress)
+        path = images.bring(file, named, convert, progress, vouched=vouched)
     output.say(f"image {named} is in the pool ({output.size(qcow2.read(path).size)})")
     output.say(output.paint(f"next: `image: {named}` in a file, or: sdn volume create NAME --from {named}", SOFT))
 

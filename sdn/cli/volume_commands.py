@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,10 @@ Volumes = Annotated[
 ]
 Fresh = Annotated[str, typer.Argument(metavar="NAME", help="Of the new volume.")]
 State = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Name of the snapshot.")]
+
+
+class Vouched(StrEnum):
+    RAW = "raw"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -211,14 +216,18 @@ def import_image(
         bool,
         typer.Option("--convert", help="Of another format, or a layer: makes one qcow2 of it and all files it names."),
     ] = False,
+    form: Annotated[
+        Vouched | None, typer.Option("--format", "-f", help="It is raw, though it does not look like a disk.")
+    ] = None,
 ) -> None:
-    """Copy an image into the pool, where it stays as it is.
+    """Copy an image into the pool, where it stays as it is. A raw one needs something of a disk in it: a partition
+    table, a boot sector, a file system.
 
     Examples: `sdn image import debian-12.qcow2` · `sdn image import --convert old.vmdk --name old.qcow2`
     """
     from sdn.cli import images
 
-    images.import_image(file, name, convert)
+    images.import_image(file, name, convert, form is not None)
 
 
 @image.command("delete")

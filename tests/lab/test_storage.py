@@ -278,16 +278,16 @@ class TestVolumes:
 class TestImages:
     def test_the_same_bytes_with_the_same_holes(self, base: Path) -> None:
         said: list[tuple[int, int]] = []
-        path = images.bring(base, "a.raw", False, lambda *at: said.append(at))
+        path = images.bring(base, "a.raw", False, lambda *at: said.append(at), vouched=True)
         assert digest(path) == digest(base)
         assert path.stat().st_mode & 0o777 == 0o444
         assert path.stat().st_blocks <= base.stat().st_blocks
         assert said[-1] == (64 * MIB, 64 * MIB)
 
     def test_nothing_is_overwritten_or_deleted_that_is_needed(self, base: Path) -> None:
-        path = images.bring(base, "a.raw", False, quiet)
+        path = images.bring(base, "a.raw", False, quiet, vouched=True)
         with pytest.raises(FileError, match="already"):
-            images.bring(base, "a.raw", False, quiet)
+            images.bring(base, "a.raw", False, quiet, vouched=True)
         own = storage.own_disk("demo", guest(path))
         assert images.every()[0].layers == ("demo/web1",)
         with pytest.raises(RefusedError, match="base of demo/web1"):
@@ -320,13 +320,13 @@ class TestImages:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            images.bring(base, "a.raw", False, interrupt)
+            images.bring(base, "a.raw", False, interrupt, vouched=True)
         assert os.listdir(pool / "images") == []
 
     def test_no_room(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=MIB))
         with pytest.raises(MachineError, match="MiB left"):
-            images.bring(base, "a.raw", False, quiet)
+            images.bring(base, "a.raw", False, quiet, vouched=True)
 
 
 def test_headers_agree_with_qemu_img(base: Path, tmp_path: Path) -> None:

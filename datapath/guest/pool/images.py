@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from datapath.errors import FileError, MachineError, RefusedError
-from datapath.guest.pool import disks, qcow2, qemu_img, storage, use
+from datapath.guest.pool import content, disks, qcow2, qemu_img, storage, use
 from datapath.guest.pool.qcow2 import Image
 from datapath.guest.pool.qemu_img import Progress
 
@@ -44,13 +44,16 @@ def every() -> list[Base]:
     ]
 
 
-def bring(file: Path, name: str, convert: bool, progress: Progress) -> Path:
+def bring(file: Path, name: str, convert: bool, progress: Progress, *, vouched: bool = False) -> Path:
     """The image of the pool that a file has become: the same bytes, or by `convert` one qcow2 of whatever it is, with
-    all that is below it. Raises FileError, MachineError (no room)."""
+    all that is below it. `vouched`: it is raw, though it does not look like a disk.
+
+    Raises FileError, MachineError (no room)."""
     path = disks.image(name)
     if path.exists():
         raise FileError(f"there is an image {name} already", remedy="another --name, or: sdn image delete")
     found = qcow2.read(file)
+    _check_content(file, found, vouched)
     if not convert:
         _check(file, found)
     _check_room(found)
@@ -75,6 +78,18 @@ def delete(name: str) -> None:
     if use.is_locked(path):
         raise RefusedError(f"image {name} is in use by {', '.join(use.users(path)) or 'another process'}")
     path.unlink()
+
+
+def _check_content(file: Path, found: Image, vouched: bool) -> None:
+    if vouched and found.format != "raw":
+        raise FileError(f"{file} is {found.format} by its first bytes, not raw", remedy="leave --format out")
+    if found.size < content.SECTOR:
+        raise FileError(f"{file} is smaller than a sector: {found.size} bytes", remedy="give the image of a disk")
+    if found.format == "raw" and not vouched and not content.of(file):
+        raise FileError(
+            f"{file} is no image of a disk as we know them: no partition table, boot sector or file system",
+            remedy="if it is one all the same: --format raw",
+        )
 
 
 def _check(file: Path, found: Image) -> None:
