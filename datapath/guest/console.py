@@ -1,14 +1,15 @@
 """The relay of a guest's serial console: QEMU has one connection to give, and people want to look over shoulders.
 
 Enters: what the guest prints (serial.sock), what its readers type. Leaves: the same to every reader of console.sock,
-who first gets what was printed last; to the guest what anybody types. Never: a reader who makes the others wait: one
-that does not take in what it gets is dropped.
+who first gets what was printed last, but for what a terminal would answer; to the guest what anybody types. Never: a
+reader who makes the others wait: one that does not take in what it gets is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Final, cast
@@ -27,6 +28,23 @@ BEHIND: Final = 1 << 16
 
 TYPED: Final = 1 << 12
 """Bytes that a guest may be behind with what is typed, before nobody is listened to any more."""
+
+
+_QUERIES: Final = re.compile(
+    rb"\x05|\x1bZ"  # ENQ, DECID
+    rb"|\x1b\[[?>=]?[0-9;]*[cn]"  # device attributes and status, where the cursor is
+    rb"|\x1b\[[01]?x|\x1b\[\?u|\x1b\[>[0-9]*q"  # terminal parameters, kitty's keyboard, name and version
+    rb"|\x1b\[\??[0-9;]*\$p|\x1b\[\?[0-9;]*S|\x1b\[[0-9;]*\*y"  # modes, graphics, checksums of areas
+    rb"|\x1b\[(?:1[13-9]|2[01])(?:;[0-9]*)*t"  # what the window is like
+    rb"|\x1b\][0-9;a-z]*;\?(?:\x07|\x1b\\)"  # colours, the clipboard
+    rb"|\x1bP[+$]q[^\x1b]*\x1b\\"  # capabilities and settings
+)
+"""What a terminal answers as if its user had typed (xterm's ctlseqs). Busybox asks so at each prompt."""
+
+
+def without_queries(printed: bytes) -> bytes:
+    """Of the past: whoever asked has had an answer then, or waits for none any more."""
+    return _QUERIES.sub(b"", printed)
 
 
 class Relay:
@@ -89,7 +107,7 @@ class Relay:
 
     def welcome(self, reader: _Reader) -> None:
         self._readers.add(reader)
-        reader.show(bytes(self._recent))
+        reader.show(without_queries(bytes(self._recent)))
         if self._guest is not None and self._guest.is_full:
             reader.transport.pause_reading()
 

@@ -61,8 +61,8 @@ def log(wanted: str | None, name: str, *, follow: bool) -> None:
         os.execvp("tail", ["tail", "--lines=+1", "--follow=name", "--retry", str(file)])  # noqa: S606,S607
     try:
         with file.open("rb") as source:
-            while data := source.read(_AT_ONCE):
-                _write(data)
+            for line in source:  # what is asked in it has to be asked within a line
+                _write(console.without_queries(line) if sys.stdout.isatty() else line)
     except FileNotFoundError:
         raise FileError(f"{name} has not printed anything yet", remedy=f"sdn guest show {name}") from None
 

@@ -87,12 +87,34 @@ async def test_who_comes_late_sees_the_end_of_what_was(line: Line, relay: Relay)
     await relay.attach(line.directory)
     _, prints = await line.clients.get()
     early, _ = await line.read()
-    said = bytes(range(256)) * 40
+    said = bytes(range(32, 256)) * 40
     prints.write(said)
     await expect(early, said)
     late, _ = await line.read()
     prints.write(b"!")
     await expect(late, said[-RECENT:] + b"!")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(b"\x05", b"\x1bZ", b"\x1b[c", b"\x1b[0c", b"\x1b[>c", b"\x1b[=0c", b"\x1b[5n", b"\x1b[6n", b"\x1b[?6n"),
+        *(b"\x1b[x", b"\x1b[?u", b"\x1b[>q", b"\x1b[?2026$p", b"\x1b[4$p", b"\x1b[?1;1;0S", b"\x1b[1;1;1;1;9;9*y"),
+        *(b"\x1b[14t", b"\x1b[18t", b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1b]52;c;?\x07"),
+        *(b"\x1bP$qm\x1b\\", b"\x1bP+q544e\x1b\\"),
+    ],
+)
+async def test_what_a_terminal_would_answer_is_not_asked_again(query: bytes, line: Line, relay: Relay) -> None:
+    """It would type its answer into the guest."""
+    await relay.attach(line.directory)
+    _, prints = await line.clients.get()
+    early, _ = await line.read()
+    shown = b"\x1b[1;32m~ #\x1b[0m \x1b[2J\x1b[3;4H\x1b[8;24;80t\x1b]0;title\x07"
+    prints.write(shown + query + b"ls")
+    await expect(early, shown + query + b"ls")  # live, it is the guest's business
+    late, _ = await line.read()
+    prints.write(b"!")
+    await expect(late, shown + b"ls!")
 
 
 async def test_a_new_agent_knows_the_past_by_the_log(line: Line, relay: Relay) -> None:
