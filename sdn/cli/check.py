@@ -22,6 +22,17 @@ _EXPLAINED: Final = 3
 """Failures of one test that are followed through the tables; the others are likely to be the same."""
 
 
+_IN_JSON: Final = {
+    matrix.REACHES: "reaches",
+    matrix.BEYOND: "reaches beyond its networks",
+    matrix.DENIED: "denied",
+    matrix.LOST: "lost",
+    matrix.LEAKS: "leaks",
+    matrix.UNKNOWN: "not tried",
+}
+"""Signs of the matrix."""
+
+
 def validate(files: Sequence[Path], as_json: bool) -> int:
     """Check every file; returns the exit code."""
     problems: list[Problem] = []
@@ -173,9 +184,8 @@ def _as_json(
         "tests": [_test_json(verdict, reasons.get(verdict.test.name, [])) for verdict in verdicts],
     }
     if mesh:
-        names = {matrix.REACHES: "reaches", matrix.DENIED: "denied", matrix.LOST: "lost", matrix.LEAKS: "leaks"}
-        signs = matrix.reached(mesh)
-        result["matrix"] = [{"from": a, "to": b, "result": names[sign]} for (a, b), sign in signs.items()]
+        signs = matrix.reached(mesh, model.tests.values())
+        result["matrix"] = [{"from": a, "to": b, "result": _IN_JSON[sign]} for (a, b), sign in signs.items()]
     return result
 
 

@@ -5,50 +5,81 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from datapath.probe import Outcome
+from datapath.probe import Expect, Outcome
 from sdn.cli import output
-from sdn.cli.output import BAD, GOOD, SOFT, STRONG, Cell
+from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
 from sdn.cli.pairs import Check
-from sdn.model import Model
+from sdn.model import Model, Test
 
 MOST_NODES: Final = 32
 REACHES: Final = "●"
 DENIED: Final = "·"
 LOST: Final = "✗"
 LEAKS: Final = "!"
+BEYOND: Final = "○"
+UNKNOWN: Final = "?"
+
+_LEGEND: Final = (
+    (REACHES, GOOD, "reaches"),
+    (BEYOND, WARNING, "reaches, though it shares no network; no test says whether it may"),
+    (DENIED, SOFT, "does not reach, and shares no network"),
+    (LOST, BAD, "does not reach"),
+    (LEAKS, BAD, "must not reach"),
+    (UNKNOWN, WARNING, "could not be tried"),
+)
+_STYLES: Final = {sign: style for sign, style, _ in _LEGEND}
+_RANK: Final = (DENIED, REACHES, BEYOND, UNKNOWN, LEAKS, LOST)
+
+Pair = tuple[str, str]
 
 
-def reached(results: Iterable[tuple[Check, Outcome]]) -> dict[tuple[str, str], str]:
-    """A sign for each pair of nodes; bad news about one address pair outweighs good news about another."""
-    rank = (DENIED, REACHES, LEAKS, LOST)
-    found: dict[tuple[str, str], str] = {}
+def reached(results: Iterable[tuple[Check, Outcome]], tests: Iterable[Test]) -> dict[Pair, str]:
+    """A sign for each pair of nodes; bad news about one address pair outweighs good news about another.
+
+    Nodes that share no network may be meant to reach each other, by a node that is a router: the tests say so.
+    """
+    said = _said(tests)
+    found: dict[Pair, str] = {}
     for check, outcome in results:
-        if check.probe.expect == "ok":
-            sign = REACHES if outcome.passed else LOST
-        else:
-            sign = DENIED if outcome.passed else LEAKS
         pair = check.source.node, check.target.node
-        found[pair] = max(found.get(pair, sign), sign, key=rank.index)
+        sign = _sign(check, outcome, said.get(pair))
+        found[pair] = max(found.get(pair, sign), sign, key=_RANK.index)
     return found
 
 
+def _said(tests: Iterable[Test]) -> dict[Pair, Expect]:
+    return {
+        (source, target): test.expect
+        for test in tests
+        if test.probe == "ping"
+        for source in test.sources
+        for target in test.targets
+    }
+
+
+def _sign(check: Check, outcome: Outcome, said: Expect | None) -> str:
+    """`said` is what a test expects of the pair."""
+    expected = said or check.probe.expect
+    if outcome.answered and expected == "fail":
+        return LEAKS if said else BEYOND
+    if outcome.answered:
+        return REACHES
+    if expected == "ok":
+        return LOST
+    return DENIED if outcome.passed or check.probe.expect == "ok" else UNKNOWN
+
+
 def show(model: Model, results: Sequence[tuple[Check, Outcome]]) -> None:
-    signs = reached(results)
+    signs = reached(results, model.tests.values())
     if len(model.nodes) <= MOST_NODES:
         _by_node(list(model.nodes), signs)
     else:
         _by_network(model, signs)
-    legend = (
-        (REACHES, GOOD, "reaches"),
-        (DENIED, SOFT, "shares no network"),
-        (LOST, BAD, "does not reach"),
-        (LEAKS, BAD, "must not reach"),
-    )
     used = set(signs.values())
-    output.say("   ".join(f"{output.paint(sign, style)} {words}" for sign, style, words in legend if sign in used))
+    output.say("   ".join(f"{output.paint(sign, style)} {words}" for sign, style, words in _LEGEND if sign in used))
 
 
-def _by_node(nodes: Sequence[str], signs: dict[tuple[str, str], str]) -> None:
+def _by_node(nodes: Sequence[str], signs: dict[Pair, str]) -> None:
     """Columns are numbered: names would not fit above single characters."""
     wide = max(map(len, nodes), default=0)
     digits = len(str(len(nodes)))
@@ -61,11 +92,10 @@ def _by_node(nodes: Sequence[str], signs: dict[tuple[str, str], str]) -> None:
 
 
 def _painted(sign: str) -> str:
-    styles = {REACHES: GOOD, DENIED: SOFT, LOST: BAD, LEAKS: BAD}
-    return output.paint(sign, styles.get(sign, ""))
+    return output.paint(sign, _STYLES.get(sign, ""))
 
 
-def _by_network(model: Model, signs: dict[tuple[str, str], str]) -> None:
+def _by_network(model: Model, signs: dict[Pair, str]) -> None:
     home: dict[str, str] = {}
     for port in model.ports.values():
         home.setdefault(port.node, port.network)
@@ -73,7 +103,7 @@ def _by_network(model: Model, signs: dict[tuple[str, str], str]) -> None:
     for (source, target), sign in signs.items():
         row = counts.setdefault((home[source], home[target]), [0, 0, 0])
         row[0] += 1
-        row[1] += sign in (REACHES, LEAKS)
+        row[1] += sign in (REACHES, BEYOND, LEAKS)
         row[2] += sign in (LOST, LEAKS)
     rows = []
     for (source, target), (total, answered, wrong) in counts.items():

@@ -14,7 +14,7 @@ import pytest
 
 from datapath import probe
 from datapath.errors import FileError
-from datapath.probe import Outcome, Probe
+from datapath.probe import Expect, Outcome, Probe
 from datapath.spec import ForwardMode, MacvlanMode
 from sdn.cli import check, junit, matrix, pairs, target
 from sdn.cli.check import Options
@@ -24,11 +24,10 @@ from tests.unit.cli.sample import facts, overlay, wide
 
 def answers(probes: Sequence[Probe], deaf: str = "") -> list[Outcome]:
     """A lab where all is as expected, but for what is sent to the node `deaf`."""
+    heard = [(p.target_namespace or "").split("-")[-1] != deaf for p in probes]
     return [
-        Outcome(
-            p, (p.target_namespace or "").split("-")[-1] != deaf, 0.001 if p.expect == "ok" else None, 1, "", i, i + 0.5
-        )
-        for i, p in enumerate(probes)
+        Outcome(p, hears, 0.001 if p.expect == "ok" and hears else None, 1, "", i, i + 0.5)
+        for i, (p, hears) in enumerate(zip(probes, heard, strict=True))
     ]
 
 
@@ -175,6 +174,29 @@ class TestCommand:
         out = capsys.readouterr().out
         assert "9,801 of 9,900" in out
         assert "99 wrong" in out
+
+
+class TestMatrix:
+    @pytest.mark.parametrize(
+        ("said", "answered", "passed", "sign"),
+        [
+            (None, True, False, matrix.BEYOND),  # a node may be a router
+            (None, False, True, matrix.DENIED),
+            (None, False, False, matrix.UNKNOWN),
+            ("ok", True, False, matrix.REACHES),
+            ("ok", False, True, matrix.LOST),
+            ("fail", True, False, matrix.LEAKS),
+            ("fail", False, True, matrix.DENIED),
+        ],
+    )
+    def test_strangers_are_judged_by_what_tests_say(
+        self, said: Expect | None, answered: bool, passed: bool, sign: str
+    ) -> None:
+        model = overlay()
+        (asked,) = (c for c in pairs.mesh(model) if (c.source.node, c.target.node) == ("db1", "web1"))
+        outcome = Outcome(asked.probe, passed, 0.1 if answered else None, 1)
+        tests = [replace(model.tests["shut"], probe="ping", expect=said)] if said else [model.tests["shut"]]
+        assert matrix.reached([(asked, outcome)], tests) == {("db1", "web1"): sign}
 
 
 class TestTarget:
