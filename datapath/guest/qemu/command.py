@@ -155,8 +155,9 @@ def _machine(guest: Guest, directory: PurePath, accelerator: str, memory: str) -
     yield from ("-smp", str(guest.machine.cpus), "-m", f"size={size // 1024}k")
     yield from ("-object", _keyval(_memory(size, memory)))
     yield from ("-rtc", "base=utc", "-boot", "strict=on,menu=off")
-    # Switched off by its guest it stays, so that also an agent that was away sees that it did not die.
-    yield from ("-action", "shutdown=pause,reboot=reset")
+    # Switched off by its guest it stays, so that also an agent that was away sees that it did not die; nor does one
+    # whose kernel has panicked go anywhere before somebody has seen it.
+    yield from ("-action", "shutdown=pause,reboot=reset,panic=pause")
     # It needs no child, no other user and no scheduler; what it would open later comes as a descriptor.
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
     yield from ("-pidfile", str(directory / PID))
@@ -219,6 +220,7 @@ def _always() -> Iterator[str]:
         "-device",
         "virtio-balloon-pci,id=balloon,bus=pcie.0,addr=0x4,deflate-on-oom=on,free-page-reporting=off",
     )
+    yield from ("-device", "pvpanic-pci,id=panic,bus=pcie.0,addr=0x5")
 
 
 def _nics(guest: Guest, places: Ports, taps: Mapping[str, Sequence[int]], vhost: bool) -> Iterator[str]:

@@ -24,13 +24,17 @@ from datapath.spec import Accelerator, Guest, Interface, Machine
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
 
+_PANICKED: Final = "guest-panicked"
 _STATES: Final[dict[str, State]] = {
     "prelaunch": "prepared",
     "inmigrate": "incoming",
     "running": "running",
     "shutdown": "off",
+    _PANICKED: "running",  # until its end, which is near
 }
 """By what query-status says; whatever else, the CPUs stand still."""
+_LAST_WORDS: Final = "Kernel panic - not syncing"
+"""Of Linux, on its console; what follows is a trace."""
 _IN_A_MOMENT: Final = ("save-vm", "restore-vm")
 """The CPUs stand still for as long as a snapshot takes."""
 
@@ -79,6 +83,7 @@ class QemuMachine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._trouble = ""
+        self._has_panicked = False
 
     # What it is
 
@@ -181,6 +186,7 @@ class QemuMachine:
         status = (await qmp.execute("query-status"))["status"]
         lines = await qmp.execute("query-chardev")
         self._state = _STATES.get(status, "paused")
+        self._has_panicked |= status == _PANICKED
         self._answers = any(line["label"] == "agent" and line["frontend-open"] for line in lines)
         self._know(await plugs.seen(qmp))
 
@@ -207,7 +213,9 @@ class QemuMachine:
     def watch(self) -> None:
         """From now on its end is told."""
         self._process.watch(self._ended)
-        if self._state == "off":
+        if self._has_panicked:
+            self._panicked()
+        elif self._state == "off":
             self._switched_off()
         elif self._answers:
             self._in_background(self._configure())
@@ -226,6 +234,8 @@ class QemuMachine:
                 return
             with suppress(SdnError):
                 await self.connect()
+                if self._has_panicked:
+                    self._panicked()
                 self._on_happening("resumed" if self._state == "running" else "paused", "")
                 return
 
@@ -235,8 +245,10 @@ class QemuMachine:
 
     def _last_words(self) -> str:
         directory = self.place.directory
-        words = process.last_words(directory / command.CONSOLE_LOG, directory / command.QEMU_LOG)
-        return (self._process.exit or "it has ended") + words
+        console, log = directory / command.CONSOLE_LOG, directory / command.QEMU_LOG
+        if self._has_panicked:
+            return "its kernel panicked" + process.last_words(console, log, _LAST_WORDS)
+        return (self._process.exit or "it has ended") + process.last_words(console, log)
 
     # What happens
 
@@ -258,6 +270,8 @@ class QemuMachine:
                 self._on_happening("reset", "")
             case "SHUTDOWN" if data["guest"]:
                 self._switched_off()
+            case "GUEST_PANICKED":
+                self._panicked()
 
     def _agent(self, is_there: bool) -> None:
         self._answers = is_there
@@ -269,7 +283,7 @@ class QemuMachine:
     async def _stopped(self) -> None:
         with suppress(SdnError):
             status = (await self.execute("query-status"))["status"]
-            if status in (*_IN_A_MOMENT, "running"):
+            if status in (*_IN_A_MOMENT, _PANICKED, "running"):
                 return
             self._state = _STATES.get(status, "paused")
             if self._state == "paused":
@@ -286,6 +300,12 @@ class QemuMachine:
         self._answers = False
         self._on_happening("shutdown", "")
         self._in_background(self._quit())
+
+    def _panicked(self) -> None:
+        """It has died; its process follows."""
+        self._has_panicked = True
+        self._answers = False
+        self._in_background(self.kill())
 
     async def _quit(self) -> None:
         with suppress(SdnError):

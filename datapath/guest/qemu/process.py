@@ -20,7 +20,8 @@ from typing import Final
 from datapath.errors import MachineError
 
 _LAST_LINES: Final = 5
-_TAIL: Final = 4096
+_TAIL: Final = 16384
+"""Octets. The trace of a kernel that panics is some three thousand."""
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[^\t\x20-\x7e\xa0-\uffff]")
 """Escape sequences of a terminal, and what is no text."""
 
@@ -124,13 +125,16 @@ def is_emulator(pid: int, uuid: str, directory: Path) -> bool:
     return "qemu" in Path(arguments[0]).name and works_there and (not uuid or uuid in arguments)
 
 
-def last_words(console: Path, log: Path) -> str:
-    """The last lines of the guest's console and of what QEMU itself said, for whoever asks why it died."""
-    parts = (("QEMU", _tail(log, _LAST_LINES)), ("console", _tail(console, _LAST_LINES)))
-    return "".join(f"\n{name}: {line}" for name, lines in parts for line in lines)
+def last_words(console: Path, log: Path, last: str = "") -> str:
+    """The last lines of the guest's console and of what QEMU itself said, for whoever asks why it died. Of the console
+    none after one with `last` in it, such as the trace of a kernel that has said why it panics."""
+    said = _tail(console)
+    ends = [number for number, line in enumerate(said, 1) if last and last in line]
+    parts = (("QEMU", _tail(log)), ("console", said[: ends[-1]] if ends else said))
+    return "".join(f"\n{name}: {line}" for name, lines in parts for line in lines[-_LAST_LINES:])
 
 
-def _tail(file: Path, many: int) -> list[str]:
+def _tail(file: Path) -> list[str]:
     try:
         with file.open("rb") as opened:
             opened.seek(max(0, os.fstat(opened.fileno()).st_size - _TAIL))
@@ -138,4 +142,4 @@ def _tail(file: Path, many: int) -> list[str]:
     except OSError:
         return []
     lines = (_CONTROL.sub("", line).strip() for line in text.splitlines())
-    return [line for line in lines if line][-many:]
+    return [line for line in lines if line]

@@ -72,7 +72,7 @@ GOLDEN = """
 -object memory-backend-memfd,id=ram,size=134217728,share=on
 -rtc base=utc
 -boot strict=on,menu=off
--action shutdown=pause,reboot=reset
+-action shutdown=pause,reboot=reset,panic=pause
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -pidfile /run/sdn/lab/guests/web/pid
 -kernel /cache/vmlinuz
@@ -91,6 +91,7 @@ GOLDEN = """
 -object rng-random,id=entropy,filename=/dev/urandom
 -device virtio-rng-pci,id=rng,rng=entropy,bus=pcie.0,addr=0x3
 -device virtio-balloon-pci,id=balloon,bus=pcie.0,addr=0x4,deflate-on-oom=on,free-page-reporting=off
+-device pvpanic-pci,id=panic,bus=pcie.0,addr=0x5
 -netdev tap,id=net-eth0,fds=10
 -device virtio-net-pci,id=nic-eth0,netdev=net-eth0,bus=nicport0,addr=0x0,mac=02:00:00:00:00:00,host_mtu=1450,romfile=,ctrl_vlan=off
 """

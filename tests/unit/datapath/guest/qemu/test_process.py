@@ -78,3 +78,12 @@ def test_last_words_are_text(tmp_path: Path) -> None:
     words = process.last_words(console, tmp_path / "log")
     assert words.splitlines()[-1] == "console: Kernel panic - not syncing"
     assert len(words.splitlines()) == 6  # the first is empty: it follows what else is said
+
+
+def test_what_a_kernel_says_last_is_before_its_trace(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    trace = [f"Call Trace {number:60}" for number in range(60)]
+    console.write_text("\r\n".join(["first", *["before"] * 5, "[ 3.1] Kernel panic - not syncing: x", *trace]))
+    words = process.last_words(console, tmp_path / "log", "Kernel panic").splitlines()
+    assert words == ["", *["console: before"] * 4, "console: [ 3.1] Kernel panic - not syncing: x"]
+    assert process.last_words(console, tmp_path / "log", "Oops").splitlines()[-1].endswith(" 59")
