@@ -35,7 +35,12 @@ Target = Annotated[
 Lab = Annotated[
     str | None,
     typer.Option(
-        "--lab", "-l", metavar="LAB|FILE", help="Which lab, where several run.", autocompletion=complete.labs_and_files
+        "--lab",
+        "-l",
+        metavar="LAB|FILE",
+        help="Which lab, where several run.",
+        envvar="SDN_LAB",
+        autocompletion=complete.labs_and_files,
     ),
 ]
 Guest = Annotated[

@@ -113,6 +113,7 @@ def apply(file: File, timeout: Timeout = 60.0, output: Output = Form.TABLE) -> N
 @app.command(rich_help_panel=BUILD)
 @app.command("destroy", hidden=True)
 def down(
+    context: typer.Context,
     target: Target = None,
     every: Annotated[bool, typer.Option("--all", help="Every lab on this machine.")] = False,
     lab: Lab = None,
@@ -123,12 +124,13 @@ def down(
     """
     from sdn.cli import life
 
-    life.down(_lab(target, lab), every)
+    life.down(_lab(context, target, lab), every)
 
 
 @app.command(rich_help_panel=LOOK)
 @app.command("inspect", hidden=True)
 def status(
+    context: typer.Context,
     target: Target = None,
     every: Annotated[bool, typer.Option("--all", help="List the ports of a large lab too.")] = False,
     lab: Lab = None,
@@ -140,7 +142,7 @@ def status(
     """
     from sdn.cli import look
 
-    raise typer.Exit(look.status(_lab(target, lab), every, output is Form.JSON))
+    raise typer.Exit(look.status(_lab(context, target, lab), every, output is Form.JSON))
 
 
 @app.command(rich_help_panel=CHECK)
@@ -161,6 +163,7 @@ def validate(
 
 @app.command("test", rich_help_panel=CHECK)
 def run_tests(
+    context: typer.Context,
     target: Target = None,
     only: Annotated[
         str | None, typer.Option("--only", "-k", metavar="PATTERN", help="Only tests with such a name.")
@@ -178,7 +181,9 @@ def run_tests(
     """
     from sdn.cli import check
 
-    raise typer.Exit(check.run_tests(_lab(target, lab), check.Options(only, junit, output is Form.JSON, matrix)))
+    raise typer.Exit(
+        check.run_tests(_lab(context, target, lab), check.Options(only, junit, output is Form.JSON, matrix))
+    )
 
 
 @app.command(
@@ -281,6 +286,7 @@ def flows(
 
 @app.command(rich_help_panel=LOOK)
 def graph(
+    context: typer.Context,
     target: Target = None,
     form: Annotated[Picture | None, typer.Option("--format", "-f", help="By the file's suffix; else SVG.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-O", metavar="PATH", help="Write it there.")] = None,
@@ -292,7 +298,7 @@ def graph(
     """
     from sdn.cli import look
 
-    look.graph(_lab(target, lab), form.value if form else None, file)
+    look.graph(_lab(context, target, lab), form.value if form else None, file)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -330,9 +336,12 @@ def export(
     exporting.FORMS[form](guest, lab, file)
 
 
-def _lab(target: str | None, lab: str | None) -> str | None:
-    """The lab that was named, in its place or by --lab. Raises FileError where both are and differ."""
-    if target is not None and lab is not None and target != lab:
+def _lab(context: typer.Context, target: str | None, lab: str | None) -> str | None:
+    """The lab that was named: in its place, which SDN_LAB does not contradict, or by --lab. Raises FileError where both
+    are and differ."""
+    source = context.get_parameter_source("lab")
+    is_typed = source is not None and source.name == "COMMANDLINE"
+    if target is not None and is_typed and target != lab:
         raise FileError(f"two labs are named: {target} and {lab}", remedy="name one")
     return lab if target is None else target
 

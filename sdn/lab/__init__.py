@@ -363,4 +363,7 @@ def one(name: str | None) -> str:
         return running[0]
     if not running:
         raise FileError("no lab is running", remedy="bring one up with: sdn up FILE")
-    raise FileError(f"several labs are running: {', '.join(running)}", remedy="say which one: --lab NAME")
+    raise FileError(
+        f"several labs are running: {', '.join(running)}",
+        remedy="say which one: --lab NAME, or SDN_LAB=NAME in the environment",
+    )

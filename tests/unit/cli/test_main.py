@@ -225,6 +225,17 @@ class TestWhatIsMeant:
         assert main([command, "h16x", "--lab", "h16y"]) == 2
         assert "two labs are named: h16x and h16y" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("command", ["status", "test", "graph", "down"])
+    def test_the_environment_names_one_where_nobody_else_does(
+        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("SDN_LAB", "h16z")
+        for words, meant in (([], "h16z"), (["h16x"], "h16x"), (["--lab", "h16y"], "h16y")):
+            assert main([command, *words]) == 2
+            assert meant in capsys.readouterr().err
+        assert main(["exec", "web1", "--", "true"]) == 2
+        assert "h16z" in capsys.readouterr().err
+
     def test_a_picture_of_a_kind_that_is_not_drawn(
         self, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
