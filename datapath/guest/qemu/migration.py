@@ -12,6 +12,8 @@ Never: the guest in two places; trust in QEMU's word: "completed" was said of gu
     stands still      is asked: does it answer?
     killed            takes the name of its directory
 
+An agent that ends meanwhile, killed or not, leaves it as it is: see `recovery`.
+
 Until the destination's CPUs run, every failure ends with the destination killed and the source going on. Afterwards
 there are two cases. With stop-and-copy and pre-copy the source's memory is as it was: it goes on if the destination is
 silent and has written nothing to a disk (a file system would not survive going back in time under it). In place and
@@ -87,8 +89,8 @@ async def migrate(
             return await move.fail("it has not ended in time")
         except SdnError as error:
             return await move.fail(error.message)
-        except asyncio.CancelledError:  # the agent ends, and leaves no guest behind that stands still
-            await move.fail("it was called off", raises=False)
+        except asyncio.CancelledError:  # the agent ends: the next one finds this as if this one had been killed
+            move.let_go()
             raise
 
 
@@ -133,6 +135,12 @@ class _Move:
         self._source.close()
         if self._arrived is not None:
             self._arrived.close()
+
+    def let_go(self) -> None:
+        """Of the destination, as it is: what becomes of it and of the source is for `recovery` to decide, which sees
+        both. The source is let go of by whoever had it."""
+        if self._arrived is not None:
+            self._arrived.emulator.close()
 
     def lose(self) -> None:
         """The source's process has ended."""
@@ -269,7 +277,7 @@ class _Move:
 
     # Not there
 
-    async def fail(self, why: str, *, raises: bool = True) -> Moved:
+    async def fail(self, why: str) -> Moved:
         """The source goes on, if it can: then it raises what happened. Else the guest is the destination's, which may
         have died."""
         if self._is_decided or (self._has_run and not await self._can_return()):
@@ -277,9 +285,7 @@ class _Move:
                 await self._destination.emulator.end()  # a part of its memory is nowhere
             return await self.settle(f"there was no way back when it went wrong: {why}")
         await self._return()
-        if raises:
-            raise SdnError(f"{self._guest.name} has not moved to {self._place.chassis}: {why}")
-        return Moved(self._source.emulator, why)
+        raise SdnError(f"{self._guest.name} has not moved to {self._place.chassis}: {why}")
 
     @property
     def _has_run(self) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datapath.errors import RefusedError, TransientError
 from datapath.guest.instance import OnHappening, Place
+from datapath.guest.means import BOOT
+from datapath.guest.qemu import recovery
 from datapath.spec import Guest, HostSpec
 from tests.unit.datapath.guest.conftest import Worlds
 from tests.unit.datapath.guest.fakes import MIB, FakeDriver, FakeInstance, World, calm, guest, nic, spec
@@ -187,3 +191,44 @@ async def test_a_move_that_is_refused_from_the_start(migration: tuple[World, Fak
         await calm()
     assert "passed through" in world.guests.errors("c1")[0]
     assert world.guests.attached("web", "eth0")
+
+
+async def test_an_agent_that_ends_while_it_moves_leaves_the_rest_to_the_next(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is let go of first, then the move is called off: nothing is asked of either afterwards."""
+    called_off = asyncio.Event()
+    recovered: list[Path] = []
+
+    async def hang(*_: Any) -> Moved:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            called_off.set()
+            raise
+        raise AssertionError
+
+    async def recover(home: Path, *, runs: bool) -> None:
+        assert runs
+        recovered.append(home)
+
+    monkeypatch.setattr(recovery, "recover", recover)
+    first = worlds(migrate=hang)
+    await first.settle(spec("c1", guest("web")), spec("c2"))
+    await first.clock.advance(BOOT)
+    await first.settle(*moving())
+    assert first.last("web").phase == "moving"
+    first.log.clear()
+    home = first.run_dir / "guests" / "web"
+    home.with_name("web.arriving").mkdir()
+    told = len(first.states)
+    first.guests.close()
+    await calm()
+    assert called_off.is_set()
+    assert (first.log, first.states[told:]) == ([], [])
+    assert first.driver.instances["web"].is_closed
+
+    second = worlds(first.driver, migrate=hang)
+    await second.settle(*moving())
+    assert recovered == [home]
+    assert second.last("web").at == "c1"

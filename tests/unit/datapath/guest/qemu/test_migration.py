@@ -59,6 +59,7 @@ class FakeQemu:
         self.pid = os.getpid()
         self.started = 1
         self.alive = True
+        self.is_closed = False
         self.capabilities: set[str] = set()
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
 
@@ -86,8 +87,12 @@ class FakeQemu:
         self.alive = False
         self.on_happening("ended", "killed by SIGKILL")
 
+    def close(self) -> None:
+        self.is_closed = True
+
     async def execute(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         await asyncio.sleep(0)
+        assert not self.is_closed, "asked after it was let go of"
         if not self.alive:
             raise TransientError("the monitor has gone")
         key = f"{self.name} {name}"
@@ -389,18 +394,26 @@ class TestFailure:
         assert scene.goes_on
 
     async def test_the_agent_ends_meanwhile(self, scene: Scene) -> None:
+        """Nobody is asked for anything: the source's monitor is closed already, and the next agent sees both."""
         scene.wire.sends = False
         move = asyncio.create_task(scene.move())
         while "source migrate" not in scene.wire.log:
             await asyncio.sleep(0)
+        done = list(scene.wire.log)
+        scene.source.close()
         move.cancel()
         with pytest.raises(asyncio.CancelledError):
             await move
-        assert scene.goes_on
+        destination = scene.wire.destination
+        assert destination is not None
+        assert scene.wire.log == done
+        assert (scene.source.alive, destination.alive, destination.is_closed) == (True, True, True)
+        assert sorted(os.listdir(scene.home.parent)) == ["g1", "g1.arriving"]
+        assert verdict(Seen("paused", "active"), Seen("inmigrate", "active")) == "source"
 
     @pytest.mark.parametrize("state", ["running", "paused"])
     async def test_the_agent_ends_when_it_is_decided(self, scene: Scene, state: str) -> None:
-        """Then the destination has it, paused ones too: the source is dead."""
+        """Then the destination has it, paused ones too: the source is dead, by which the next agent knows."""
         scene.source.state = state
         move = asyncio.create_task(scene.move())
 
@@ -413,9 +426,11 @@ class TestFailure:
         scene.source.end = end  # type: ignore[method-assign]
         with pytest.raises(asyncio.CancelledError):
             await move
-        assert scene.wire.destination is not None
-        assert scene.wire.destination.alive
-        assert os.listdir(scene.home.parent) == ["g1"]
+        destination = scene.wire.destination
+        assert destination is not None
+        assert (destination.alive, destination.is_closed) == (True, True)
+        assert sorted(os.listdir(scene.home.parent)) == ["g1", "g1.arriving"]
+        assert verdict(None, Seen(destination.state, "completed")) == "destination"
 
 
 class TestSilence:
