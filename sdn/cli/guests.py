@@ -1,6 +1,6 @@
 """`guest list` and `guest show`, and what `status` says of guests.
 
-Enters: a Model and Facts. Leaves: tables and JSON. Never: a question to a guest; `guest stats` asks one.
+Enters: a Model and Facts. Leaves: tables and JSON. Never: a question to a guest, but `show` for its addresses.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from datapath.guest.pool import disks
 from datapath.spec import GuestPhase, Machine
-from sdn.cli import output, snapshots, target
+from sdn.cli import addresses, output, snapshots, target
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
 from sdn.lab.guests import PHASES
 from sdn.lab.rundir import RunDir
-from sdn.model import Guest, Model, Port
+from sdn.model import Guest, Model
 from sdn.model.facts import Facts, GuestFacts
 
 _COLUMNS: Final = ("guest", "chassis", "state", "memory", "cpus", "addresses", "accelerator", "for", "restarts")
@@ -52,11 +52,14 @@ def list_guests(wanted: str | None, *, as_json: bool) -> None:
 def show(wanted: str | None, name: str, *, as_json: bool) -> None:
     model, facts = target.running(wanted)
     target.guest(model, name)
+    has = addresses.ask(model, facts.guests.get(name, GuestFacts()), name)
     if as_json:
-        output.as_json(as_dict(model, facts, name))
+        inside = None if has is None else addresses.by_interface(model, name, has)
+        output.as_json(as_dict(model, facts, name) | {"addresses_inside": inside})
         return
-    wide = max(len(key) for key, _ in _lines(model, facts, name))
-    for key, value in _lines(model, facts, name):
+    lines = _lines(model, facts, name, has)
+    wide = max(len(key) for key, _ in lines)
+    for key, value in lines:
         first, *more = value.splitlines() or [""]
         output.say(f"{output.paint(key.ljust(wide), SOFT)}  {first}")
         for line in more:
@@ -100,7 +103,7 @@ def _row(model: Model, facts: Facts, name: str) -> output.Row:
         state(machine, seen),
         output.size(machine.memory),
         machine.cpus,
-        ", ".join(addresses(model, name)) or Cell("-", SOFT),
+        _known(model, name) or Cell("-", SOFT),
         seen.accelerator or Cell("-", SOFT),
         output.since(time.time() - seen.started) if runs else Cell("-", SOFT),
         Cell(str(seen.restarts), WARNING if seen.restarts else ""),
@@ -121,13 +124,15 @@ def place(model: Model, seen: GuestFacts, name: str) -> str:
     return f"{seen.leaves} → {home}" if seen.leaves else home
 
 
-def addresses(model: Model, name: str) -> list[str]:
-    return [known for port in model.ports.values() if port.node == name for known in _addresses(port)]
+def _addresses(model: Model, name: str) -> list[str]:
+    """As the file gives them."""
+    return [str(address) for port in model.ports.values() if port.node == name for address in port.addresses]
 
 
-def _addresses(port: Port) -> list[str]:
-    """Those that are known: what somebody else's DHCP server gives is not."""
-    return list(map(str, port.addresses)) or ["dhcp"] * port.dhcp
+def _known(model: Model, name: str) -> str:
+    """What is asked for by DHCP the guest may not have yet."""
+    by_dhcp = any(port.dhcp for port in model.ports.values() if port.node == name)
+    return ", ".join([*_addresses(model, name), *["by DHCP"] * by_dhcp])
 
 
 def _reasons(model: Model, facts: Facts) -> dict[tuple[str, str], list[str]]:
@@ -143,7 +148,7 @@ def _reasons(model: Model, facts: Facts) -> dict[tuple[str, str], list[str]]:
 # ── one guest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _lines(model: Model, facts: Facts, name: str) -> list[tuple[str, str]]:
+def _lines(model: Model, facts: Facts, name: str, has: addresses.Has | None) -> list[tuple[str, str]]:
     """What is empty is left out."""
     guest, seen = model.guests[name], facts.guests.get(name, GuestFacts())
     machine = guest.machine
@@ -168,7 +173,7 @@ def _lines(model: Model, facts: Facts, name: str) -> list[tuple[str, str]]:
         ("driver", machine.driver),
         ("migration", machine.migration),
         ("not beside", ", ".join(_not_beside(model, guest))),
-        *_interfaces(model, facts, name),
+        *_interfaces(model, facts, name, has),
         ("directory", str(RunDir(model.lab).guest(name))),
         ("in the file", str(guest.source)),
     ]
@@ -211,13 +216,15 @@ def _not_beside(model: Model, guest: Guest) -> list[str]:
     return [other.name for other in model.guests.values() if other is not guest and groups & set(other.anti_affinity)]
 
 
-def _interfaces(model: Model, facts: Facts, name: str) -> Iterator[tuple[str, str]]:
+def _interfaces(model: Model, facts: Facts, name: str, has: addresses.Has | None) -> Iterator[tuple[str, str]]:
     for ports in model.interfaces_of.get(name, ()):
         networks = (f"{port.network}{f' tag {port.tag}' if port.tag is not None else ''}" for port in ports)
-        known = [address for port in ports for address in _addresses(port)]
         fact = facts.ports.get(ports[0].name)
         up = "up" if fact and fact.up else "down"
-        yield ports[0].interface, f"{', '.join(networks)}; {ports[0].mac}; {', '.join([*known, up])}"
+        yield (
+            ports[0].interface,
+            f"{', '.join(networks)}; {ports[0].mac}; {', '.join([*addresses.in_words(ports, has), up])}",
+        )
 
 
 # ── as JSON ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,7 +235,7 @@ def as_dict(model: Model, facts: Facts, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "chassis": model.nodes[name].chassis,
-        "addresses": addresses(model, name),
+        "addresses": _addresses(model, name),
         **asdict(seen),
         "machine": asdict(guest.machine),
         "anti_affinity": list(guest.anti_affinity),

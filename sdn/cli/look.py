@@ -206,7 +206,7 @@ def _port(state: Status, model: Model, name: str) -> output.Row:
     port = model.ports[name]
     place = port.interface + (f" tag {port.tag}" if port.tag is not None else "")
     place += f" {port.macvlan}" if port.macvlan else ""
-    addresses = ", ".join(map(str, port.addresses))
+    addresses = ", ".join([*map(str, port.addresses), *["by DHCP"] * port.dhcp])
     shown = _port_state(state, model, name)
     return Cell(port.node, STRONG), place, port.chassis, port.network, addresses, str(port.mac), shown
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
 
+from datapath.addr import Mac
+from datapath.errors import TransientError
+from datapath.guest import qga
 from sdn import lab
 from sdn.cli import guests, output, target
 from sdn.cli.main import main
@@ -121,6 +125,60 @@ class TestShow:
         err = capsys.readouterr().err
         assert says in err
         assert "vm1" in err
+
+
+class TestAddresses:
+    """What a guest has is asked of its agent."""
+
+    @pytest.fixture
+    def inside(self, seen: Facts, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Addresses of vm1's only interface, which is to have 10.10.0.2."""
+        has = ["fe80::1/64"]
+        mac = Mac.parse("02:00:00:00:00:02")
+
+        def interfaces(path: Path) -> tuple[qga.Interface, ...]:
+            assert path.parts[-3:] == ("guests", "vm1", "agent.sock")
+            assert seen.guests["vm1"].answers
+            own = qga.Interface("eth0", mac, tuple(map(ip_interface, has)))
+            return qga.Interface("lo", None, (ip_interface("127.0.0.1/8"),)), own
+
+        monkeypatch.setattr(qga, "interfaces", interfaces)
+        return has
+
+    def line(self, capsys: Capture) -> str:
+        assert main(["guest", "show", "vm1"]) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("eth0"))
+
+    def test_as_the_file_has_it(self, inside: list[str], capsys: Capture) -> None:
+        inside.append("10.10.0.2/24")
+        assert self.line(capsys).endswith("02:00:00:00:00:02; 10.10.0.2/24, up")
+
+    def test_what_it_lacks_and_what_is_its_own(self, inside: list[str], capsys: Capture) -> None:
+        inside.append("192.0.2.9/24")
+        line = self.line(capsys)
+        assert "10.10.0.2/24 (the guest does not have it), 192.0.2.9/24 (the guest's own doing), up" in line
+
+    def test_by_dhcp(self, model: Model, inside: list[str], seen: Facts, capsys: Capture) -> None:
+        model.ports["vm1.eth0"] = replace(model.ports["vm1.eth0"], dhcp=True)
+        assert "10.10.0.2/24 (not obtained by DHCP yet), up" in self.line(capsys)
+        inside.append("10.10.0.2/16")
+        assert "10.10.0.2/24 by DHCP, up" in self.line(capsys)
+        seen.guests["vm1"] = replace(seen.guests["vm1"], answers=False)
+        assert "10.10.0.2/24 by DHCP, up" in self.line(capsys)
+        assert main(["guest", "list"]) == 0
+        assert "10.10.0.2/24, by DHCP" in capsys.readouterr().out
+
+    def test_json(self, inside: list[str], seen: Facts, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        inside.append("10.10.0.2/24")
+        assert main(["guest", "show", "vm1", "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["addresses_inside"] == {"eth0": ["10.10.0.2/24"]}
+
+        def gone(_: Path) -> None:
+            raise TransientError("guest vm1 has gone while it was asked")
+
+        monkeypatch.setattr(qga, "interfaces", gone)
+        assert main(["guest", "show", "vm1", "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["addresses_inside"] is None
 
 
 class TestStatus:
