@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from datapath.guest.pool import disks
 from datapath.spec import GuestPhase, Machine
+from sdn import lab
 from sdn.cli import addresses, output, snapshots, target
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
 from sdn.lab.guests import PHASES
@@ -77,8 +78,15 @@ def table(model: Model, facts: Facts, names: Sequence[str]) -> None:
         whose = f"{', '.join(who[:6])}{' …' * (len(who) > 6)}: " if len(who) < len(model.guests) else ""
         output.say(output.paint(f"{whose}{accelerator}: {reason}", SOFT))
     for name in names:
-        if note := facts.guests.get(name, GuestFacts()).note:
+        if note := _note(model, facts, name):
             output.say(output.paint(f"{name}: {note}", SOFT))
+
+
+def _note(model: Model, facts: Facts, name: str) -> str:
+    """`power: on` means on: a guest that has switched itself off is a trouble, until somebody says which way."""
+    note = facts.guests.get(name, GuestFacts()).note
+    ways = f"`sdn guest start {name}` starts it, `sdn guest stop {name}` or `power: off` in the file keeps it so"
+    return f"{note}; {ways}" if lab.went_off(model, facts, name) else note
 
 
 def _in_a_line(name: str, error: str) -> str:
@@ -157,7 +165,7 @@ def _lines(model: Model, facts: Facts, name: str, has: addresses.Has | None) -> 
         ("state", _state_in_words(machine, seen)),
         ("chassis", place(model, seen, name)),
         ("error", seen.error),
-        ("note", seen.note),
+        ("note", _note(model, facts, name)),
         ("memory", output.size(machine.memory)),
         ("cpus", str(machine.cpus)),
         ("accelerator", f"{seen.accelerator}: {seen.reason}" if seen.accelerator else ""),

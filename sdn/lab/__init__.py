@@ -43,6 +43,7 @@ __all__ = [
     "snapshot",
     "status",
     "up",
+    "went_off",
 ]
 
 Progress = Callable[[str, int, int], None]
@@ -94,13 +95,24 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
 
 
 def _port_troubles(model: Model, facts: Facts, chassis: str) -> Iterator[str]:
+    """A guest that has switched itself off is told once, and not by each of its ports."""
+    resting = [name for name in model.guests if went_off(model, facts, name)]
+    for name in resting:
+        if model.nodes[name].chassis == chassis:
+            yield f"{chassis}: guest {name} has switched itself off, and shall be {model.guests[name].machine.power}"
     for port in model.ports.values():
-        if port.node in model.guests and model.guests[port.node].machine.power == "off":
+        if port.node in resting or (port.node in model.guests and model.guests[port.node].machine.power == "off"):
             continue
         seen = facts.ports.get(port.name, PortFacts())
         numbered = seen.ofport or not model.chassis[chassis].has_tables
         if port.chassis == chassis and not (seen.up and numbered):
             yield f"{chassis}: {port.name} " + ("has no port on the switch" if seen.up else "is not up")
+
+
+def went_off(model: Model, facts: Facts, guest: str) -> bool:
+    """Whether it shall be on and has switched itself off, and is not started again."""
+    seen = facts.guests.get(guest, GuestFacts())
+    return model.guests[guest].machine.power != "off" and seen.phase == "off" and bool(seen.note)
 
 
 def managed(model: Model) -> list[str]:

@@ -215,6 +215,20 @@ class TestStatus:
         assert self.status(model, facts, monkeypatch) == 0
         assert capsys.readouterr().out.splitlines()[-1].split()[-1] != "down"
 
+    def test_one_that_has_switched_itself_off(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    ) -> None:
+        facts = guest_facts(model, vm1=GuestFacts("off", note="it switched itself off"))
+        facts.ports["vm1.eth0"] = replace(facts.ports["vm1.eth0"], up=False)
+        assert self.status(model, facts, monkeypatch) == 1
+        out = capsys.readouterr().out
+        assert (
+            "vm1: it switched itself off; `sdn guest start vm1` starts it, `sdn guest stop vm1` or `power: off`" in out
+        )
+        assert [line for line in out.splitlines() if line.startswith("!")] == [
+            "! hv1: guest vm1 has switched itself off, and shall be on"
+        ]
+
     def test_of_many_only_those_that_are_not_as_they_shall_be(
         self, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: Capture
     ) -> None:
