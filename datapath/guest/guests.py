@@ -129,7 +129,8 @@ class Guests:
         return sorted(name.removesuffix(ARRIVING) for name in found)
 
     def _keeper(self, name: str) -> Keeper:
-        if name not in self._keepers:
+        """Also of a guest whose keeper has just removed it, and hears no further wish."""
+        if name not in self._keepers or self._keepers[name].done:
             nowhere = Place(self.lab, "", home(self.run_dir, name), "", False)
             keeper = self._keepers[name] = Keeper(name, nowhere, self._means, self._tell)
             task = self._tasks[name] = asyncio.get_running_loop().create_task(keeper.run(), name=f"guest {name}")
@@ -139,6 +140,8 @@ class Guests:
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return
+        if self._tasks[name] is not task:
+            return  # it has a successor
         error = task.exception()
         keeper = self._keepers[name]
         if error is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from datapath.errors import RefusedError, TransientError
 from datapath.guest.means import ANSWER, BOOT, BUTTON, LINGER
 from datapath.spec import HostSpec
-from tests.unit.datapath.guest.fakes import MIB, World, calm, guest, nic, spec
+from tests.unit.datapath.guest.conftest import Worlds
+from tests.unit.datapath.guest.fakes import MIB, FakeInstance, World, calm, guest, nic, spec
 
 
 async def test_a_guest_starts_when_every_interface_is_ready(world: World) -> None:
@@ -389,3 +392,44 @@ async def test_close_lets_guests_go_on(world: World) -> None:
     world.guests.close()
     await calm()
     assert (world.log, instance.is_closed, instance.is_gone) == ([], True, False)
+
+
+async def test_one_that_is_wished_again_in_the_moment_when_it_is_removed(world: World) -> None:
+    """Its keeper has ended, and nobody has been told yet."""
+    await world.settle(spec("c1", guest("web")))
+    await world.clock.advance(BOOT)
+    ended = world.guests._keepers["web"]
+    task = world.guests._tasks["web"]
+    world.guests.settle({"c1": spec("c1")}, lambda _: True)
+    while not ended.done:
+        await asyncio.sleep(0)
+    assert world.guests._tasks.get("web") is task, "else this is no test of that moment"
+    world.log.clear()
+    await world.settle(spec("c1", guest("web")))
+    assert world.log == ["launch web@c1", "start web@c1"]
+    assert world.guests.attached("web", "eth0")
+    await world.settle(spec("c1"))
+    assert world.guests._keepers == {}
+
+
+async def test_an_agent_that_dies_after_a_launch_and_before_it_tells_of_it(worlds: Worlds) -> None:
+    """The next one finds the process by its directory; `at` of the guest was never told."""
+    first = worlds()
+    launch = first.driver.launch
+
+    async def hang(*arguments: Any) -> FakeInstance:
+        await launch(*arguments)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    first.driver.launch = hang  # type: ignore[method-assign]
+    await first.settle(spec("c1", guest("web")))
+    assert first.last("web").at == ""
+    assert first.log == ["launch web@c1"]
+    first.guests.close()
+    await calm()
+
+    second = worlds(first.driver)
+    await second.settle(spec("c1", guest("web")))
+    assert second.log == ["start web@c1"], "not launched again"
+    assert (second.last("web").at, second.last("web").phase) == ("c1", "running")
