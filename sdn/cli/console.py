@@ -57,14 +57,26 @@ def log(wanted: str | None, name: str, *, follow: bool) -> None:
     model, _ = target.running(wanted)
     target.guest(model, name)
     file = RunDir(model.lab).guest(name) / console.LOG
-    if follow:  # tail follows through restarts, and waits with inotify
-        os.execvp("tail", ["tail", "--lines=+1", "--follow=name", "--retry", str(file)])  # noqa: S606,S607
     try:
-        with file.open("rb") as source:
-            for line in source:  # what is asked in it has to be asked within a line
-                _write(console.without_queries(line) if sys.stdout.isatty() else line)
+        shown = _show_past(file)
     except FileNotFoundError:
-        raise FileError(f"{name} has not printed anything yet", remedy=f"sdn guest show {name}") from None
+        if not follow:
+            raise FileError(f"{name} has not printed anything yet", remedy=f"sdn guest show {name}") from None
+        shown = 0
+    if follow:  # tail follows through restarts, and waits with inotify
+        sys.stdout.flush()
+        words = ["tail", f"--bytes=+{shown + 1}", "--follow=name", "--retry", str(file)]
+        os.execvp("tail", words)  # noqa: S606,S607
+
+
+def _show_past(file: Path) -> int:
+    """Returns how many bytes of the file that was. What was asked of a terminal, ours would answer to the shell."""
+    shown = 0
+    with file.open("rb") as source:
+        for line in source:
+            shown += len(line)
+            _write(console.without_queries(line) if sys.stdout.isatty() else line)
+    return shown
 
 
 def _connect(path: Path, name: str, seen: GuestFacts) -> socket.socket:

@@ -169,3 +169,17 @@ def test_log(directory: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeyp
     monkeypatch.setattr(os, "execvp", lambda _, words: commands.append(words))
     main(["console", "vm1", "-f"])
     assert commands[0][-1] == str(directory / "console.log")
+    assert f"--bytes=+{(directory / 'console.log').stat().st_size + 1}" in commands[0]
+    main(["console", "vm2", "-f"])
+    assert "--bytes=+1" in commands[1]  # it may print something yet
+
+
+def test_the_log_asks_the_terminal_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (directory / "console.log").write_bytes(b"~ # \x1b[6nls\n")
+    main(["console", "vm1", "--log"])
+    assert capfdbinary.readouterr().out == b"~ # \x1b[6nls\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["console", "vm1", "--log"])
+    assert capfdbinary.readouterr().out == b"~ # ls\n"
