@@ -34,7 +34,7 @@ _IFREQ: Final = struct.Struct("16sH22x")
 T = TypeVar("T")
 
 
-def make(name: str, _cpus: int = 1) -> None:
+def make(name: str) -> None:
     """A persistent tap in the namespace of this thread, set down; one that is there stays as it is.
 
     It takes any number of CPUs. Raises OSError: EINVAL where the name belongs to another kind of device or to a tap of

@@ -20,7 +20,7 @@ from datapath.linux import messages, offload
 from datapath.linux.devices import LINK_LOCAL, MACVLANS, TAP, Device, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
-from datapath.linux.wiring import Bridge, End, Pair, Tap
+from datapath.linux.wiring import Bridge, End, Pair
 from datapath.spec import alias
 
 
@@ -72,25 +72,25 @@ class Wires:
         self.settle(pair.near for pair in ours)
         self.settle(pair.far for pair in ours)
 
-    def hold(self, taps: Sequence[Tap]) -> None:
+    def hold(self, taps: Sequence[End]) -> None:
         """Makes the taps that are missing, sets what differs at those that are there."""
-        taps = [tap for tap in taps if tap.end.namespace in self._host.namespaces]
-        absent = [tap for tap in taps if (device := self._device(tap.end)) is None or device.kind != TAP]
-        self._clear_the_way([tap.end for tap in absent])
-        for namespace, missing in groupby(absent, lambda tap: tap.end.namespace):
+        taps = [tap for tap in taps if tap.namespace in self._host.namespaces]
+        absent = [tap for tap in taps if (device := self._device(tap)) is None or device.kind != TAP]
+        self._clear_the_way(absent)
+        for namespace, missing in groupby(absent, lambda tap: tap.namespace):
             self._make_taps(self._host.namespaces[namespace], list(missing))
-        self.settle(tap.end for tap in taps if (device := self._device(tap.end)) is not None and device.kind == TAP)
+        self.settle(tap for tap in taps if (device := self._device(tap)) is not None and device.kind == TAP)
 
-    def _make_taps(self, home: Namespace, missing: list[Tap]) -> None:
+    def _make_taps(self, home: Namespace, missing: list[End]) -> None:
         from datapath.linux import taps
 
         def make() -> None:
             for tap in missing:
                 try:
-                    taps.make(tap.end.device, tap.cpus)
+                    taps.make(tap.device)
                 except OSError as error:
                     text = f"a tap of this name cannot be made: {error.strerror}"
-                    self.refusals[home.name].append(Refusal(tap.end.alias, error.errno or 0, text))
+                    self.refusals[home.name].append(Refusal(tap.alias, error.errno or 0, text))
 
         self._host.visit(home, make)
         home.hear()

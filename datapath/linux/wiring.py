@@ -62,15 +62,6 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Tap:
-    """A device of the chassis whose other end is a guest's interface. It stays when the guest's process ends."""
-
-    end: End
-    cpus: int
-    """Of the guest: it has a queue for each."""
-
-
-@dataclass(frozen=True, slots=True)
 class Bridge:
     """A Linux bridge in the lab's namespace."""
 
@@ -101,13 +92,10 @@ def _port_end(spec: HostSpec, interface: Interface, datapath: DatapathType) -> E
     return End(spec.namespace, interface.bridge_port, mark, interface.mtu, up=not kernel, arp=kernel)
 
 
-def taps(spec: HostSpec, datapath: DatapathType) -> list[Tap]:
-    """One per interface of each guest, with the same end as a node's: the chassis' kernel must be silent there too."""
-    return [
-        Tap(_port_end(spec, interface, datapath), guest.machine.cpus)
-        for guest in spec.guests
-        for interface in guest.interfaces
-    ]
+def taps(spec: HostSpec, datapath: DatapathType) -> list[End]:
+    """One per interface of each guest, as a node's bridge port: the chassis' kernel must be silent there too. They stay
+    when the guest's process ends."""
+    return [_port_end(spec, interface, datapath) for guest in spec.guests for interface in guest.interfaces]
 
 
 def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> End:

@@ -120,7 +120,7 @@ class OvsSwitch:
             if node.name not in without:
                 pairs += wiring.node_pairs(spec, node, self.type)
         wires = Wires(self._host)
-        wires.settle([*(pair.near for pair in pairs), *(tap.end for tap in wiring.taps(spec, self.type))])
+        wires.settle([*(pair.near for pair in pairs), *wiring.taps(spec, self.type)])
         self.errors["switch"] += tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
 
     async def renew(self, spec: HostSpec) -> None:

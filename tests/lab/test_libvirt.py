@@ -72,7 +72,7 @@ class Chassis:
 
     def make_tap(self, number: int) -> None:
         device = interface(number).bridge_port
-        worker = threading.Thread(target=self._inside, args=(lambda: taps.make(device, 1),))
+        worker = threading.Thread(target=self._inside, args=(lambda: taps.make(device),))
         worker.start()
         worker.join()
         run("ip", "-n", self.namespace, "address", "add", f"10.99.{number}.1/24", "dev", device)

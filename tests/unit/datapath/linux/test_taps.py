@@ -11,8 +11,8 @@ from datapath.spec import Guest, Interface, Machine
 from tests.unit.datapath.linux.test_macvlan_wiring import host, node
 
 
-def of(interface: Interface, cpus: int = 1) -> Guest:
-    return Guest(interface.node, "uuid", Machine(128 << 20, cpus), (interface,))
+def of(interface: Interface) -> Guest:
+    return Guest(interface.node, "uuid", Machine(128 << 20), (interface,))
 
 
 @pytest.mark.parametrize("datapath", ["netdev", "system", "linux"])
@@ -21,14 +21,11 @@ def test_a_tap_is_as_the_chassis_end_of_a_node(datapath: DatapathType) -> None:
     web = node(1, None)
     (pair,) = node_pairs(host(web), web, datapath)
     (tap,) = taps(replace(host(), guests=(of(web.interfaces[0]),)), datapath)
-    assert tap.end == pair.near
-    assert tap.end.arp == (datapath == "linux")
+    assert tap == pair.near
+    assert tap.arp == (datapath == "linux")
 
 
-def test_each_interface_has_one_with_as_many_queues_as_the_guest_has_processors() -> None:
+def test_each_interface_has_one() -> None:
     first, second = node(1, None).interfaces[0], node(2, None).interfaces[0]
-    guest = replace(of(first, cpus=3), interfaces=(first, second))
-    assert [(tap.end.device, tap.cpus) for tap in taps(replace(host(), guests=(guest,)), "netdev")] == [
-        ("p-n1", 3),
-        ("p-n2", 3),
-    ]
+    guest = replace(of(first), interfaces=(first, second))
+    assert [tap.device for tap in taps(replace(host(), guests=(guest,)), "netdev")] == ["p-n1", "p-n2"]
