@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from datapath import pidfd
 from datapath.errors import SdnError
 from datapath.linux import record, uplink
 from datapath.linux.host import drop_all
@@ -33,13 +34,13 @@ def destroy(lab: str, run_dir: Path) -> None:
     guests = _remove_guests(lab, run_dir)
     descriptors = list(daemons.running(run_dir))
     for descriptor in descriptors:
-        daemons.kill(descriptor)
+        pidfd.kill(descriptor)
     worker = threading.Thread(target=drop_all, args=(lab,))
     worker.start()
     worker.join()
     deadline = time.monotonic() + _GRACE
     for descriptor in descriptors:
-        daemons.await_end(descriptor, max(0.0, deadline - time.monotonic()))
+        pidfd.await_end(descriptor, max(0.0, deadline - time.monotonic()))
     for database in run_dir.glob("*/conf.db"):
         shutil.rmtree(database.parent)
     (run_dir / daemons.TEMPLATE).unlink(missing_ok=True)

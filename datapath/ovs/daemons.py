@@ -7,9 +7,7 @@ be ours (its command line names our pidfile), a sleep: a daemon that detaches re
 from __future__ import annotations
 
 import os
-import select
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from datapath import pidfd
 from datapath.errors import MachineError, TransientError
 from datapath.spec import INTEGRATION_BRIDGE
 
@@ -177,24 +176,10 @@ def namespace_of(place: Place, daemon: DaemonName) -> int:
         return 0
 
 
-def kill(descriptor: int) -> None:
-    """SIGKILL: the daemons keep nothing in memory that is worth a goodbye."""
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-
-
 def end(descriptor: int) -> None:
     """Kills it, waits until it is gone, and closes the descriptor."""
-    kill(descriptor)
-    await_end(descriptor, _START_TIMEOUT)
-
-
-def await_end(descriptor: int, seconds: float) -> None:
-    """Waits until the process of a pidfd is gone, and closes that. (select() ends at descriptor 1023.)"""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.poll(1000 * seconds)
-    os.close(descriptor)
+    pidfd.kill(descriptor)
+    pidfd.await_end(descriptor, _START_TIMEOUT)
 
 
 def running(run_dir: Path) -> Iterator[int]:

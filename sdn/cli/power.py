@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from datapath import pidfd
 from datapath.errors import FileError
 from datapath.guest.qemu.command import AGENT, MONITOR
 from datapath.guest.remove import running
-from datapath.ovs import daemons
 from datapath.spec import Power
 from sdn.cli import output, target
 from sdn.lab import guests as lab_guests
@@ -122,4 +122,4 @@ def _end(lab: str, names: Sequence[str]) -> None:
     """The processes, which are found by the directory that they have in their arguments."""
     for name in names:
         for process in running(RunDir(lab).guest(name)):
-            daemons.kill(process)
+            pidfd.kill(process)

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from datapath.guest.qemu.command import CONSOLE_LOG, MEMORY
 from datapath.guest.wishes import ARRIVING
 
-CONSOLE: Final = "console.log"
-_MEMFD: Final = "/memfd:memory-backend-memfd"
+_MEMFD: Final = f"/memfd:{MEMORY}"
 
 
 def beside(home: Path) -> Path:
@@ -26,7 +26,7 @@ def prepare(home: Path, arriving: Path) -> None:
     shutil.rmtree(arriving, ignore_errors=True)
     arriving.mkdir(mode=0o700)
     with suppress(FileNotFoundError):
-        os.link(home / CONSOLE, arriving / CONSOLE)
+        os.link(home / CONSOLE_LOG, arriving / CONSOLE_LOG)
 
 
 def take_over(home: Path, arriving: Path) -> None:

@@ -25,6 +25,9 @@ CONSOLE_LOG, QEMU_LOG = "console.log", "qemu.log"
 PID: Final = "pid"
 """File that QEMU takes away when it ends by itself, and leaves when it is killed."""
 
+MEMORY: Final = "memory-backend-memfd"
+"""What a guest's memory is, and what the kernel calls that file."""
+
 Options = dict[str, Any]
 
 ROOT: Final = "root"
@@ -167,7 +170,7 @@ def _memory(size: int, file: str) -> Options:
     """Shared, so that another QEMU can map it: memory then needs no copy when it migrates on one host."""
     if file:
         return {"qom-type": "memory-backend-file", "id": "ram", "size": size, "mem-path": file, "share": True}
-    return {"qom-type": "memory-backend-memfd", "id": "ram", "size": size, "share": True}
+    return {"qom-type": MEMORY, "id": "ram", "size": size, "share": True}
 
 
 def _boot(outfit: Outfit, directory: PurePath) -> Iterator[str]:

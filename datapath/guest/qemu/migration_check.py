@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath.errors import SdnError
+from datapath.guest.qemu.command import AGENT
 from datapath.guest.qemu.migration_side import Emulator
 
 ANSWER: Final = 10.0
@@ -18,9 +19,8 @@ ANSWER: Final = 10.0
 PULSE: Final = 2.0
 """Seconds in which the CPUs of a guest without an agent must have done something: an idle kernel wakes each second."""
 _LOOK: Final = 0.05
-"""Seconds between looks at the clocks of CPUs: no event tells of them."""
-
-AGENT: Final = "agent.sock"
+"""Seconds between looks at the clocks of CPUs, of 20 µs each: no event tells of them. It is forty looks at most, once
+in a move, and only of a guest that cannot be asked."""
 
 
 async def ask(emulator: Emulator, has_agent: bool) -> str:

@@ -42,7 +42,8 @@ class Emulator(Instance, Protocol):
 
 
 _GIVEN_UP: Final = frozenset({"failed", "cancelled", "postcopy-paused"})
-_AT_REST: Final = frozenset({"", "completed"}) | _GIVEN_UP
+ENDS: Final = _GIVEN_UP | {"completed"}
+"""The last states of a migration: nothing of it is left to do, or nothing goes on of itself."""
 
 
 class Side:
@@ -82,7 +83,7 @@ class Side:
 
     async def rest(self) -> None:
         """Returns when no migration goes on in it."""
-        while self.ended is None and self.status not in _AT_REST:
+        while self.ended is None and self.status and self.status not in ENDS:
             await self._change()
 
     async def _change(self) -> None:

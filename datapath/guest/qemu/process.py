@@ -17,7 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from datapath import pidfd
 from datapath.errors import MachineError
+
+_PROGRAMS: Final = "qemu-system-"
+"""How the names of all of them begin, one for each architecture."""
 
 _LAST_LINES: Final = 5
 _TAIL: Final = 16384
@@ -51,8 +55,7 @@ class Process:
     async def end(self) -> None:
         """Returns when it has ended, by SIGKILL."""
         if self._descriptor >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            pidfd.kill(self._descriptor)
             await self._ended.wait()
 
     async def ended(self) -> None:
@@ -116,13 +119,34 @@ def adopt(pid: int, uuid: str, directory: Path) -> Process | None:
 
 
 def is_emulator(pid: int, uuid: str, directory: Path) -> bool:
-    """`uuid` '': of any guest."""
+    """Whether it is a QEMU that works in the directory. `uuid` '': of any guest."""
     try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         works_there = os.path.samefile(f"/proc/{pid}/cwd", directory)
     except OSError:
         return False
-    return "qemu" in Path(arguments[0]).name and works_there and (not uuid or uuid in arguments)
+    arguments = _emulator(pid)
+    return bool(arguments) and works_there and (not uuid or uuid in arguments)
+
+
+def is_in(pid: int, directories: Sequence[Path]) -> bool:
+    """Whether it is a QEMU that works in or below one of the directories, or was told to. A guest that has moved was
+    launched in a directory by another name; it works in the one that it has now."""
+    arguments = _emulator(pid)
+    prefixes = tuple(f"{directory}/" for directory in directories)
+    try:
+        works_in = os.readlink(f"/proc/{pid}/cwd") if arguments else ""
+    except OSError:
+        return False
+    return f"{works_in}/".startswith(prefixes) or any(each in word for word in arguments[1:] for each in prefixes)
+
+
+def _emulator(pid: int) -> list[str]:
+    """The command line of a QEMU; of anything else none."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+    return arguments if Path(arguments[0]).name.startswith(_PROGRAMS) else []
 
 
 def last_words(console: Path, log: Path, last: str = "") -> str:

@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from datapath import pidfd
 from datapath.errors import SdnError, TransientError
 from datapath.guest import remove
 from datapath.guest.qemu import arrival, migration_modes
-from datapath.guest.qemu.command import PID
+from datapath.guest.qemu.command import PID, QMP
+from datapath.guest.qemu.migration_side import ENDS
 
 ANSWER: Final = 5.0
 """Seconds for QEMU's monitor to answer."""
 REST: Final = 120.0
 """Seconds for the rest of the memory to follow."""
-
-QMP: Final = "qmp.sock"
 
 Verdict = Literal["source", "destination", "later"]
 
@@ -113,10 +112,9 @@ class _Left:
         from datapath.guest.qemu.qmp import Qmp
 
         qmp = await Qmp.connect(self.directory / QMP, _deaf)
-        ends = ("completed", "failed", "cancelled", "postcopy-paused")
         try:
-            with qmp.expecting(lambda name, data: name == "MIGRATION" and data["status"] in ends) as ended:
-                if (await qmp.issue("query-migrate", {})).get("status") not in ends:
+            with qmp.expecting(lambda name, data: name == "MIGRATION" and data["status"] in ENDS) as ended:
+                if (await qmp.issue("query-migrate", {})).get("status") not in ENDS:
                     async with asyncio.timeout(REST):
                         await ended
         except TimeoutError:
@@ -127,22 +125,11 @@ class _Left:
     async def end(self) -> None:
         """By the kernel's means: QEMU, ending by itself, would remove the sockets of a namesake."""
         for descriptor in self._processes.values():
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            await _gone(descriptor)
+            await pidfd.killed(descriptor)
 
 
 def _deaf(_: Mapping[str, Any]) -> None:
     """Who asks one thing needs no events."""
-
-
-async def _gone(descriptor: int) -> None:
-    loop, gone = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(descriptor)
 
 
 def _processes(home: Path, arriving: Path) -> tuple[_Left, _Left]:
@@ -181,7 +168,7 @@ async def _go_back(source: _Left, destination: _Left, arriving: Path, runs: bool
     seen = await source.seen()
     if seen is None or seen.status == "prelaunch":
         return
-    if seen.migration not in ("", "completed", "failed", "cancelled"):
+    if seen.migration and (seen.migration not in ENDS or seen.migration == "postcopy-paused"):
         await source.issue("migrate_cancel")
         await source.sent()
     await source.issue("migrate-set-capabilities", {"capabilities": migration_modes.NONE})
