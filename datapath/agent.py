@@ -133,8 +133,9 @@ class Agent:
         requests = self._host.sent + self._uplinks.sent
         return requests, sum(chassis.switch.transactions for chassis in self._chassis.values())
 
-    async def apply(self, specs: Mapping[str, HostSpec]) -> None:
-        """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState."""
+    async def apply(self, specs: Mapping[str, HostSpec], *, anew: bool = False) -> None:
+        """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState.
+        `anew`: somebody wishes it just now, and what of guests has failed is tried again at once."""
         async with self._turn:
             await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
             daemons.template(self.run_dir)
@@ -153,7 +154,7 @@ class Agent:
                 configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
                 await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
             await asyncio.gather(*configured)
-            self._settle_guests(specs)
+            self._settle_guests(specs, anew=anew)
             for name in specs:
                 self._conclude(self._chassis[name], name in unsettled)
 
@@ -276,7 +277,7 @@ class Agent:
 
     # Guests
 
-    def _settle_guests(self, specs: Mapping[str, HostSpec]) -> None:
+    def _settle_guests(self, specs: Mapping[str, HostSpec], *, anew: bool = False) -> None:
         """What is imported for them is large, so that labs without any do without it."""
         if self._guests is None:
             if not any(spec.guests for spec in specs.values()) and not (self.run_dir / GUESTS).exists():
@@ -287,7 +288,7 @@ class Agent:
         prepared = {name: self._with_guests_as_plugged(spec) for name, spec in specs.items()}
         # one way for the whole lab: a guest that was told of offloads cannot go where there are none
         offloads = all(self._chassis[name].switch.type != "netdev" for name in specs)
-        self._guests.settle(prepared, lambda _: offloads)
+        self._guests.settle(prepared, lambda _: offloads, anew=anew)
         for name in specs:
             self._note_guests(name)
 

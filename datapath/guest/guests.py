@@ -75,15 +75,15 @@ class Guests:
         self._has_looked = False
         self._chassis: frozenset[str] = frozenset()
 
-    def settle(self, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool]) -> None:
+    def settle(self, specs: Mapping[str, HostSpec], vnet_hdr: Callable[[str], bool], *, anew: bool = False) -> None:
         """The whole desired state of the lab, by chassis; what nobody wants, also of an earlier agent's, is removed.
-        `vnet_hdr` says whether the taps of a chassis carry that header."""
+        `vnet_hdr` says whether the taps of a chassis carry that header. `anew`: what has failed is tried at once."""
         self._chassis = frozenset(specs)
         wished = wishes(self.lab, self.run_dir, specs, vnet_hdr)
         left = () if self._has_looked else self._left()
         self._has_looked = True
         for name in dict.fromkeys((*wished, *self._keepers, *left)):
-            self._keeper(name).wish(wished.get(name, Wishes()))
+            self._keeper(name).wish(wished.get(name, Wishes()), anew=anew)
 
     def settled(self, chassis: str) -> bool:
         """Whether every guest of the chassis is as wished, or cannot be, which `errors` tells."""

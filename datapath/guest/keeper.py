@@ -53,10 +53,13 @@ class Keeper:
         finally:
             self.close()
 
-    def wish(self, wishes: Wishes) -> None:
-        """Returns at once."""
-        if wishes == self._life.wishes and self._version:
+    def wish(self, wishes: Wishes, *, anew: bool = False) -> None:
+        """Returns at once. `anew`: somebody wishes it just now, so what has failed is tried again at once."""
+        hastens = anew and self._life.waits
+        if wishes == self._life.wishes and self._version and not hastens:
             return
+        if hastens:
+            self._life.hasten()
         self._life.wishes = wishes
         self._life.known = wishes or self._life.known
         self._version += 1
@@ -116,12 +119,16 @@ class Keeper:
 
     @property
     def settled(self) -> bool:
-        """Whether it is as wished, or something is wrong."""
+        """Whether it is as wished, or something is wrong that does not pass by itself in the next moment."""
         life = self._life
         if self._seen != self._version or life.moving or not life.wishes:
             return False
-        if self.error or life.past.rest is not None:
+        if self._broken or self._is_silent or life.past.rest is not None:
             return True
+        if life.attempts.errors:
+            return life.attempts.is_final
+        if life.past.ending:
+            return not life.past.is_about_to_start
         return self._is_as_wished(life.instance) if life.instance else life.wishes.machine.power == "off"
 
     def _is_as_wished(self, instance: Instance) -> bool:

@@ -55,6 +55,16 @@ class Life:
     def instance(self) -> Instance | None:
         return self.run.instance if self.run else None
 
+    @property
+    def waits(self) -> bool:
+        """Whether something of it waits by back-off."""
+        return self.attempts.waits or self.past.again is not None
+
+    def hasten(self) -> None:
+        """What waits by back-off is tried in the next round."""
+        self.attempts.hasten()
+        self.past.hasten()
+
     async def step(self) -> None:
         """A round."""
         self.until = NEVER

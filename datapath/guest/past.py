@@ -37,6 +37,15 @@ class Past:
         self.restarts = 0
         self.ending = self.note = self._wish = ""
 
+    def hasten(self) -> None:
+        """Its next start is due, if there is to be one."""
+        self.again = None if self.again is None else self._clock.now()
+
+    @property
+    def is_about_to_start(self) -> bool:
+        """After an end that is still told."""
+        return self.rest is None and (self.again is None or self.again <= self._clock.now())
+
     def recall(self, wish: Wish) -> None:
         """An earlier agent's guest that is at rest."""
         if found := rest.read(self._directory, wish):

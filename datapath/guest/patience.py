@@ -97,6 +97,7 @@ class _Refusal:
     message: str
     again: float
     backoff: Backoff
+    may_pass: bool
 
 
 class Attempts:
@@ -105,14 +106,24 @@ class Attempts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._trying = False
+        self._is_hastened = False
         self._refused: dict[str, _Refusal] = {}
         self._asked: set[str] = set()
         self._later: set[str] = set()
         """What of this round has to wait. What is overdue does not: whoever holds it back, such as for want of a slot,
         knows when it goes on."""
 
+    def hasten(self) -> None:
+        """From the next round on nothing waits: somebody has done something about it. What is made once for a wish is
+        not made again."""
+        self._is_hastened = True
+
     def begin(self) -> None:
         """A round."""
+        if self._is_hastened:
+            self._refused = {what: refusal for what, refusal in self._refused.items() if refusal.again == NEVER}
+        self._is_hastened = False
         self._asked.clear()
         self._later.clear()
 
@@ -124,6 +135,16 @@ class Attempts:
     @property
     def errors(self) -> tuple[str, ...]:
         return tuple(refusal.message for refusal in self._refused.values())
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has failed, or may just be about to."""
+        return self._trying or bool(self._refused)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether something has failed for which waiting alone is no help."""
+        return any(not refusal.may_pass for refusal in self._refused.values())
 
     def may(self, what: str, wish: object) -> bool:
         """Whether it is worth an attempt now. What was said of another wish is no error of this one."""
@@ -144,18 +165,22 @@ class Attempts:
         own to try again."""
         if not self.may(what, wish):
             return False
+        self._trying = True
         try:
             await attempt()
         except (SdnError, OSError) as error:
             self._refuse(what, wish, error, patient)
             return False
+        finally:
+            self._trying = False
         self._refused.pop(what, None)
         return True
 
     def _refuse(self, what: str, wish: object, error: SdnError | OSError, patient: bool) -> None:
         before = self._refused.get(what)
-        pace = BRISK if isinstance(error, SdnError) and error.retry else SLOW
+        may_pass = isinstance(error, SdnError) and error.retry
+        pace = BRISK if may_pass else SLOW
         backoff = before.backoff if before is not None and before.backoff.pace == pace else Backoff(pace)
         again = self._clock.now() + backoff.next() if patient else NEVER
-        self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff)
+        self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff, may_pass and patient)
         self._later.add(what)

@@ -210,10 +210,16 @@ def _bring(model: Model, timeout: float, progress: Progress, store: Store | None
             progress("start", 1, 1)
         with _opened(run, store) as opened:
             before = opened.model()
-            revision = opened.write(model, anew=anew or fresh)
+            revision = opened.write(model, anew=anew or fresh or _is_in_trouble(model, opened.facts()))
             asyncio.run(_wait(opened, model.with_revision(revision), started + timeout, progress))
     same = before is not None and before.with_revision(model.revision) == model
     return Result(revision, fresh or not same, time.monotonic() - started)
+
+
+def _is_in_trouble(model: Model, facts: Facts) -> bool:
+    """Whether something has failed that may have been seen to meanwhile, outside of the model: it is tried again."""
+    hosts, flows = facts.hosts, facts.flows
+    return any(hosts.get(name, HostFacts()).errors or flows.get(name, FlowFacts()).error for name in managed(model))
 
 
 def look_at_machine(model: Model) -> dict[str, str]:

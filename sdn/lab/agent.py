@@ -112,6 +112,7 @@ class LabAgent:
         self._note_changes(model)
         if self._model is None:  # an earlier agent's guests: where they were last seen
             self._guests = {name: seen for name, seen in facts.guests.items() if name in model.guests}
+        is_wished_anew = self._model is not None and self._model.revision != model.revision
         self._built = None
         self._model = model
         self._where = self._places_of_guests()
@@ -121,7 +122,7 @@ class LabAgent:
             del self._hosts[gone]
         for gone in self._guests.keys() - model.guests.keys():
             del self._guests[gone]
-        await self._agent.apply(specs)
+        await self._agent.apply(specs, anew=is_wished_anew)
         await asyncio.sleep(0)  # events that are on their way are folded first
         self._built = model.revision, specs
         for name in specs:

@@ -269,8 +269,8 @@ class World:
         self.consoles.append(FakeConsole())
         return self.consoles[-1]
 
-    async def settle(self, *specs: HostSpec) -> None:
-        self.guests.settle({each.chassis: each for each in specs}, lambda _: True)
+    async def settle(self, *specs: HostSpec, anew: bool = False) -> None:
+        self.guests.settle({each.chassis: each for each in specs}, lambda _: True, anew=anew)
         await calm()
 
     @property

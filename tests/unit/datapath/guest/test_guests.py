@@ -36,6 +36,52 @@ async def test_a_guest_starts_when_every_interface_is_ready(world: World) -> Non
     assert "c1" in world.changes
 
 
+async def test_what_may_pass_is_waited_for_and_what_may_not_is_told(world: World) -> None:
+    await world.settle(spec("c1", guest("web")))
+    await world.clock.advance(BOOT)
+    more = spec("c1", guest("web", nic("web", "eth0"), nic("web", "eth1")))
+    world.driver.refusals["adapt"] = TransientError("another process has the disk")
+    await world.settle(more)
+    assert world.guests.errors("c1") == ("guest web: plug: another process has the disk",)
+    assert not world.guests.settled("c1")
+    world.driver.refusals["adapt"] = RefusedError("no slot is free")
+    await world.clock.advance(1)
+    assert world.guests.settled("c1")
+    del world.driver.refusals["adapt"]
+    await world.clock.advance(5)
+    assert (world.guests.settled("c1"), world.guests.errors("c1")) == (True, ())
+
+
+@pytest.mark.parametrize("what", ["launch", "adapt"])
+async def test_a_wish_that_is_made_anew_does_not_wait(world: World, what: str) -> None:
+    """What has failed is tried at once, and until then nobody hears the old reason."""
+    world.driver.refusals[what] = RefusedError("there is no volume data1")
+    await world.settle(spec("c1", guest("web")))
+    assert world.guests.settled("c1")
+    await world.settle(spec("c1", guest("web")))
+    assert world.guests.settled("c1"), "it is the same wish, and nobody makes it anew"
+    del world.driver.refusals[what]
+    world.guests.settle({"c1": spec("c1", guest("web"))}, lambda _: True, anew=True)
+    assert not world.guests.settled("c1")
+    await calm()
+    assert world.guests.errors("c1") == ()
+    await world.clock.advance(BOOT)
+    assert world.guests.settled("c1")
+
+
+async def test_a_guest_that_has_died_and_is_wished_anew_starts_at_once(world: World) -> None:
+    await world.settle(spec("c1", guest("web", restart="on-failure")))
+    world.driver.instances["web"].end("panic")
+    await world.clock.advance(1)
+    world.driver.instances["web"].end("panic")
+    await calm()
+    assert world.guests.settled("c1"), "it is not its first death: it starts again after a while, which nobody awaits"
+    world.log.clear()
+    await world.settle(spec("c1", guest("web", restart="on-failure")), anew=True)
+    assert world.log == ["launch web@c1", "start web@c1"]
+    assert world.guests.errors("c1") == ()
+
+
 async def test_a_tap_that_is_removed_takes_the_interface_away_until_another_is_plugged(world: World) -> None:
     def wish(ready: bool, tap: int) -> HostSpec:
         return spec("c1", guest("web", replace(nic("web", "eth0", ready=ready), tap=tap), nic("web", "eth1")))

@@ -83,3 +83,38 @@ async def test_what_is_overdue_and_held_back_by_others_is_no_reason_for_another_
     assert rounds.attempts.may("launch", "a wish")
     assert rounds.attempts.finish() == NEVER
     assert rounds.attempts.errors, "it is still what is wrong"
+
+
+async def test_who_hastens_waits_no_longer_and_hears_nothing_of_before() -> None:
+    rounds = Round()
+    rounds.error = RefusedError("no volume")
+    await rounds.at(0)
+    assert await rounds.at(5) == 15
+    rounds.attempts.hasten()
+    rounds.attempts.begin()
+    assert rounds.attempts.errors == ()
+    assert await rounds.at(6) == 11, "as if it were the first time"
+    rounds.error = None
+    rounds.attempts.hasten()
+    assert await rounds.at(7) == NEVER
+    assert not rounds.attempts.waits
+
+
+async def test_what_is_made_once_for_a_wish_is_not_hastened() -> None:
+    rounds = Round()
+    rounds.error = TransientError("busy")
+    await rounds.at(0, patient=False)
+    rounds.attempts.hasten()
+    rounds.error = None
+    assert await rounds.at(1, patient=False) == NEVER
+    assert (rounds.attempts.errors, rounds.attempts.is_final) == (("launch: busy",), True)
+
+
+@pytest.mark.parametrize(
+    ("error", "final"), [(TransientError("busy"), False), (RefusedError("no volume"), True), (OSError("no file"), True)]
+)
+async def test_what_may_pass_is_not_final(error: SdnError | OSError, final: bool) -> None:
+    rounds = Round()
+    rounds.error = error
+    await rounds.at(0)
+    assert rounds.attempts.is_final == final
