@@ -294,6 +294,24 @@ async def test_another_agent_finds_it(place: Place) -> None:
     await second.phase("web", "running")
 
 
+async def test_an_agent_that_ends_before_it_has_told_of_its_launch(place: Place) -> None:
+    """Whether QEMU has its pidfile already or not: the next agent has one process, and nobody the other."""
+    first = place.agent()
+    web = place.guest("web", place.nic("web"))
+    first.wish(place.spec(web))
+    while not place.processes():
+        await asyncio.sleep(0.001)
+    assert all(state.pid == 0 for state in first.states)
+    first.guests.close()
+
+    second = place.agent()
+    await second.settle(place.spec(web))
+    assert len(place.processes()) == 1
+    assert second.last("web").restarts == 0
+    async with place.console("web") as console:
+        await console.expect("up")
+
+
 async def test_one_that_died_and_rests_is_not_started_by_another_agent(place: Place) -> None:
     first = place.agent()
     web = place.guest("web", place.nic("web"), restart="never")

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datapath.errors import SdnError
 from datapath.spec import device_name
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
 from tests.lab.processes import FORKED, await_end, eventually, kill, pid_of
+from tests.machine.pace import PATIENCE
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -139,6 +142,28 @@ def test_a_nic_is_plugged_and_unplugged_while_the_guest_runs(lab: Labs, datapath
     assert pid(running, "g1") == before
 
 
+def _index(lab: Lab, tap: str) -> int:
+    """0 while there is none."""
+    links = json.loads(lab.execute("hv2", "ip", "-j", "link"))
+    return next((int(link["ifindex"]) for link in links if link["ifname"] == tap), 0)
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_guest_whose_tap_somebody_deletes_gets_another(lab: Labs, datapath: str) -> None:
+    """Nobody asks for it; what QEMU has of the old one leads nowhere, so its port is down until it has the new one."""
+    running = lab(topology(datapath, g1={"chassis": "hv2", "network": "web"}))
+    before, tap = pid(running, "g1"), device_name("p", "g1", "eth0")
+    for _ in range(2):
+        old = _index(running, tap)
+        running.execute("hv2", "ip", "link", "delete", tap)
+        eventually(lambda: _index(running, tap) not in (0, old), 10 * PATIENCE)  # noqa: B023
+        eventually(lambda: running.facts.ports["g1:eth0"].up, 20 * PATIENCE)
+        ping(running, "g1", address(running, "n1:eth0"))
+        running.ping("n1", "g1")
+    assert pid(running, "g1") == before
+    assert running.facts.guests["g1"].restarts == 0
+
+
 def test_a_killed_guest_is_started_again_and_says_why(lab: Labs) -> None:
     running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web"}))
     before = pid(running, "g1")
@@ -154,6 +179,28 @@ def test_a_guest_that_is_not_to_restart_stays_dead_with_its_last_words(lab: Labs
     kill(pid(running, "g1"))
     eventually(lambda: phase(running, "g1") == "failed")
     assert "famous last words" in running.facts.guests["g1"].error
+
+
+def test_a_kernel_that_panics_is_a_death(lab: Labs) -> None:
+    wish = topology(
+        "ovs",
+        g1={"chassis": "hv1", "network": "web", "restart": "on-failure"},
+        g2={"chassis": "hv2", "network": "web", "restart": "never"},
+    )
+    running = lab(wish)
+    before = pid(running, "g1")
+    for name in ("g1", "g2"):
+        with suppress(subprocess.CalledProcessError, SdnError):  # nobody is left to answer
+            running.execute(name, "sh", "-c", "echo c > /proc/sysrq-trigger &")
+    eventually(lambda: running.facts.guests["g1"].restarts == 1 and running.facts.guests["g1"].answers, 20 * PATIENCE)
+    eventually(lambda: phase(running, "g2") == "failed")
+    again, rests = running.facts.guests["g1"], running.facts.guests["g2"]
+    assert (again.phase, again.pid != before, again.error) == ("running", True, "")
+    assert again.note == "started again: it died: its kernel panicked"
+    assert rests.restarts == 0
+    assert rests.error.splitlines()[0] == "it died: its kernel panicked"
+    assert rests.error.endswith("Kernel panic - not syncing: sysrq triggered crash")
+    running.ping("n1", "g1")
 
 
 @pytest.mark.parametrize("datapath", DATAPATHS)
