@@ -58,9 +58,8 @@ def _came_out(exits: list[list[int]]) -> str:
     """What became of the test guest, which has to write to a port how many interrupts it has had, and then to halt."""
     first, (reason, *_) = exits[0], exits[-1]
     if first[0] == kvm.EXIT_IO and first != kvm.EXPECTED[0]:
-        return f"a test guest had {first[-1]} interrupts instead of {kvm.EXPECTED[0][-1]}"
-    how = kvm.EXITS.get(reason, "it came out where it should not")
-    return f"a test guest of a few instructions did not get to its end: {how} (KVM's exit reason {reason})"
+        return f"a small test guest had {first[-1]} interrupts instead of {kvm.EXPECTED[0][-1]}"
+    return f"a small test guest {kvm.EXITS.get(reason, 'came out where it should not')} (exit reason {reason})"
 
 
 def verdict(answer: dict[str, Any]) -> str:

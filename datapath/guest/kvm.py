@@ -24,16 +24,16 @@ SET_USER_MEMORY_REGION, SET_TSS_ADDR, CREATE_VCPU, RUN = 0x4020AE46, 0xAE47, 0xA
 SET_REGS, GET_SREGS, SET_SREGS, SET_CPUID2 = 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4008AE90
 EXIT_IO, EXIT_HLT = 2, 5
 EXITS = {
-    0: "the processor left it for a reason that KVM does not know",
-    1: "it met an exception",
-    2: "it did not halt",
-    5: "it halted before it had done anything",
-    6: "it used memory that it does not have",
-    8: "it failed so badly that a processor resets itself (a triple fault)",
-    9: "the processor refused to enter it",
-    17: "KVM gave up on an instruction with an error of its own",
+    0: "was left for a reason that KVM does not know",
+    1: "met an exception",
+    2: "did not halt",
+    5: "halted before it had done anything",
+    6: "used memory that it does not have",
+    8: "failed so badly that a processor resets itself (a triple fault)",
+    9: "was refused by the processor",
+    17: "ran into an error of KVM's own",
 }
-"""What it means, where a guest should not come out so."""
+"""What the guest did, where it should not come out so."""
 
 LOOPS = 2_000_000
 CODE, HANDLER, PAGES, IDT, GDT, STACK = 0x1000, 0x1800, 0x2000, 0x5000, 0x6000, 0x8000

@@ -14,9 +14,9 @@ from datapath.guest import accel, kvm
     [
         ({"exits": kvm.EXPECTED, "ms": 1.0}, ""),
         ({"exits": kvm.EXPECTED, "ms": 900.0}, "interprets"),
-        ({"exits": [[17]], "ms": 1.0}, "KVM gave up on an instruction with an error of its own (KVM's exit reason 17)"),
-        ({"exits": [[5]], "ms": 1.0}, "it halted before"),
-        ({"exits": [[2, 16, 3]] * 3, "ms": 1.0}, "it did not halt"),
+        ({"exits": [[17]], "ms": 1.0}, "a small test guest ran into an error of KVM's own (exit reason 17)"),
+        ({"exits": [[5]], "ms": 1.0}, "halted before"),
+        ({"exits": [[2, 16, 3]] * 3, "ms": 1.0}, "did not halt"),
         ({"exits": [[2, 16, 1], [5]], "ms": 1.0}, "had 1 interrupts instead of 3"),
         ({"exits": [[99]], "ms": 1.0}, "exit reason 99"),
         ({"error": "Permission denied"}, "Permission denied"),
