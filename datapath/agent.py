@@ -156,10 +156,11 @@ class Agent:
             await asyncio.gather(*configured)
             self._settle_guests(specs, anew=anew)
             for name in specs:
-                self._conclude(self._chassis[name], name in unsettled)
+                self._conclude(self._chassis[name], name in unsettled, anew)
 
-    def _conclude(self, chassis: _Chassis, looked_at: bool) -> None:
-        if looked_at or chassis.stirred:
+    def _conclude(self, chassis: _Chassis, looked_at: bool, anew: bool) -> None:
+        is_tried_again = anew and bool(chassis.errors.get(GUESTS))
+        if looked_at or chassis.stirred or is_tried_again:
             self._report(chassis)
         home = self._host.namespaces.get(chassis.spec.namespace) if chassis.spec else None
         if looked_at and home is not None and not home.devices.touched:
