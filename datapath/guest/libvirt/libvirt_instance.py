@@ -131,7 +131,7 @@ class LibvirtInstance:
         """libvirt gives up to wait for the guest after a while, and says nothing."""
         names = {hardware.name(device) for device in devices}
         if names and self.state == "paused":
-            raise TransientError(f"{', '.join(sorted(names))} cannot be unplugged while the guest is paused")
+            raise RefusedError(f"{', '.join(sorted(names))} cannot be unplugged while the guest is paused")
         for device in devices:
             await self._call(Connection.detach, domain.text(device))
         left = names & hardware.names(await self._hardware()) if names else ()

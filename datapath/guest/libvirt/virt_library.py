@@ -23,6 +23,9 @@ _PASSING: Final = {38, 39, 45, 55, 68}
 """Errors of virErrorNumber that another try may not meet: of the system, of RPC, of the way in, operation invalid in
 this state, time-out."""
 
+_HELD: Final = '" lock'
+"""What QEMU says of a disk that another guest has, which may be about to let go of it."""
+
 _HANDLE, _TEXT, _FLAGS = c_void_p, c_char_p, c_uint
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "virInitialize": (c_int, ()),
@@ -111,7 +114,7 @@ def failure() -> SdnError | None:
     text = f"libvirt: {(loaded.virGetLastErrorMessage() or b'it does not say why').decode(errors='replace')}"
     if code == _NO_DOMAIN:
         return None
-    passing = code in _PASSING or loaded.virGetLastErrorDomain() == _FROM_RPC
+    passing = code in _PASSING or _HELD in text or loaded.virGetLastErrorDomain() == _FROM_RPC
     return TransientError(text) if passing else RefusedError(text)
 
 

@@ -349,7 +349,7 @@ class QemuMachine:
 
     def _may_unplug(self, name: str) -> None:
         if self._state == "paused":
-            raise TransientError(f"{name} cannot be unplugged while the guest is paused")
+            raise RefusedError(f"{name} cannot be unplugged while the guest is paused")
 
     @property
     def _is_fresh(self) -> bool:
