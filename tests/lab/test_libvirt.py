@@ -28,8 +28,8 @@ from datapath.guest.libvirt.driver import LibvirtDriver, domain, hardware, libvi
 from datapath.guest.libvirt.libvirt_instance import LibvirtInstance
 from datapath.guest.libvirt.libvirtd_home import Home, home_of
 from datapath.guest.libvirt.virt import Connection
-from datapath.guest.qemu import outfit
-from datapath.guest.qemu.command import Outfit
+from datapath.guest.qemu import monitor, outfit
+from datapath.guest.qemu.command import MONITOR, Outfit
 from datapath.linux import namespaces, taps
 from datapath.spec import Guest, Interface, Machine, Vlan
 from tests.lab.conftest import Labs
@@ -158,6 +158,11 @@ async def test_its_life(chassis: Chassis) -> None:
     await chassis.pings(0)
     done = await qga.Agent(chassis.place.directory / "agent.sock").run(["cat", "/sys/class/net/eth0/address"])
     assert done.out.decode().strip() == str(interface(0).mac)
+
+    memory = await asyncio.to_thread(monitor.balloon_statistics, chassis.place.directory / MONITOR)
+    assert memory["actual"] == MACHINE.memory
+    assert 0 < memory["free"] < memory["total"] < memory["actual"]
+    assert "rss" in chassis.virsh("dommemstat", DOMAIN)
 
     chassis.make_tap(1)
     assert await instance.adapt(guest(0, 1), guest(0, 1).interfaces) == ()

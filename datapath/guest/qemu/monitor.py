@@ -34,7 +34,8 @@ _FRESH: Final = 10.0
 _TAG_MAX: Final = 255  # QEMUSnapshotInfo.name less the terminating zero
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _OURS: Final = re.compile(r"disk\d+")
-_PLACE: Final = f"{plugs.DEVICES}/balloon"
+_BALLOON: Final = "child<virtio-balloon"
+"""How QEMU's word for a balloon's kind begins. Its name is libvirt's where that has made it."""
 
 T = TypeVar("T")
 
@@ -236,23 +237,32 @@ def _errors(jobs: Sequence[Mapping[str, Any]], identity: str) -> list[str]:
 
 async def _statistics(qmp: Qmp) -> dict[str, int]:
     """QEMU asks the guest for them only as long as somebody wants to know."""
-    before = (await _balloon(qmp))["last-update"]
-    await _ask_every(qmp, 1)
+    place = await _balloon(qmp)
+    before = (await _said(qmp, place))["last-update"]
+    await _ask_every(qmp, place, 1)
     try:
-        found = await _newer(qmp, before)
+        found = await _newer(qmp, place, before)
     finally:
-        await _ask_every(qmp, 0)
+        await _ask_every(qmp, place, 0)
     actual = (await qmp.execute("query-balloon"))["actual"]
     said = {name.removeprefix("stat-").removesuffix("-memory"): value for name, value in found["stats"].items()}
     return {"actual": actual} | {name: value for name, value in said.items() if 0 <= value < 1 << 63}
 
 
-async def _newer(qmp: Qmp, before: int) -> Mapping[str, Any]:
+async def _balloon(qmp: Qmp) -> str:
+    devices = await qmp.execute("qom-list", path=plugs.DEVICES)
+    found = [each["name"] for each in devices if each["type"].startswith(_BALLOON)]
+    if not found:
+        raise RefusedError("the guest has no balloon")
+    return f"{plugs.DEVICES}/{found[0]}"
+
+
+async def _newer(qmp: Qmp, place: str, before: int) -> Mapping[str, Any]:
     """No event tells that there are new ones: it is asked again, after a while that grows."""
     pause = _FIRST_PAUSE
     try:
         async with asyncio.timeout(_FRESH):
-            while (found := await _balloon(qmp))["last-update"] <= before:
+            while (found := await _said(qmp, place))["last-update"] <= before:
                 await asyncio.sleep(pause)
                 pause *= 1.5
             return found
@@ -260,11 +270,11 @@ async def _newer(qmp: Qmp, before: int) -> Mapping[str, Any]:
         raise TransientError("the guest's balloon driver does not answer") from None
 
 
-async def _balloon(qmp: Qmp) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = await qmp.execute("qom-get", path=_PLACE, property="guest-stats")
+async def _said(qmp: Qmp, place: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = await qmp.execute("qom-get", path=place, property="guest-stats")
     return found
 
 
-async def _ask_every(qmp: Qmp, seconds: int) -> None:
-    arguments = {"path": _PLACE, "property": "guest-stats-polling-interval", "value": seconds}
+async def _ask_every(qmp: Qmp, place: str, seconds: int) -> None:
+    arguments = {"path": place, "property": "guest-stats-polling-interval", "value": seconds}
     await qmp.issue("qom-set", arguments)

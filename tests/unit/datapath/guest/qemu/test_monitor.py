@@ -119,3 +119,35 @@ def test_much_hardware_fits_into_a_tag_as_a_digest() -> None:
     assert tag.startswith("s1 ")
     assert len(tag) < 60
     assert tag != monitor._fitting("s1", long + "2")
+
+
+class Balloon:
+    """A guest whose driver answers when it is asked to; the device may have libvirt's name for it."""
+
+    def __init__(self, *devices: dict[str, str]) -> None:
+        self.periods: list[tuple[str, int]] = []
+        self._devices = devices
+
+    async def execute(self, command: str, **arguments: Any) -> Any:
+        if command == "qom-list":
+            return list(self._devices)
+        if command == "query-balloon":
+            return {"actual": 128 << 20}
+        stats = {"stat-total-memory": 100 << 20, "stat-swap-in": (1 << 64) - 1}
+        return {"last-update": len(self.periods), "stats": stats}
+
+    async def issue(self, _: str, arguments: Mapping[str, Any]) -> Any:
+        self.periods.append((arguments["path"], arguments["value"]))
+
+
+@pytest.mark.parametrize("name", ["balloon", "balloon0"])
+async def test_the_balloon_is_asked_by_whatever_name_it_has(name: str) -> None:
+    rng = {"name": "rng0", "type": "child<virtio-rng-pci>"}
+    balloon = Balloon(rng, {"name": name, "type": "child<virtio-balloon-pci>"})
+    assert await monitor._statistics(cast(Qmp, balloon)) == {"actual": 128 << 20, "total": 100 << 20}
+    assert balloon.periods == [(f"/machine/peripheral/{name}", 1), (f"/machine/peripheral/{name}", 0)]
+
+
+async def test_a_guest_without_a_balloon_says_so() -> None:
+    with pytest.raises(RefusedError, match="has no balloon"):
+        await monitor._statistics(cast(Qmp, Balloon()))
