@@ -38,9 +38,12 @@ _SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-relay", 
 _FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile"}
 _DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "var", "var/log", "etc/acpi/PWRF")
 
+_PANIC: Final = ("pvpanic_pci", "pvpanic_mmio")
+"""By which a kernel tells QEMU that it panics: the device of our own QEMUs, and the one that libvirt 9.0 knows."""
+
 _MODULES: Final = {
     "network": ("virtio_pci", "virtio_net", "qemu_fw_cfg"),
-    "devices": ("virtio_console", "button", "evdev", "virtio_blk", "virtio_balloon", "virtio_rng", "pvpanic_pci"),
+    "devices": ("virtio_console", "button", "evdev", "virtio_blk", "virtio_balloon", "virtio_rng", *_PANIC),
     "rtnl-link-vlan": ("8021q",),
     "fs-iso9660": ("isofs",),
 }

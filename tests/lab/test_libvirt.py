@@ -60,6 +60,8 @@ class Chassis:
     namespace: str
     run_dir: Path
     told: list[Happening] = field(default_factory=list)
+    why: str = ""
+    """What was said last of a happening."""
     drivers: list[LibvirtDriver] = field(default_factory=list)
 
     @property
@@ -93,8 +95,9 @@ class Chassis:
     async def launch(self, of: Guest) -> LibvirtInstance:
         return await self.driver().launch(of, self.place, self.hear)
 
-    def hear(self, what: Happening, _why: str) -> None:
+    def hear(self, what: Happening, why: str) -> None:
         self.told.append(what)
+        self.why = why or self.why
 
     async def until(self, *what: Happening) -> None:
         """They have been told since the last time."""
@@ -210,6 +213,23 @@ async def test_it_dies(chassis: Chassis) -> None:
     kill(instance.pid)
     await chassis.until("ended")
     assert await chassis.driver().find(guest(0), chassis.place, chassis.hear) is None
+    again = await chassis.launch(guest(0))
+    assert again.state == "prepared"
+
+
+async def test_its_kernel_panics(chassis: Chassis) -> None:
+    """libvirt ends it, and what is told has the panic's own words."""
+    instance = await chassis.launch(guest(0))
+    await instance.start()
+    await chassis.until("agent-up")
+    agent = qga.Agent(chassis.place.directory / "agent.sock")
+    with suppress(SdnError):  # nobody is left to answer
+        await agent.run(["sh", "-c", "echo c > /proc/sysrq-trigger"], timeout=1)
+    await chassis.until("ended")
+    assert chassis.why.splitlines()[0] == "its kernel panicked"
+    assert chassis.why.endswith("Kernel panic - not syncing: sysrq triggered crash")
+    assert instance.state == "off"
+    eventually(lambda: chassis.virsh("domstate", "--reason", DOMAIN).strip() == "shut off (crashed)")
     again = await chassis.launch(guest(0))
     assert again.state == "prepared"
 

@@ -142,6 +142,7 @@ def _processor(root: Element, guest: Guest, accelerator: str) -> None:
     if accelerator != "kvm":
         SubElement(SubElement(features, "tcg"), "tb-cache", unit="MiB").text = str(_TRANSLATIONS)
     SubElement(root, "clock", offset="utc")
+    SubElement(root, "on_crash").text = "destroy"  # it is our restart policy that starts it again
 
 
 def _boot(root: Element, kernel: Kernel | None, settings: PurePath | None) -> None:
@@ -265,3 +266,4 @@ def _rest(devices: Element) -> None:
     SubElement(devices, "memballoon", model="virtio")
     random = SubElement(devices, "rng", model="virtio")
     SubElement(random, "backend", model="random").text = "/dev/urandom"
+    SubElement(devices, "panic", model="isa")

@@ -22,7 +22,7 @@ from datapath.guest.libvirt.libvirt_service import Service
 from datapath.guest.libvirt.virt import BY_HOST, Connection, Event
 from datapath.guest.qemu import outfit
 from datapath.guest.qemu.command import AGENT, CONSOLE_LOG
-from datapath.guest.qemu.process import Process, last_words
+from datapath.guest.qemu.process import PANIC, Process, last_words
 from datapath.spec import Accelerator, Guest, Interface
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
@@ -60,6 +60,7 @@ class LibvirtInstance:
         self._version = 0
         """Of what is known of its state."""
         self._trouble = ""
+        self._has_panicked = False
         self._tasks: set[asyncio.Task[None]] = set()
         service.listen(made.uuid, self)
         process.watch(self._end)
@@ -162,7 +163,9 @@ class LibvirtInstance:
     def hear(self, event: Event) -> None:
         """Of libvirt, in the event loop. The domain of one that is only prepared is suspended too."""
         self._version += 1
-        if event.kind == "suspended" and self.state == "running":
+        if event.kind == "GUEST_PANICKED":
+            self._has_panicked = True  # QEMU tells before it stops, and libvirt ends it then
+        elif event.kind == "suspended" and self.state == "running" and not self._has_panicked:
             self._become("paused", "paused")
         elif event.kind == "resumed":
             self._become("running", "resumed")
@@ -214,8 +217,11 @@ class LibvirtInstance:
         self.close()
         self.answers = False
         self.state = "off"
-        log = self._service.log_of(self._domain.name)
-        self._on_happening("ended", last_words(self._place.directory / CONSOLE_LOG, log))
+        console, log = self._place.directory / CONSOLE_LOG, self._service.log_of(self._domain.name)
+        if self._has_panicked:
+            self._on_happening("ended", "its kernel panicked" + last_words(console, log, PANIC))
+        else:
+            self._on_happening("ended", last_words(console, log))
 
     def close(self) -> None:
         """It runs on."""

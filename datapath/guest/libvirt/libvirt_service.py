@@ -25,7 +25,7 @@ URI: Final = "SDN_LIBVIRT_URI"
 """Environment variable: a libvirtd that runs in the network namespace of the chassis already, such as qemu:///system
 where the chassis is the machine itself."""
 
-MONITORED: Final = ("VSERPORT_CHANGE",)
+MONITORED: Final = ("VSERPORT_CHANGE", "GUEST_PANICKED")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 

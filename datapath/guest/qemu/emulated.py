@@ -33,8 +33,6 @@ _STATES: Final[dict[str, State]] = {
     _PANICKED: "running",  # until its end, which is near
 }
 """By what query-status says; whatever else, the CPUs stand still."""
-_LAST_WORDS: Final = "Kernel panic - not syncing"
-"""Of Linux, on its console; what follows is a trace."""
 _IN_A_MOMENT: Final = ("save-vm", "restore-vm")
 """The CPUs stand still for as long as a snapshot takes."""
 
@@ -247,7 +245,7 @@ class QemuMachine:
         directory = self.place.directory
         console, log = directory / command.CONSOLE_LOG, directory / command.QEMU_LOG
         if self._has_panicked:
-            return "its kernel panicked" + process.last_words(console, log, _LAST_WORDS)
+            return "its kernel panicked" + process.last_words(console, log, process.PANIC)
         return (self._process.exit or "it has ended") + process.last_words(console, log)
 
     # What happens

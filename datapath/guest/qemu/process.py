@@ -23,6 +23,9 @@ from datapath.errors import MachineError
 _PROGRAMS: Final = "qemu-system-"
 """How the names of all of them begin, one for each architecture."""
 
+PANIC: Final = "Kernel panic - not syncing"
+"""Of Linux, on its console; what follows is a trace."""
+
 _LAST_LINES: Final = 5
 _TAIL: Final = 16384
 """Octets. The trace of a kernel that panics is some three thousand."""

@@ -181,6 +181,18 @@ async def test_its_end_is_seen_at_its_process(make: Make, told: list[tuple[str, 
     instance.close()
 
 
+async def test_a_panic_is_its_end_and_no_pause(make: Make, told: list[tuple[str, str]], tmp_path: Path) -> None:
+    (tmp_path / "console.log").write_text("Kernel panic - not syncing: for a test\nCPU: 0\n")
+    instance, service = make()
+    service.refuses = {"destroy"}
+    await instance.start()
+    for event in (Event(UUID, "GUEST_PANICKED", "{}"), Event(UUID, "suspended", "0")):
+        instance.hear(event)
+    assert (instance.state, told) == ("running", [])
+    await instance.kill()
+    assert told == [("ended", "its kernel panicked\nconsole: Kernel panic - not syncing: for a test")]
+
+
 async def test_another_agent_sees_how_it_is(make: Make, told: list[tuple[str, str]]) -> None:
     instance, service = make()
     service.status, service.open = "running", True
