@@ -7,7 +7,7 @@ Never: work per port that could be done per entry of the file; a lab has thousan
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple
 
@@ -116,7 +116,7 @@ def numbered(
             tag=row.link.tag,
             network=row.link.network.name,
             chassis=row.chassis,
-            ofport=ofports.get((row.chassis, row.node, row.plug.interface), FIRST_PORT_OFPORT),
+            ofport=ofports.get(_place(row), FIRST_PORT_OFPORT),
             mac=Mac(macs[row.node, row.plug.interface]),
             addresses=tuple(addresses[row.name]),
             allowed=row.link.allowed,
@@ -158,25 +158,48 @@ def _fixed_macs(draft: Draft, rows: list[Row]) -> dict[tuple[str, str], int]:
     return found
 
 
-def _ofports(draft: Draft, rows: list[Row]) -> dict[tuple[str, str, str], int]:
-    """By chassis, node and interface: numbers of different chassis have nothing to do with each other."""
-    previous: dict[tuple[str, str, str], int] = {}
-    if draft.previous:  # a guest that moves has its number there too, if it is free
-        numbers = {(p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
-        keys = ((row.chassis, row.node, row.plug.interface) for row in rows)
-        previous = {key: numbers[key[1:]] for key in keys if key[1:] in numbers and key[1] in draft.guests}
-        previous |= {(p.chassis, p.node, p.interface): p.ofport for p in draft.previous.ports.values()}
-    wanted: dict[str, dict[tuple[str, str, str], str]] = defaultdict(dict)
+Place = tuple[str, str, str]
+"""Of a bridge port: chassis, node and interface."""
+
+
+def _ofports(draft: Draft, rows: list[Row]) -> dict[Place, int]:
+    """Numbers of different chassis have nothing to do with each other. But a guest's is nobody else's on any chassis:
+    wherever it moves, and back, it has the same one, so that it does not matter which of the two a fact is of."""
+    known = draft.previous.ports.values() if draft.previous else ()
+    previous = {(p.chassis, p.node, p.interface): p.ofport for p in known}
+    before = {(p.node, p.interface): p.ofport for p in known}
+    theirs: list[Row] = []
+    others: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        wanted[row.chassis][row.chassis, row.node, row.plug.interface] = f"{row.node}/{row.plug.interface}"
-    found: dict[tuple[str, str, str], int] = {}
-    for chassis, names in wanted.items():
-        try:
-            found |= allot(Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT), names, words=names, previous=previous)
-        except ExhaustedError as error:
-            message = f"chassis '{chassis}' has {error.needed} interfaces; expected {error.room} at most"
-            draft.problems.add(("nodes",), message, key=True)
+        if row.node in draft.guests:
+            theirs.append(row)
+            place = _place(row)
+            previous |= {place: before[place[1:]]} if place[1:] in before else {}
+        else:
+            others[row.chassis].append(row)
+    taken = {p.ofport for p in known if p.node not in draft.guests}
+    found = _allotted(draft, "the lab", theirs, previous, taken)
+    taken = set(found.values())
+    for chassis, there in others.items():
+        found |= _allotted(draft, f"chassis '{chassis}'", there, previous, taken)
     return found
+
+
+def _allotted(
+    draft: Draft, where: str, rows: list[Row], previous: Mapping[Place, int], reserved: Collection[int]
+) -> dict[Place, int]:
+    names = {_place(row): f"{row.node}/{row.plug.interface}" for row in rows}
+    slots = Slots("ofport", FIRST_PORT_OFPORT, LAST_OFPORT)
+    try:
+        return allot(slots, names, words=names, previous=previous, reserved=reserved)
+    except ExhaustedError as error:
+        message = f"{where} has {error.needed} interfaces; expected {error.room} at most"
+        draft.problems.add(("nodes",), message, key=True)
+        return {}
+
+
+def _place(row: Row) -> Place:
+    return row.chassis, row.node, row.plug.interface
 
 
 def _addresses(draft: Draft, rows: list[Row], taken: Taken) -> dict[str, list[IPInterface]]:

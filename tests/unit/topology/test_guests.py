@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datapath.errors import FileError
 from datapath.spec import Kernel, Seed
 from sdn.model import Model
-from sdn.topology import parse
+from sdn.topology import parse, ports
 
 BASE: dict[str, Any] = {
     "name": "lab",
@@ -244,6 +244,22 @@ def test_a_guest_that_moves_keeps_the_number_of_its_bridge_port() -> None:
     before = model({"g[1-9]": {"network": "web", "chassis": "hv1"}})
     after = model({"g[1-9]": {"network": "web", "chassis": "hv2"}}, before)
     assert {n: p.ofport for n, p in after.ports.items()} == {n: p.ofport for n, p in before.ports.items()}
+
+
+def test_a_guest_s_number_is_nobody_else_s_on_any_chassis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among numbers so few that they would meet."""
+    monkeypatch.setattr(ports, "LAST_OFPORT", ports.FIRST_PORT_OFPORT + 29)
+    nodes = {"n[1-9]": {"network": "web", "chassis": "hv2"}}
+    first = model({}, nodes=nodes)
+    nodes["m[1-9]"] = {"network": "web", "chassis": "hv3"}
+    here, there = ({"g[1-9]": {"network": "web", "chassis": chassis}} for chassis in ("hv1", "hv2"))
+    before = model(here, first, nodes=nodes)
+    after = model(there, before, nodes=nodes)
+    theirs = {port.ofport for port in before.ports.values() if port.node in before.guests}
+    assert len(theirs) == 9
+    assert not theirs & {port.ofport for port in before.ports.values() if port.node not in before.guests}
+    assert {n: p.ofport for n, p in after.ports.items()} == {n: p.ofport for n, p in before.ports.items()}
+    assert all(before.ports[name].ofport == port.ofport for name, port in first.ports.items())
 
 
 def test_somebody_elses_chassis_runs_no_guests() -> None:
