@@ -153,8 +153,22 @@ class TestLives:
         assert (of(running, "g2")["phase"], of(running, "g2")["pid"]) == ("off", 0)
         assert sdn(running, "status").returncode == 0, "that it is off is wished"
         done(running, "guest", "start", "g2")
+        assert of(running, "g2")["answers"], "the built-in guest is on when one can use it"
+        assert sdn(running, "status").returncode == 0
         assert of(running, "g2")["pid"] not in (0, before)
         running.ping("n1", "g2")
+
+    def test_one_that_switches_itself_off_stays_so_until_somebody_says_which_way(self, running: Lab) -> None:
+        done(running, "exec", "g2", "--", "sh", "-c", "(sleep 0.5; poweroff) > /dev/null 2>&1 &")
+        eventually(lambda: of(running, "g2")["phase"] == "off")
+        status = sdn(running, "status")
+        assert status.returncode == 1
+        assert "guest g2 has switched itself off, and shall be on" in status.stdout
+        assert "`sdn guest start g2` starts it" in status.stdout
+        done(running, "guest", "stop", "g2")
+        assert sdn(running, "status").returncode == 0
+        done(running, "guest", "start", "g2")
+        assert sdn(running, "status").returncode == 0
 
     def test_by_force(self, running: Lab) -> None:
         began = time.monotonic()
@@ -210,6 +224,14 @@ def test_a_trunk_guest_hears_its_tags_after_a_move(running: Lab) -> None:
         assert f"g1 is on {chassis} now" in done(running, "migrate", "g1", chassis)
         running.ping("n1", "g1")
         running.ping("n2", "g1")
+
+
+def test_the_addresses_that_a_guest_has_are_asked_of_it(running: Lab) -> None:
+    before = of(running, "g2")["addresses_inside"]["eth0"]
+    assert before == of(running, "g2")["addresses"]
+    done(running, "exec", "g2", "--", "ip", "addr", "add", "192.0.2.9/24", "dev", "eth0")
+    assert "192.0.2.9/24 (the guest's own doing)" in done(running, "guest", "show", "g2")
+    done(running, "exec", "g2", "--", "ip", "addr", "del", "192.0.2.9/24", "dev", "eth0")
 
 
 def test_figures(running: Lab) -> None:
