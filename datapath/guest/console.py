@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from datapath.errors import SdnError, TransientError
+from datapath.guest import past_lines
 
 SERIAL: Final = "serial.sock"
 SOCKET: Final = "console.sock"
@@ -56,11 +57,16 @@ class Relay:
         self._guest: _Guest | None = None
         self._server: asyncio.Server | None = None
         self._bound: tuple[Path, int] | None = None
+        self._log: Path | None = None
+        self._logged = 0
+        """Bytes since somebody has looked at how long the log is."""
 
     async def attach(self, directory: Path) -> None:
         """To the process that runs in the directory; the last words of the one before still come. Raises SdnError."""
+        self._log = directory / LOG
         if not self._recent:
-            self._recent += _tail(directory / LOG)
+            self._recent += _tail(self._log)
+        past_lines.bound(self._log)
         try:
             await self._serve(directory / SOCKET)
         except OSError as error:
@@ -98,6 +104,10 @@ class Relay:
     def printed(self, data: bytes) -> None:
         self._recent += data
         del self._recent[:-RECENT]
+        self._logged += len(data)
+        if self._logged >= past_lines.STEP and self._log is not None:
+            self._logged = 0
+            past_lines.bound(self._log)
         for reader in list(self._readers):
             reader.show(data)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from datapath.errors import TransientError
+from datapath.guest import past_lines
 from datapath.guest.console import BEHIND, LOG, RECENT, SERIAL, SOCKET, TYPED, Relay
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -235,3 +236,17 @@ async def test_close_disconnects(line: Line, relay: Relay) -> None:
     async with asyncio.timeout(5):
         assert await reader.read() == b""
         assert await typed.read() == b""
+
+
+async def test_a_log_that_has_grown_is_cut_while_the_guest_prints_on(line: Line, relay: Relay) -> None:
+    log = line.directory / LOG
+    log.write_bytes(bytes(past_lines.MOST + 1))
+    await relay.attach(line.directory)
+    assert log.stat().st_size == 0
+    _, prints = await line.clients.get()
+    log.write_bytes(b"x" * (past_lines.MOST + 1))
+    prints.write(bytes(past_lines.STEP))
+    async with asyncio.timeout(5):
+        while log.stat().st_size:
+            await asyncio.sleep(0.01)
+    assert past_lines.earlier(log).read_bytes() == b"x" * (past_lines.MOST + 1)
