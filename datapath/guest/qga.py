@@ -33,6 +33,8 @@ _SILENCE: Final = 1.0
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
 """Seconds between two looks at a command that runs: half as long again each time. The agent does not tell of an end."""
+_RETURNS: Final = 3.0
+"""Seconds for a guest that has gone while a command runs in it to be at the same path again, in another QEMU."""
 _LETS_GO: Final = 0.15
 """Pauses of this many seconds are left to other clients. The agent notices a new one only after 0.1 s."""
 _DELIMITER: Final = b"\xff"
@@ -88,19 +90,38 @@ class Agent:
         on_begin: Callable[[int], None] = lambda _: None,
     ) -> Done:
         """Run a program of the guest and wait for its end; `on_begin` is told its PID. After `timeout` seconds:
-        TransientError, and it runs on."""
+        TransientError, and it runs on. A guest that moves meanwhile is followed: its agent is the same process."""
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         pause = _FIRST_PAUSE
         async with _line(self._path) as line:
             pid = (await line.ask("guest-exec", _wish(argv, stdin)))["pid"]
             on_begin(pid)
             while pause < _LETS_GO:
-                if (status := await line.ask("guest-exec-status", {"pid": pid}))["exited"]:
+                try:
+                    status = await line.ask("guest-exec-status", {"pid": pid})
+                except (TransientError, RefusedError):
+                    break
+                if status["exited"]:
                     return _done(status)
                 pause = await _sleep(pause, until, argv)
-        while not (status := await self._ask("guest-exec-status", {"pid": pid}))["exited"]:
+        while not (status := await self._status(pid, argv[0]))["exited"]:
             pause = await _sleep(pause, until, argv)
         return _done(status)
+
+    async def _status(self, pid: int, program: str) -> dict[str, Any]:
+        """Of a command that has begun."""
+        until = float("inf")
+        while True:
+            try:
+                status: dict[str, Any] = await self._ask("guest-exec-status", {"pid": pid})
+                return status
+            except (TransientError, RefusedError) as error:  # it refuses where it is another process
+                until = min(until, time.monotonic() + _RETURNS)
+                if time.monotonic() >= until or isinstance(error, RefusedError):
+                    guest = self._path.parent.name
+                    why = f"guest {guest} went away while {program} ran in it: what that has printed is lost"
+                    raise TransientError(why) from error
+            await asyncio.sleep(_LETS_GO)
 
     async def _ask(self, verb: str, arguments: dict[str, Any] | None = None) -> Any:
         async with _line(self._path) as line:

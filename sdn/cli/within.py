@@ -79,6 +79,10 @@ def _run(agent: Agent, command: Sequence[str], stdin: bytes) -> Done:
         raise
     except RefusedError as error:
         raise _NotRunError(error) from error
+    except TransientError as error:
+        if not begun:
+            raise
+        raise _LostError(error) from error
 
 
 class _NotRunError(SdnError):
@@ -87,6 +91,15 @@ class _NotRunError(SdnError):
     exit_code = 127
 
     def __init__(self, error: RefusedError) -> None:
+        super().__init__(error.message, remedy=error.remedy)
+
+
+class _LostError(SdnError):
+    """What came of the command nobody knows: a code that is hardly its own, as of `docker run` for its own failures."""
+
+    exit_code = 125
+
+    def __init__(self, error: TransientError) -> None:
         super().__init__(error.message, remedy=error.remedy)
 
 

@@ -53,6 +53,16 @@ def at(lab: Lab) -> str:
     return seen.at
 
 
+def test_what_runs_in_it_is_followed(lab: Labs) -> None:
+    running = lab(topology("linux"))
+    moved: list[int] = []
+    mover = threading.Timer(1.0, lambda: moved.append(migrate(running, "g1", "hv2")))
+    mover.start()
+    said = running.execute("g1", "sh", "-c", "echo begun; sleep 4; echo done")
+    mover.join()
+    assert (moved, at(running), said) == ([0], "hv2", "begun\ndone\n")
+
+
 def reached(lab: Lab) -> None:
     """From every chassis."""
     for number in (1, 2, 3):

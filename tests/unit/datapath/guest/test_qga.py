@@ -133,3 +133,48 @@ async def test_a_command_that_lasts_too_long_is_left(tmp_path: Path) -> None:
     async with running(Fake(polls=1000), tmp_path) as agent:
         with pytest.raises(TransientError, match="not ended"):
             await agent.run(["sleep", "9"], timeout=0.05)
+
+
+async def test_a_guest_that_moves_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another QEMU is at the same path; the agent in the guest is the same process, and knows the command."""
+    monkeypatch.setattr(qga, "_LETS_GO", 0.02)
+    source, target = Fake(polls=1000), Fake(polls=2, exitcode=0, **{"out-data": base64.b64encode(b"here").decode()})
+    path = tmp_path / "web1" / "agent.sock"
+    path.parent.mkdir()
+    old = await asyncio.start_unix_server(source.serve, path)
+    begun = asyncio.Event()
+    command = asyncio.create_task(Agent(path).run(["sleep", "9"], on_begin=lambda _: begun.set()))
+    await begun.wait()
+    old.close()
+    path.unlink()
+    await asyncio.sleep(0.1)
+    async with await asyncio.start_unix_server(target.serve, path):
+        async with asyncio.timeout(5):
+            assert (await command).out == b"here"
+    assert {verb for verb, _ in target.asked} == {"guest-exec-status"}
+
+
+@pytest.mark.parametrize("is_another", [True, False])
+async def test_a_command_whose_guest_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_another: bool) -> None:
+    """For good, or there is another agent, which has never heard of the command."""
+    monkeypatch.setattr(qga, "_LETS_GO", 0.02)
+    monkeypatch.setattr(qga, "_RETURNS", 0.1)
+    fake = Fake(polls=1000)
+    begun = asyncio.Event()
+    async with running(fake, tmp_path) as agent:
+        command = asyncio.create_task(agent.run(["sleep", "9"], on_begin=lambda _: begun.set()))
+        await begun.wait()
+        if is_another:
+            monkeypatch.setattr(fake, "answer", forgetful)
+            with pytest.raises(TransientError, match="went away while sleep ran in it"):
+                await command
+    if not is_another:
+        (tmp_path / "web1" / "agent.sock").unlink(missing_ok=True)
+        with pytest.raises(TransientError, match="went away while sleep ran in it"):
+            await command
+
+
+def forgetful(verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    if verb == "guest-sync-delimited":
+        return {"return": arguments["id"]}
+    return {"error": {"class": "GenericError", "desc": "Invalid parameter 'pid'"}}
