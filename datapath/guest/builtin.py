@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath.errors import MachineError
-from datapath.guest import initramfs, kernel, packages
+from datapath.guest import apt, initramfs, kernel, packages
 from datapath.guest.initramfs import Entry
 from datapath.guest.kernel import Kernel
 from datapath.spec import Guest, Interface
@@ -82,7 +82,7 @@ def files(cache: Path = CACHE, kernels: Path = kernel.CACHE) -> BootFiles:
     root = packages.fetch(PACKAGES, cache)
     initrd = cache / f"initrd-{_key(booted, root)}"
     if not initrd.exists():
-        with packages.locked(cache):
+        with apt.locked(cache):
             if not initrd.exists():
                 _write(initrd, initramfs.archive(_entries(booted, root)))
     return BootFiles(booted.image, initrd)

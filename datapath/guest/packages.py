@@ -8,26 +8,15 @@ The libraries come with them instead of from this machine, so that what is built
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from datapath.errors import MachineError
+from datapath.guest import apt
 
-_PARTIAL: Final = ".partial-"
-_SECONDS: Final = 300
-"""Longest that one apt command may take: 12 MB over a slow line."""
-_GET: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
-"""As root apt would give the download to the user _apt, who may not write into a cache of ours."""
-_REMEDY: Final = "a Debian mirror in /etc/apt/sources.list, then apt-get update"
-_NO_DEBIAN: Final = "the built-in guest is made of Debian's packages: install apt and dpkg, or give the guest an image"
 _OTHERS: Final = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 
 
@@ -39,7 +28,7 @@ def fetch(wanted: Sequence[str], cache: Path) -> Path:
     root = cache / f"packages-{hashlib.blake2b(' '.join(wanted).encode(), digest_size=6).hexdigest()}"
     if not root.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache):
+        with apt.locked(cache):
             if not root.is_dir():
                 _fill(wanted, root)
     return root
@@ -57,7 +46,7 @@ def linked(root: Path, program: str) -> dict[str, Path]:
     loader = _loader(root)
     places = ":".join(str(path) for path in _library_places(root))
     found = {str(loader.relative_to(root)): loader.resolve()}
-    for line in _run(str(loader), "--library-path", places, "--list", str(root / program)).splitlines():
+    for line in apt.run(str(loader), "--library-path", places, "--list", str(root / program)).splitlines():
         match line.split():
             case [name, "=>", path, _] if path.startswith(f"{root}/"):
                 found |= {path.removeprefix(f"{root}/"): Path(path).resolve()} if "/" not in name else {}
@@ -81,32 +70,16 @@ def _library_places(root: Path) -> list[Path]:
 
 
 def _fill(wanted: Sequence[str], root: Path) -> None:
-    """All of it appears under its name at once, or not at all."""
-    for stale in root.parent.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    partial = root.parent / f"{_PARTIAL}{os.getpid()}"
-    partial.mkdir()
-    try:
-        _download(wanted, partial)
-        for package in sorted(partial.glob("*.deb")):
-            _run("dpkg", "-x", str(package), str(partial))
-            package.unlink()
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    def closed() -> Sequence[str]:
+        return closure(wanted, _dependencies(wanted))
 
-
-def _download(wanted: Sequence[str], directory: Path) -> None:
-    """A mirror forgets versions that a list of last month still names: then the lists are read anew, once."""
-    try:
-        _run(*_GET, "download", *closure(wanted, _dependencies(wanted)), cwd=directory)
-    except MachineError:
-        _run("apt-get", "-q", "update")
-        _run(*_GET, "download", *closure(wanted, _dependencies(wanted)), cwd=directory)
+    with apt.appearing(root) as partial:
+        apt.download(partial, closed, closed)
+        apt.unpack(partial)
 
 
 def _dependencies(wanted: Sequence[str]) -> str:
-    return _run("apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in _OTHERS), *wanted)
+    return apt.run("apt-cache", "depends", "--recurse", *(f"--no-{kind}" for kind in _OTHERS), *wanted)
 
 
 def closure(wanted: Sequence[str], depends: str) -> list[str]:
@@ -126,28 +99,3 @@ def closure(wanted: Sequence[str], depends: str) -> list[str]:
     for each in found:  # which grows
         found += [other for other in needs.get(each, ()) if other.startswith("lib") and other not in found]
     return found
-
-
-def _run(*command: str, cwd: Path | None = None) -> str:
-    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    said = " ".join(command)[:200]
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=True
-        )
-    except FileNotFoundError as error:
-        raise MachineError(command[0], f"no `{command[0]}` in PATH", remedy=_NO_DEBIAN) from error
-    except subprocess.TimeoutExpired as error:
-        raise MachineError("guest packages", f"{said}: not done after {_SECONDS} s", remedy=_REMEDY) from error
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr or error.stdout).strip()
-        raise MachineError("guest packages", f"{said}: {why}", remedy=_REMEDY) from error
-    return done.stdout
-
-
-@contextmanager
-def locked(cache: Path) -> Iterator[None]:
-    """One at a time builds in it."""
-    with (cache / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

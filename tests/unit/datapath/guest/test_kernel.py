@@ -50,7 +50,7 @@ class Apt:
 @pytest.fixture
 def apt(monkeypatch: pytest.MonkeyPatch) -> Apt:
     made = Apt()
-    monkeypatch.setattr(kernel, "_run", made.run)
+    monkeypatch.setattr(kernel.apt, "run", made.run)
     monkeypatch.setattr(kernel, "metapackage", lambda: "linux-image-cloud-amd64")
     return made
 

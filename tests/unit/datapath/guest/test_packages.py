@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datapath.errors import MachineError
-from datapath.guest import packages
+from datapath.guest import apt, packages
 
 DEPENDS = """\
 qemu-guest-agent
@@ -53,14 +53,14 @@ def said(root: Path, libc: str) -> str:
 
 def test_libraries_are_where_they_were(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libc = root / "lib/x86_64-linux-gnu/libc.so.6"
-    monkeypatch.setattr(packages, "_run", lambda *_: said(root, f"{libc} (0x00007f)"))
+    monkeypatch.setattr(apt, "run", lambda *_: said(root, f"{libc} (0x00007f)"))
     found = packages.linked(root, "usr/bin/perl")
     assert found["lib/x86_64-linux-gnu/libc.so.6"] == libc
     assert set(found) == {"lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"}
 
 
 def test_a_missing_library_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "_run", lambda *_: said(root, "not found"))
+    monkeypatch.setattr(apt, "run", lambda *_: said(root, "not found"))
     with pytest.raises(MachineError, match=r"usr/bin/perl needs libc\.so\.6"):
         packages.linked(root, "usr/bin/perl")
 
