@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath.errors import MachineError
-from datapath.guest import apt, initramfs, kernel, packages
+from datapath.guest import apt, initramfs, kernel, packages, vmlinux
 from datapath.guest.initramfs import Entry
 from datapath.guest.kernel import Kernel
 from datapath.spec import Guest, Interface
@@ -85,7 +85,19 @@ def files(cache: Path = CACHE, kernels: Path = kernel.CACHE) -> BootFiles:
         with apt.locked(cache):
             if not initrd.exists():
                 _write(initrd, initramfs.archive(_entries(booted, root)))
-    return BootFiles(booted.image, initrd)
+                _clear(cache)
+    return BootFiles(_unpacked(booted, cache), initrd)
+
+
+def _unpacked(booted: Kernel, cache: Path) -> Path:
+    """The kernel without what unpacks it, where it can be had."""
+    unpacked = booted.image.with_name(f"vmlinux-{booted.release}")
+    if not unpacked.exists():
+        with apt.locked(cache):
+            if (found := vmlinux.of(booted.image.read_bytes())) is None:
+                return booted.image
+            _write(unpacked, found)
+    return unpacked
 
 
 def kernel_arguments(_guest: Guest) -> str:
@@ -126,12 +138,16 @@ def _sources() -> bytes:
     return b"".join(part.read_bytes() for part in parts)
 
 
-def _write(initrd: Path, archive: bytes) -> None:
-    """It appears whole. Those of long ago go; a QEMU that boots one has read it."""
-    partial = initrd.with_name(f".{initrd.name}")
-    partial.write_bytes(archive)
-    os.replace(partial, initrd)
-    builds = sorted(initrd.parent.glob("initrd-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+def _write(file: Path, content: bytes) -> None:
+    """It appears whole."""
+    partial = file.with_name(f".{file.name}")
+    partial.write_bytes(content)
+    os.replace(partial, file)
+
+
+def _clear(cache: Path) -> None:
+    """Builds of long ago go; a QEMU that boots one has read it."""
+    builds = sorted(cache.glob("initrd-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for stale in builds[_KEPT + 1 :]:
         stale.unlink(missing_ok=True)
 

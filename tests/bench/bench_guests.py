@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -103,9 +105,18 @@ def _answering(running: Lab, store: Store, topology: str, ports: list[str]) -> l
             pinger = Pinger(namespace(model.lab, "asker"), str(asker[port.network].ips[0]), str(port.ips[0]))
             stack.callback(pinger.close)
             pingers.append(pinger)
+        waiting = stack.enter_context(ThreadPoolExecutor(len(pingers)))
         begun = time.monotonic()
+        firsts = list(map(partial(waiting.submit, _first), pingers))
         labs.apply(model, store=store, timeout=PATIENCE)
-        return [pinger.first(PATIENCE) - begun for pinger in pingers]
+        return [first.result() - begun for first in firsts]
+
+
+def _first(pinger: Pinger) -> float:
+    """Nobody is pinged any more who has answered: it would keep a core busy that others boot on."""
+    moment = pinger.first(PATIENCE)
+    pinger.close()
+    return moment
 
 
 def _change(running: Lab, store: Store, topology: str) -> None:

@@ -63,7 +63,8 @@ class World:
     """A kernel and packages of nothing."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cache, self.kernel = path / "cache", Kernel("6.1", path / "kernel")
+        self.cache, self.home = path / "cache", path
+        self.kernel = self.of("6.1")
         self.built = 0
         root = self.cache / "packages"
         busybox = root / "bin" / "busybox"
@@ -78,6 +79,13 @@ class World:
         monkeypatch.setattr(packages, "linked", lambda root, program: {"lib/libc.so.6": root / "usr/bin/perl"})
         monkeypatch.setattr(builtin.kernel, "newest", lambda _: self.kernel)
         monkeypatch.setattr(initramfs, "modules", self._modules)
+
+    def of(self, release: str) -> Kernel:
+        """A kernel whose image is nothing that can be unpacked."""
+        found = Kernel(release, self.home / release)
+        found.image.parent.mkdir(parents=True)
+        found.image.write_bytes(b"an image")
+        return found
 
     def _modules(self, _: Kernel, names: tuple[str, ...]) -> list[Entry]:
         self.built += 1
@@ -107,12 +115,21 @@ def test_the_archive_is_made_once(world: World) -> None:
 def test_another_kernel_gets_another_and_old_ones_go(world: World) -> None:
     seen = set()
     for number in range(6):
-        world.kernel = Kernel(f"6.{number}", Path(f"/kernel-{number}"))
+        world.kernel = world.of(f"6.{number}.0")
         seen.add(world.files().initrd)
     assert len(seen) == 6
     left = set(world.cache.glob("initrd-*"))
     assert left < seen
     assert world.files().initrd in left
+
+
+def test_a_kernel_is_unpacked_once_where_it_can_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert world.files().kernel == world.kernel.image
+    monkeypatch.setattr(builtin.vmlinux, "of", lambda image: image + b", unpacked")
+    unpacked = world.files().kernel
+    assert unpacked.read_bytes() == b"an image, unpacked"
+    monkeypatch.setattr(builtin.vmlinux, "of", lambda _: pytest.fail("again"))
+    assert world.files().kernel == unpacked
 
 
 def test_each_directory_comes_before_what_is_in_it(world: World) -> None:
