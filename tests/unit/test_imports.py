@@ -21,7 +21,7 @@ IMPURE_STDLIB = frozenset((
 ))
 # fmt: on
 # What of it, and of third parties, does no more than compute.
-FIT_FOR_PURE = frozenset({"uuid.UUID", "uuid.uuid5", "uuid.NAMESPACE_URL", "pathlib.PurePath", "orjson"})
+FIT_FOR_PURE = frozenset({"uuid.UUID", "uuid.uuid5", "uuid.NAMESPACE_URL", "pathlib.PurePath", "orjson", "lz4.block"})
 # requests.py reads headers with what transport.py, an edge, defines beside its sockets.
 EDGES_OF_PURE = {"sdn.southbound.requests": "sdn.southbound.transport"}
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
