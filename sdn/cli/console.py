@@ -17,13 +17,13 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from datapath.errors import FileError, TransientError
-from datapath.guest import console
+from datapath.guest import console, past_lines
 from sdn.cli import output, target
 from sdn.lab.rundir import RunDir
 from sdn.model.facts import GuestFacts
@@ -53,10 +53,12 @@ def attach(wanted: str | None, name: str, *, read_only: bool) -> int:
 
 
 def log(wanted: str | None, name: str, *, follow: bool) -> None:
-    """What the console has printed in all the guest's runs."""
+    """What the console has printed in all the guest's runs, as far as it is kept."""
     model, _ = target.running(wanted)
     target.guest(model, name)
     file = RunDir(model.lab).guest(name) / console.LOG
+    with suppress(FileNotFoundError):  # it has not been too long yet
+        _show_past(past_lines.earlier(file))
     try:
         shown = _show_past(file)
     except FileNotFoundError:

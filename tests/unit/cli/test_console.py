@@ -174,6 +174,13 @@ def test_log(directory: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeyp
     assert "--bytes=+1" in commands[1]  # it may print something yet
 
 
+def test_what_was_cut_off_the_log_is_shown_first(directory: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    (directory / "console.log.1").write_bytes(b"earlier\r\n")
+    (directory / "console.log").write_bytes(b"later\r\n")
+    assert main(["console", "vm1", "--log"]) == 0
+    assert capfdbinary.readouterr().out == b"earlier\r\nlater\r\n"
+
+
 def test_the_log_asks_the_terminal_nothing(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
