@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ from datapath.guest.libvirt.virt import Connection
 from datapath.guest.qemu import monitor, outfit
 from datapath.guest.qemu.command import MONITOR, Outfit
 from datapath.linux import namespaces, taps
-from datapath.spec import Guest, Interface, Machine, Vlan
+from datapath.spec import Guest, Interface, Machine, Vlan, device_name
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
 from tests.lab.ovs import private_ovs, run
@@ -208,6 +209,26 @@ async def test_another_agent_finds_it_and_a_libvirtd_that_dies_takes_nothing_wit
     assert (ours(chassis.run_dir), chassis.home.directory.exists()) == ([], False)
 
 
+async def test_its_tap_is_removed_and_made_anew(chassis: Chassis) -> None:
+    """Also where another agent finds it so."""
+    instance = await chassis.launch(guest(0))
+    await instance.start()
+    await chassis.until("agent-up")
+    await chassis.pings(0)
+    run("ip", "-n", chassis.namespace, "link", "delete", interface(0).bridge_port)
+    await instance.adapt(guest(0), ())
+    assert instance.guest.interfaces == ()
+    chassis.make_tap(0)
+    chassis.drivers[0].close()
+    found = await chassis.driver().find(guest(0), chassis.place, chassis.hear)
+    assert found is not None
+    assert found.guest.interfaces == ()
+    assert await found.adapt(guest(0), guest(0).interfaces) == ()
+    assert (found.guest, found.pid) == (guest(0), instance.pid)
+    await chassis.pings(0)
+    assert await found.adapt(guest(0), guest(0).interfaces) == ()
+
+
 async def test_it_dies(chassis: Chassis) -> None:
     instance = await chassis.launch(guest(0))
     kill(instance.pid)
@@ -378,6 +399,31 @@ def test_a_lab_has_them_on_both_datapaths(lab: Labs) -> None:
     assert "g1:eth1" in running.model.ports
     assert running.facts.guests["g1"].pid == before["g1"]
     reached(running, "g1:eth0", "g2:eth0")
+
+
+@pytest.mark.parametrize("datapath", ["ovs", "linux"])
+def test_a_guest_whose_tap_somebody_deletes_gets_another(lab: Labs, datapath: str) -> None:
+    running = lab(
+        {
+            "chassis": {"hv1": {"datapath": datapath}},
+            "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
+            "nodes": {"n1": {"network": "web"}},
+            "guests": {"g1": {"driver": "libvirt", "network": "web"}},
+        }
+    )
+    before, tap = running.facts.guests["g1"].pid, device_name("p", "g1", "eth0")
+    old = index(running, tap)
+    running.execute("hv1", "ip", "link", "delete", tap)
+    eventually(lambda: index(running, tap) not in (0, old), 30)
+    eventually(lambda: running.facts.ports["g1:eth0"].up, 60)
+    reached(running, "g1:eth0")
+    assert running.facts.guests["g1"].pid == before
+
+
+def index(lab: Lab, tap: str) -> int:
+    """0 while there is none."""
+    links = json.loads(lab.execute("hv1", "ip", "-j", "link"))
+    return next((int(link["ifindex"]) for link in links if link["ifname"] == tap), 0)
 
 
 def reached(lab: Lab, *ports: str) -> None:

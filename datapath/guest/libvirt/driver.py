@@ -61,8 +61,7 @@ class LibvirtDriver:
         instance = self._instance(service, guest, place, made, on_happening)
         if instance is None:
             return None
-        instance.guest = hardware.as_it_is(found, guest)
-        await instance.take_in()
+        await instance.recall()
         return instance
 
     async def launch(self, guest: Guest, place: Place, on_happening: OnHappening) -> LibvirtInstance:

@@ -1,13 +1,14 @@
 """What a libvirt domain has while it runs, read from its XML, and how that differs from a Guest. PURE.
 
-Enters: XML as libvirt gives it, a Guest. Leaves: what it has plugged, what to plug and unplug, and in words what cannot
-be changed while it runs. Never: memory of what it was launched with: the XML has it, also for the next agent.
+Enters: XML as libvirt gives it, the taps that its QEMU holds, a Guest. Leaves: what it has plugged, what to plug and
+unplug, and in words what cannot be changed while it runs. Never: memory of what it was launched with: the XML has it,
+also for the next agent.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
@@ -30,13 +31,19 @@ class Nic(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """`mark` are the attributes of our element in its metadata; empty: it is not ours. `volumes` are disks that can
-    come and go, by path; `disks` the names of all."""
+    come and go, by path; `disks` the names of all. `severed` are of `nics`: their taps were removed, and they lead
+    nowhere, whatever has those names now."""
 
     accelerator: str
     mark: Mapping[str, str]
     nics: Mapping[Nic, Element]
     volumes: Mapping[str, Element]
     disks: frozenset[str]
+    severed: frozenset[Nic] = frozenset()
+
+    @property
+    def plugged(self) -> frozenset[Nic]:
+        return frozenset(self.nics) - self.severed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +54,22 @@ class Difference:
     """Names of interfaces that are plugged when they are ready."""
 
 
-def read(xml: str) -> Hardware:
+def read(xml: str, taps: Collection[str] | None = None) -> Hardware:
+    """`taps`: names of those that its QEMU holds; None: it is not asked."""
     root = fromstring(xml)  # noqa: S314  what libvirtd answers
     mark = root.find(f"metadata/{{{MARK_NAMESPACE}}}guest")
+    nics = {_nic(each): each for each in root.iterfind("devices/interface")}
     return Hardware(
         accelerator="kvm" if root.get("type") == "kvm" else "tcg",
         mark={} if mark is None else dict(mark.attrib),
-        nics={_nic(each): each for each in root.iterfind("devices/interface")},
+        nics=nics,
         volumes={
             _attribute(each, "source", "file"): each
             for each in root.iterfind("devices/disk")
             if each.findtext("serial") not in (ROOT, SEED)
         },
         disks=frozenset(name(each) for each in root.iterfind("devices/disk")),
+        severed=frozenset() if taps is None else frozenset(nic for nic in nics if nic.device not in taps),
     )
 
 
@@ -92,14 +102,17 @@ def free_place(hardware: Hardware) -> int:
 
 
 def difference(hardware: Hardware, guest: Guest, ready: Sequence[Interface]) -> Difference:
-    """Of the interfaces. One whose MAC or MTU is another now stays until it can be plugged anew."""
+    """Of the interfaces. One whose MAC or MTU is another now, or whose tap, stays until it can be plugged
+    anew."""
+    plugged = hardware.plugged
     wanted = {nic_of(interface): interface for interface in guest.interfaces}
-    absent = [interface for nic, interface in wanted.items() if nic not in hardware.nics]
+    absent = [interface for nic, interface in wanted.items() if nic not in plugged]
     names = {interface.name for interface in ready}
     waiting = [interface for interface in absent if interface.name not in names]
     stay = {interface.bridge_port for interface in waiting}
+    kept = {nic for nic in hardware.nics if nic.device in stay or (nic in wanted and nic in plugged)}
     return Difference(
-        unplug=tuple(each for nic, each in hardware.nics.items() if nic not in wanted and nic.device not in stay),
+        unplug=tuple(each for nic, each in hardware.nics.items() if nic not in kept),
         plug=tuple(interface for interface in absent if interface.name in names),
         awaited=frozenset(interface.name for interface in waiting),
     )
@@ -107,7 +120,7 @@ def difference(hardware: Hardware, guest: Guest, ready: Sequence[Interface]) -> 
 
 def as_it_is(hardware: Hardware, guest: Guest) -> Guest:
     """`guest` with the interfaces, the memory and the CPUs that it has now."""
-    plugged = tuple(interface for interface in guest.interfaces if nic_of(interface) in hardware.nics)
+    plugged = tuple(interface for interface in guest.interfaces if nic_of(interface) in hardware.plugged)
     memory = int(hardware.mark.get("memory", guest.machine.memory))
     cpus = int(hardware.mark.get("cpus", guest.machine.cpus))
     return replace(guest, interfaces=plugged, machine=replace(guest.machine, memory=memory, cpus=cpus))

@@ -22,7 +22,7 @@ from datapath.guest.libvirt.libvirt_service import Service
 from datapath.guest.libvirt.virt import BY_HOST, Connection, Event
 from datapath.guest.qemu import outfit
 from datapath.guest.qemu.command import AGENT, CONSOLE_LOG
-from datapath.guest.qemu.process import PANIC, Process, last_words
+from datapath.guest.qemu.process import PANIC, Process, last_words, taps_of
 from datapath.spec import Accelerator, Guest, Interface
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
@@ -114,6 +114,7 @@ class LibvirtInstance:
             volumes = {str(volume.path): volume for volume in libvirt_files.volumes(guest)}
             await self._unplug([*todo.unplug, *(each for path, each in found.volumes.items() if path not in volumes)])
             for interface in todo.plug:
+                self.applied = b""  # in the guest it is a new one, also where it replaces its like
                 await self._plug(domain.interface(interface, libvirt_files.tap(guest, interface, self._place)))
             for path in volumes.keys() - found.volumes.keys():
                 await self._plug(domain.disk(volumes[path], hardware.free_place(await self._hardware())))
@@ -123,7 +124,8 @@ class LibvirtInstance:
         return (*hardware.later(found, guest.machine), *((self._trouble,) if self._trouble else ()))
 
     async def _hardware(self) -> hardware.Hardware:
-        return hardware.read(await self._call(Connection.xml) or hardware.NOTHING)
+        xml = await self._call(Connection.xml) or hardware.NOTHING
+        return hardware.read(xml, await asyncio.to_thread(taps_of, self.pid))
 
     async def _plug(self, device: Element) -> None:
         await self._call(Connection.attach, domain.text(device))
@@ -185,6 +187,11 @@ class LibvirtInstance:
             self._on_happening("resumed" if self.state == "running" else "paused", "")
         if self.answers != answered:
             self._on_happening("agent-up" if self.answers else "agent-down", "")
+
+    async def recall(self) -> None:
+        """What it has and what it is like, of one that another agent has launched."""
+        self.guest = hardware.as_it_is(await self._hardware(), self.guest)
+        await self.take_in()
 
     async def take_in(self) -> None:
         """What it is like, without telling. What happened while libvirt was asked is newer than its answers."""

@@ -26,6 +26,9 @@ _PROGRAMS: Final = "qemu-system-"
 PANIC: Final = "Kernel panic - not syncing"
 """Of Linux, on its console; what follows is a trace."""
 
+_TUN: Final = "/dev/net/tun"
+_TAP: Final = re.compile(r"^iff:\t(\S+)$", re.MULTILINE)
+
 _LAST_LINES: Final = 5
 _TAIL: Final = 16384
 """Octets. The trace of a kernel that panics is some three thousand."""
@@ -150,6 +153,19 @@ def _emulator(pid: int) -> list[str]:
     except OSError:
         return []
     return arguments if Path(arguments[0]).name.startswith(_PROGRAMS) else []
+
+
+def taps_of(pid: int) -> frozenset[str]:
+    """Names of the taps that it holds: the kernel tells none of a file whose tap was removed (tun_chr_show_fdinfo()),
+    also where another has that name now."""
+    found = set()
+    with suppress(OSError):  # it has ended
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed meanwhile
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == _TUN:
+                    info = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
+                    found.update(_TAP.findall(info))
+    return frozenset(found)
 
 
 def last_words(console: Path, log: Path, last: str = "") -> str:

@@ -23,11 +23,15 @@ def guest(*numbers: int, machine: Machine = MACHINE) -> Guest:
 
 
 def running(of: Guest) -> hardware.Hardware:
+    return hardware.read(running_xml(of))
+
+
+def running_xml(of: Guest) -> str:
     plugs = [TapPlug(each.bridge_port, 2, True) for each in of.interfaces]
     disks = (Disk("root", Path("/own.qcow2"), "qcow2"), Disk("data", Path("/data.qcow2"), "qcow2"))
     files = Files(Outfit(disks))
     mark = {"lab": "t", **hardware.fixed(of.machine)}
-    return hardware.read(domain.domain(of, "sdn-t-web1", mark, "tcg", files, plugs))
+    return domain.domain(of, "sdn-t-web1", mark, "tcg", files, plugs)
 
 
 def test_as_it_was_launched_nothing_differs() -> None:
@@ -62,6 +66,19 @@ def test_another_mac_is_another_interface() -> None:
     todo = hardware.difference(running(guest(0)), wanted, (changed,))
     assert [hardware.name(each) for each in todo.unplug] == ["p-web1-eth0"]
     assert todo.plug == (changed,)
+
+
+def test_a_tap_that_was_removed_is_plugged_anew_when_its_successor_is_ready() -> None:
+    of = guest(0, 1)
+    xml = running_xml(of)
+    found = hardware.read(xml, {"p-web1-eth1"})
+    assert hardware.as_it_is(found, of).interfaces == (interface(1),)
+    assert hardware.difference(found, of, (interface(1),)) == hardware.Difference((), (), frozenset({"eth0"}))
+    todo = hardware.difference(found, of, of.interfaces)
+    assert [hardware.name(each) for each in todo.unplug] == ["p-web1-eth0"]
+    assert todo.plug == (interface(0),)
+    assert [hardware.name(each) for each in hardware.difference(found, guest(1), ()).unplug] == ["p-web1-eth0"]
+    assert hardware.difference(hardware.read(xml, hardware.names(found)), of, ()).unplug == ()
 
 
 def test_what_waits_for_the_next_start_is_told_in_words() -> None:

@@ -16,7 +16,7 @@ import pytest
 from datapath.addr import Mac
 from datapath.errors import ConflictError, TransientError
 from datapath.guest.instance import Place
-from datapath.guest.libvirt import domain, hardware, libvirt_files, libvirtd, libvirtd_home
+from datapath.guest.libvirt import domain, hardware, libvirt_files, libvirt_instance, libvirtd, libvirtd_home
 from datapath.guest.libvirt import driver as libvirt
 from datapath.guest.libvirt.domain import Files, TapPlug
 from datapath.guest.libvirt.libvirt_instance import Domain, LibvirtInstance
@@ -49,6 +49,8 @@ class Libvirtd:
         """The guest lets go of nothing."""
         self.status = "prelaunch"
         self.open = False
+        self.severed: set[str] = set()
+        """Taps that its QEMU has lost."""
         plugs = [TapPlug(each.bridge_port, 2, True) for each in of.interfaces]
         self.root = domain.domain(of, "sdn-t-web1", {"lab": "t", **hardware.fixed(of.machine)}, "tcg", Files(), plugs)
         self.listening: list[str] = []
@@ -73,7 +75,11 @@ class Libvirtd:
     def do_xml(self) -> str:
         return self.root
 
+    def taps(self, _: int) -> set[str]:
+        return hardware.names(hardware.read(self.root)) - self.severed
+
     def do_attach(self, device: str) -> None:
+        self.severed.clear()
         self.root = self.root.replace("</devices>", f"{device}</devices>")
 
     def do_detach(self, device: str) -> None:
@@ -127,6 +133,7 @@ def make(tmp_path: Path, process: Process, told: list[tuple[str, str]], monkeypa
     def made(*numbers: int) -> tuple[LibvirtInstance, Libvirtd]:
         of = guest(*numbers)
         service = Libvirtd(of)
+        monkeypatch.setattr(libvirt_instance, "taps_of", service.taps)
         place = Place("t", "hv1", tmp_path, "sdn-t-hv1", True)
         accelerator = Accelerator("tcg", "a test")
         instance = LibvirtInstance(
@@ -217,6 +224,21 @@ async def test_interfaces_come_and_go(make: Make) -> None:
     assert await instance.adapt(guest(1), [interface(1)]) == ()
     assert [nic.device for nic in hardware.read(service.root).nics] == ["p-web1-eth1"]
     assert [name for name in service.asked if name in ("attach", "detach")] == ["attach", "detach"]
+    instance.close()
+
+
+async def test_a_tap_that_was_made_anew_is_plugged_anew(make: Make) -> None:
+    instance, service = make(0, 1)
+    instance.applied = b"told"
+    service.severed = {"p-web1-eth0"}
+    await instance.adapt(guest(0, 1), [interface(1)])
+    assert instance.guest.interfaces == (interface(1),)
+    assert not {"attach", "detach"} & set(service.asked)
+    assert instance.applied
+    await instance.adapt(guest(0, 1), guest(0, 1).interfaces)
+    assert instance.guest == guest(0, 1)
+    assert [name for name in service.asked if name in ("attach", "detach")] == ["detach", "attach"]
+    assert not instance.applied, "in the guest it is a new one"
     instance.close()
 
 
