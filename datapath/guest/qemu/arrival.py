@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from datapath.guest import past_lines
 from datapath.guest.qemu.command import CONSOLE_LOG, MEMORY
 from datapath.guest.wishes import ARRIVING
 
@@ -34,6 +35,8 @@ def take_over(home: Path, arriving: Path) -> None:
     already: nothing."""
     if not arriving.exists():
         return
+    with suppress(FileNotFoundError):
+        os.replace(past_lines.earlier(home / CONSOLE_LOG), past_lines.earlier(arriving / CONSOLE_LOG))
     shutil.rmtree(home, ignore_errors=True)
     arriving.rename(home)
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from datapath.guest import past_lines
+from datapath.guest.console import LOG
 from datapath.guest.past_lines import MOST, bound, earlier
+from datapath.guest.qemu import arrival
 
 
 def test_a_log_within_bounds_stays(tmp_path: Path) -> None:
@@ -47,3 +49,18 @@ def test_without_room_for_a_copy_room_is_made(tmp_path: Path, monkeypatch: pytes
     log.write_bytes(bytes(MOST + 1))
     past_lines.bound(log)
     assert log.stat().st_size == 0
+
+
+def test_what_was_printed_before_a_move_is_kept(tmp_path: Path) -> None:
+    """Also what was cut off while the guest moved."""
+    home, arriving = tmp_path / "web", tmp_path / "web.arriving"
+    home.mkdir()
+    log = home / LOG
+    log.write_bytes(b"of now")
+    arrival.prepare(home, arriving)
+    earlier(log).write_bytes(b"of before")
+    arrival.take_over(home, arriving)
+    assert (earlier(log).read_bytes(), log.read_bytes()) == (b"of before", b"of now")
+    arrival.prepare(home, arriving)
+    arrival.take_over(home, arriving)
+    assert earlier(log).read_bytes() == b"of before"
