@@ -83,7 +83,7 @@ def delete(name: str) -> None:
 def _check_content(file: Path, found: Image, vouched: bool) -> None:
     if vouched and found.format != "raw":
         raise FileError(f"{file} is {found.format} by its first bytes, not raw", remedy="leave --format out")
-    if found.size < content.SECTOR:
+    if found.format in ("raw", "qcow2") and found.size < content.SECTOR:  # of others it is the file's: a description
         raise FileError(f"{file} is smaller than a sector: {found.size} bytes", remedy="give the image of a disk")
     if found.format == "raw" and not vouched and not content.of(file):
         raise FileError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datapath.errors import FileError
-from datapath.guest.pool import content, images
+from datapath.guest.pool import content, images, qcow2
 
 MIB = 1 << 20
 
@@ -54,6 +54,13 @@ def test_less_than_a_sector_is_never_one(tmp_path: Path) -> None:
     for name in ("small", "empty"):
         with pytest.raises(FileError, match="smaller than a sector"):
             images.bring(tmp_path / name, name, False, quiet, vouched=True)
+
+
+def test_a_description_of_a_disk_is_smaller(tmp_path: Path) -> None:
+    """A VMDK's may be of 340 octets, and names the file that has the content."""
+    description = tmp_path / "a.vmdk"
+    description.write_text("# Disk DescriptorFile\nversion=1\n")
+    images._check_content(description, qcow2.read(description), False)
 
 
 def test_what_says_that_it_is_something_else_is_not_raw(tmp_path: Path) -> None:
