@@ -9,7 +9,6 @@ Emulated, a kernel that unpacks itself takes 0.2 s of the 1.9 that it boots; unp
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ _PAYLOAD: Final = 0x248
 """Where a bzImage has them: Linux, Documentation/arch/x86/boot.rst, since version 2.08 of the protocol."""
 
 _LZ4_BLOCK: Final = 8 << 20
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _PHYS32_ENTRY: Final = 18
 """Type of the note "Xen" that says where the machine enters the kernel: Xen, public/elfnote.h; PVH is its ABI."""
 _NOTE: Final = Struct("<III")
@@ -63,7 +63,7 @@ _UNPACK: Final[dict[bytes, Callable[[bytes], bytes]]] = {
     b"\x02\x21\x4c\x18": _lz4,
     b"\xfd7zXZ\0": lambda packed: lzma.LZMADecompressor().decompress(packed),
     b"\x5d\0\0": lambda packed: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(packed),
-    b"\x1f\x8b": lambda packed: gzip.decompress(packed[:-4]),
+    b"\x1f\x8b": lambda packed: zlib.decompressobj(_GZIP).decompress(packed),
     b"BZh": lambda packed: bz2.BZ2Decompressor().decompress(packed),
 }
 

@@ -40,7 +40,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def image(content: bytes, packer: str) -> bytes:
-    packed = PACKERS[packer](content) + pack("<I", len(content))
+    packed = PACKERS[packer](content)
+    if packer != "gzip":  # which ends with the size itself: Linux, arch/x86/boot/compressed/Makefile
+        packed += pack("<I", len(content))
     setup = bytearray(2 * 512)
     setup[0x1F1] = 1
     setup[0x202:0x206] = b"HdrS"
