@@ -179,6 +179,8 @@ class Life:
     async def _start(self, run: Run, instance: Instance, wish: Wish) -> None:
         """Its CPUs, when all that it sends and gets has its flows."""
         plugged = await self._adapt(run, instance, wish)
+        if plugged and wish.guest.machine.power == "paused":
+            self.past.started()  # as far as it shall
         if wish.guest.machine.power == "paused" or not plugged or not wish.is_ready:
             self._wait_aside(run, wish)
         elif self._means.slots.take(self.name, self._stir) and await self.attempts.make(

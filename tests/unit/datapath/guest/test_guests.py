@@ -264,6 +264,17 @@ async def test_a_guest_that_is_wished_paused_from_the_first_does_not_start(world
     assert world.log == ["start web@c1"]
 
 
+async def test_one_that_has_died_and_shall_be_paused_is_as_wished_when_it_is_prepared_again(world: World) -> None:
+    paused = spec("c1", guest("web", power="paused", restart="always"))
+    await world.settle(paused)
+    world.driver.instances["web"].end("killed")
+    await calm()
+    await world.clock.advance(1)
+    assert world.log == ["launch web@c1", "launch web@c1"]
+    assert (world.guests.errors("c1"), world.guests.settled("c1")) == ((), True)
+    assert world.last("web").note == "started again: it died: killed"
+
+
 async def test_a_guest_that_does_not_hear_its_power_button_is_killed(world: World) -> None:
     await world.settle(spec("c1", guest("web")))
     world.driver.instances["web"].is_deaf = True
