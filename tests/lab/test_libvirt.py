@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -238,6 +239,33 @@ async def test_it_dies(chassis: Chassis) -> None:
     assert again.state == "prepared"
 
 
+async def test_it_dies_while_nobody_watches(chassis: Chassis) -> None:
+    """The next agent is told, once."""
+    instance = await chassis.launch(guest(0))
+    chassis.drivers[0].close()
+    instance.close()
+    kill(instance.pid)
+    eventually(lambda: chassis.virsh("domstate", DOMAIN).strip() == "shut off")
+    found = await chassis.driver().find(guest(0), chassis.place, chassis.hear)
+    assert found is not None
+    assert (found.state, chassis.told, chassis.why.splitlines()[0]) == ("off", ["ended"], "while nobody watched")
+    await asyncio.wait_for(found.kill(), 10)
+    assert await chassis.driver().find(guest(0), chassis.place, chassis.hear) is None
+
+
+async def test_it_switches_itself_off_while_nobody_watches(chassis: Chassis) -> None:
+    instance = await chassis.launch(guest(0))
+    await instance.start()
+    await chassis.until("agent-up")
+    chassis.drivers[0].close()
+    instance.close()
+    chassis.virsh("shutdown", DOMAIN)
+    eventually(lambda: chassis.virsh("domstate", DOMAIN).strip() == "shut off", 60)
+    chassis.told.clear()
+    assert await chassis.driver().find(guest(0), chassis.place, chassis.hear) is not None
+    assert chassis.told == ["shutdown", "ended"]
+
+
 async def test_its_kernel_panics(chassis: Chassis) -> None:
     """libvirt ends it, and what is told has the panic's own words."""
     instance = await chassis.launch(guest(0))
@@ -399,6 +427,22 @@ def test_a_lab_has_them_on_both_datapaths(lab: Labs) -> None:
     assert "g1:eth1" in running.model.ports
     assert running.facts.guests["g1"].pid == before["g1"]
     reached(running, "g1:eth0", "g2:eth0")
+
+
+def test_one_that_is_not_to_restart_stays_dead_though_nobody_watched(lab: Labs) -> None:
+    running = lab(
+        {
+            "chassis": {"hv1": {"datapath": "ovs"}},
+            "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
+            "guests": {"g1": {"driver": "libvirt", "network": "web", "restart": "never"}},
+        }
+    )
+    agent = pid_of(running, "agent")
+    os.kill(agent, signal.SIGSTOP)
+    kill(running.facts.guests["g1"].pid)
+    kill(agent)
+    eventually(lambda: running.facts.guests["g1"].phase == "failed", 60)
+    assert running.facts.guests["g1"].error.startswith("it died: while nobody watched")
 
 
 @pytest.mark.parametrize("datapath", ["ovs", "linux"])

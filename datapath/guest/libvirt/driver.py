@@ -53,15 +53,20 @@ class LibvirtDriver:
             return None
         name = domain_name(place.lab, guest.name)
         uuid = await service.call(Connection.uuid_of, name)
-        if uuid is None or await service.call(Connection.state, uuid) == "off":
+        if uuid is None:
+            return None
+        is_off = await service.call(Connection.state, uuid) == "off"
+        if is_off and not libvirt_files.has_run(place):
             return None
         found = await _hardware(service, uuid)
         _claim(found, place.lab, name)
         made = Domain(name, uuid, _why(found.accelerator, await asyncio.to_thread(accel.accelerator)))
-        instance = self._instance(service, guest, place, made, on_happening)
-        if instance is None:
-            return None
-        await instance.recall()
+        instance = None if is_off else self._instance(service, guest, place, made, on_happening)
+        if instance is not None:
+            libvirt_files.note_start(place)
+            await instance.recall()
+        elif libvirt_files.has_run(place):
+            return await _ended(service, guest, place, made, on_happening)
         return instance
 
     async def launch(self, guest: Guest, place: Place, on_happening: OnHappening) -> LibvirtInstance:
@@ -83,8 +88,10 @@ class LibvirtDriver:
         plugs = [libvirt_files.tap(guest, interface, place) for interface in guest.interfaces]
         await service.call(Connection.define, domain.domain(guest, name, mark, chosen.name, files, plugs))
         await service.call(Connection.create_paused, guest.uuid)
+        libvirt_files.note_start(place)
         instance = self._instance(service, guest, place, Domain(name, guest.uuid, chosen), on_happening)
         if instance is None:
+            libvirt_files.note_end(place)
             raise TransientError(
                 f"guest {guest.name} ended right after its start; see {service.home.directory}/log/qemu"
             )
@@ -125,6 +132,17 @@ def remove_all(lab: str, run_dir: Path) -> None:
                     _forget(connection, uuid)
         finally:
             connection.close()
+
+
+async def _ended(
+    service: Service, guest: Guest, place: Place, made: Domain, on_happening: OnHappening
+) -> LibvirtInstance:
+    """One whose end nobody has watched: it is told now, and libvirt knows whether the guest switched itself off."""
+    if await service.call(Connection.has_switched_off, made.uuid):
+        on_happening("shutdown", "")
+    process = Process(0, -1)
+    process.exit = "while nobody watched"
+    return LibvirtInstance(service, guest, place, made, process, on_happening)
 
 
 async def _clear(service: Service, lab: str, name: str) -> None:

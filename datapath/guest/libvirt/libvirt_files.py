@@ -18,6 +18,9 @@ from datapath.spec import Guest, Interface
 SETTINGS: Final = "net"
 """File in the guest's directory with what the built-in guest's init reads."""
 
+RUNS: Final = "domain"
+"""File in the guest's directory that names the chassis where its domain runs, until an agent has seen that end."""
+
 _FEWEST_QUEUES: Final = 2
 """Our taps can have several queues, and the kernel wants that said whenever one is opened (EINVAL); libvirt says it
 from two on. A guest with one CPU uses one of them."""
@@ -68,6 +71,23 @@ def _written(path: Path, settings: bytes) -> Path | None:
     path.touch(mode=0o600)
     path.write_bytes(settings)
     return path
+
+
+def note_start(place: Place) -> None:
+    (place.directory / RUNS).write_text(place.chassis)
+
+
+def note_end(place: Place) -> None:
+    if has_run(place):
+        (place.directory / RUNS).unlink(missing_ok=True)
+
+
+def has_run(place: Place) -> bool:
+    """Whether its domain there ran when it was last seen: one that does not now has ended while nobody watched."""
+    try:
+        return (place.directory / RUNS).read_text() == place.chassis
+    except FileNotFoundError:
+        return False
 
 
 def volumes(guest: Guest) -> tuple[Disk, ...]:

@@ -219,16 +219,17 @@ class LibvirtInstance:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    def _end(self, _exit: str) -> None:
+    def _end(self, how: str) -> None:
         """Its process has, which was libvirt's child."""
         self.close()
         self.answers = False
         self.state = "off"
+        libvirt_files.note_end(self._place)
         console, log = self._place.directory / CONSOLE_LOG, self._service.log_of(self._domain.name)
         if self._has_panicked:
             self._on_happening("ended", "its kernel panicked" + last_words(console, log, PANIC))
         else:
-            self._on_happening("ended", last_words(console, log))
+            self._on_happening("ended", how + last_words(console, log))
 
     def close(self) -> None:
         """It runs on."""

@@ -26,6 +26,8 @@ START_PAUSED: Final = 1
 AFFECT_LIVE: Final = 1
 
 State = Literal["running", "paused", "off"]
+_OFF, _BY_ITSELF = 5, 1
+"""VIR_DOMAIN_SHUTOFF, and the reason for it that is the guest's own shutdown."""
 _STATES: Final[dict[int, State]] = {1: "running", 2: "running", 3: "paused", 4: "running", 7: "paused"}
 
 _LIFECYCLE, _REBOOT = 0, 1
@@ -216,12 +218,22 @@ class Connection:
 
     def state(self, uuid: str) -> State | None:
         """None where it is not defined."""
+        number, _ = self._state(uuid)
+        return None if number is None else _STATES.get(number, "off")
+
+    def has_switched_off(self, uuid: str) -> bool:
+        """Whether it is off, and by its own doing; of one that was killed and of one that panicked libvirt says the
+        same, crashed."""
+        return self._state(uuid) == (_OFF, _BY_ITSELF)
+
+    def _state(self, uuid: str) -> tuple[int | None, int]:
+        """With the reason for it."""
+        number, reason = c_int(), c_int()
         with self._found("virDomainLookupByUUIDString", uuid) as domain:
             if domain is None:
-                return None
-            number, reason = c_int(), c_int()
+                return None, 0
             check(library().virDomainGetState(domain, byref(number), byref(reason), 0))
-            return _STATES.get(number.value, "off")
+        return number.value, reason.value
 
     def xml(self, uuid: str) -> str | None:
         """As it runs now; None where it is not defined."""

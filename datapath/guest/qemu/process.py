@@ -40,13 +40,16 @@ class Process:
     """`on_end` is called once, in the event loop, with the exit in words: '' where it was not our child."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
-        """`descriptor`: its pidfd, which is then ours."""
+        """`descriptor`: its pidfd, which is then ours; -1: it has ended already."""
         self.pid = pid
         self._descriptor = descriptor
         self._ended = asyncio.Event()
         self._on_end: Callable[[str], None] = lambda _: None
         self.exit = ""
-        asyncio.get_running_loop().add_reader(descriptor, self._reap)
+        if descriptor < 0:
+            self._ended.set()
+        else:
+            asyncio.get_running_loop().add_reader(descriptor, self._reap)
 
     @property
     def has_ended(self) -> bool:

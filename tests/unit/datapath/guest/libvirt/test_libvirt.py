@@ -181,11 +181,28 @@ async def test_its_end_is_seen_at_its_process(make: Make, told: list[tuple[str, 
     instance, service = make()
     service.refuses = {"destroy"}
     await asyncio.wait_for(instance.kill(), 5)
-    assert told == [
-        ("ended", "".join(f"\nconsole: line {number}" for number in range(5, 9)) + "\nconsole: Kernel panic")
-    ]
+    (what, why), *others = told
+    assert (what, others) == ("ended", [])
+    assert why.splitlines()[1:] == [*(f"console: line {number}" for number in range(5, 9)), "console: Kernel panic"]
     assert (instance.state, service.listening) == ("off", [])
     instance.close()
+
+
+async def test_an_end_that_nobody_watched_is_told_afterwards(
+    make: Make, told: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    place = Place("t", "hv1", tmp_path, "sdn-t-hv1", True)
+    assert not libvirt_files.has_run(place)
+    libvirt_files.note_start(place)
+    assert libvirt_files.has_run(place)
+    assert not libvirt_files.has_run(replace(place, chassis="hv2"))
+    libvirt_files.note_end(replace(place, chassis="hv2"))
+    made = Domain("sdn-t-web1", UUID, Accelerator("tcg", "a test"))
+    ended = await libvirt._ended(make()[1], guest(), place, made, lambda what, why: told.append((what, why)))  # type: ignore[arg-type]
+    assert (ended.state, told) == ("off", [("ended", "while nobody watched")])
+    await asyncio.wait_for(ended.kill(), 5)
+    assert not libvirt_files.has_run(place), "it is told once"
+    assert len(told) == 1
 
 
 async def test_a_panic_is_its_end_and_no_pause(make: Make, told: list[tuple[str, str]], tmp_path: Path) -> None:
