@@ -61,7 +61,7 @@ class _Chassis:
     errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     taps: dict[str, int] = field(default_factory=dict)
-    """Indexes of its guests' taps, by name, as the guests were last told."""
+    """Identities of its guests' taps, by name, as the guests were last told."""
     settled: tuple[HostSpec, int] | None = None
     """The spec that was true when last looked at, with the version of the switch then; None after any change."""
     stirred: bool = False
@@ -305,9 +305,8 @@ class Agent:
 
     def _taps(self, spec: HostSpec) -> dict[str, int]:
         home = self._host.namespaces.get(spec.namespace)
-        devices = home.devices.by_name if home else {}
         names = (interface.bridge_port for guest in spec.guests for interface in guest.interfaces)
-        return {name: devices[name].index for name in names if name in devices}
+        return {name: identity for name in names if home and (identity := home.identity(name))}
 
     def _follow_taps(self, chassis: _Chassis, spec: HostSpec) -> None:
         """A guest whose tap was removed, or made anew, is plugged in vain: it is told."""

@@ -129,8 +129,8 @@ class Interface:
     idle: bool = False
     """Its guest moves, and is on the other chassis: what is for it goes there. `ofport` 0: whichever it has."""
     tap: int = 0
-    """Index of a guest's tap, as the agent finds it, so that one that was made anew is known for another; 0: none yet,
-    or it is not known."""
+    """Identity of a guest's tap, as the agent finds it, so that one that was made anew is known for another, also in
+    another namespace; 0: none yet, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Namespace:
         self.lost = False
         self.sent = 0
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
+        self._cookie = namespaces.cookie()
         self.channel = Channel(self._notice, self._overrun)
 
     def _notice(self, notice: Notice) -> None:
@@ -93,6 +94,12 @@ class Namespace:
 
     def _overrun(self) -> None:
         self.lost = True
+
+    def identity(self, device: str) -> int:
+        """Of a device, among all that this machine has had since it started: indexes begin anew in each namespace. 0:
+        there is none."""
+        found = self.devices.by_name.get(device)
+        return self._cookie << 32 | found.index if found else 0
 
     @property
     def mark(self) -> str:

@@ -181,6 +181,20 @@ def test_a_guest_that_is_not_to_restart_stays_dead_with_its_last_words(lab: Labs
     assert "famous last words" in running.facts.guests["g1"].error
 
 
+def test_a_guest_whose_chassis_is_made_anew_gets_another_tap(lab: Labs) -> None:
+    """Another kind of switch has another namespace, where indexes begin anew: its tap has the index of the old one."""
+    wish = topology("ovs", g1={"chassis": "hv2", "network": "web"}) | {"networks": {}}
+    wish["networks"]["web"] = {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}
+    more = {f"m{number}": {"chassis": "hv2", "network": "web"} for number in range(2)}
+    running = lab(wish | {"nodes": wish["nodes"] | more})
+    before, tap = pid(running, "g1"), device_name("p", "g1", "eth0")
+    old = _index(running, tap)
+    running.apply(wish | {"chassis": {"hv1": {"datapath": "ovs"}, "hv2": {"datapath": "linux"}}})
+    assert _index(running, tap) == old, "else this is no test of that"
+    assert pid(running, "g1") == before
+    running.ping("n1", "g1")
+
+
 def test_a_kernel_that_panics_is_a_death(lab: Labs) -> None:
     wish = topology(
         "ovs",
