@@ -103,35 +103,41 @@ class Agent:
                     break
                 if status["exited"]:
                     return _done(status)
-                pause = await _sleep(pause, until, argv)
-        while not (status := await self._status(pid, argv[0]))["exited"]:
-            pause = await _sleep(pause, until, argv)
+                pause = await _sleep(pause, until, argv[0])
+        while not (status := await self._status(pid, argv[0], until))["exited"]:
+            pause = await _sleep(pause, until, argv[0])
         return _done(status)
 
-    async def _status(self, pid: int, program: str) -> dict[str, Any]:
-        """Of a command that has begun."""
-        until = float("inf")
+    async def _status(self, pid: int, program: str, until: float) -> dict[str, Any]:
+        """Of a command that has begun. A guest that is silent, paused or being copied, has it all the same."""
+        gone = float("inf")
         while True:
             try:
                 status: dict[str, Any] = await self._ask("guest-exec-status", {"pid": pid})
                 return status
+            except _SilentError:
+                gone = float("inf")
             except (TransientError, RefusedError) as error:  # it refuses where it is another process
-                until = min(until, time.monotonic() + _RETURNS)
-                if time.monotonic() >= until or isinstance(error, RefusedError):
+                gone = min(gone, time.monotonic() + _RETURNS)
+                if time.monotonic() >= gone or isinstance(error, RefusedError):
                     guest = self._path.parent.name
                     why = f"guest {guest} went away while {program} ran in it: what that has printed is lost"
                     raise TransientError(why) from error
-            await asyncio.sleep(_LETS_GO)
+            await _sleep(_LETS_GO, until, program)
 
     async def _ask(self, verb: str, arguments: dict[str, Any] | None = None) -> Any:
         async with _line(self._path) as line:
             return await line.ask(verb, arguments)
 
 
-async def _sleep(pause: float, until: float, argv: Sequence[str]) -> float:
+class _SilentError(TransientError):
+    """The guest is there and says nothing."""
+
+
+async def _sleep(pause: float, until: float, program: str) -> float:
     """The next pause."""
     if time.monotonic() + pause > until:
-        raise TransientError(f"{argv[0]} has not ended in the guest within the time; it runs on there")
+        raise TransientError(f"{program} has not ended in the guest within the time; it runs on there")
     await asyncio.sleep(pause)
     return min(pause * 1.5, _LONGEST_PAUSE)
 
@@ -197,7 +203,7 @@ class _Line:
                 text = await self._reader.readline()
         except TimeoutError:
             why = f"no agent answers in guest {self._guest} within {seconds:g} s"
-            raise TransientError(why, remedy="a qemu-guest-agent must run in it; the built-in guest has one") from None
+            raise _SilentError(why, remedy="a qemu-guest-agent must run in it; the built-in guest has one") from None
         except ConnectionError:
             text = b""
         if not text.endswith(b"\n"):

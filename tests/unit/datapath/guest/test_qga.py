@@ -174,6 +174,45 @@ async def test_a_command_whose_guest_is_gone(tmp_path: Path, monkeypatch: pytest
             await command
 
 
+def muted(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """From now on it says nothing; set once it has been asked five times."""
+    for patience in ("_LETS_GO", "_RETURNS", "ANSWER"):
+        monkeypatch.setattr(qga, patience, 0.02)
+    asked: list[str] = []
+    often = asyncio.Event()
+
+    def silent(verb: str, _: dict[str, Any]) -> None:
+        asked.append(verb)
+        if len(asked) == 5:
+            often.set()
+
+    monkeypatch.setattr(fake, "answer", silent)
+    return often
+
+
+async def test_a_command_outlasts_the_silence_of_its_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is paused for longer than anybody waits for an answer, or for one that is gone."""
+    fake = Fake(polls=1000, exitcode=0)
+    spoken, begun = fake.answer, asyncio.Event()
+    async with running(fake, tmp_path) as agent:
+        command = asyncio.create_task(agent.run(["sleep", "9"], on_begin=lambda _: begun.set()))
+        await begun.wait()
+        await muted(fake, monkeypatch).wait()
+        assert not command.done()
+        monkeypatch.setattr(qga, "ANSWER", 5.0)
+        monkeypatch.setattr(fake, "answer", spoken)
+        fake.polls = 0
+        async with asyncio.timeout(5):
+            assert (await command).code == 0
+
+
+async def test_silence_ends_with_the_time_that_the_command_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(polls=1000)
+    async with running(fake, tmp_path) as agent:
+        with pytest.raises(TransientError, match="it runs on there"):
+            await agent.run(["sleep", "9"], timeout=1.0, on_begin=lambda _: muted(fake, monkeypatch))
+
+
 def forgetful(verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if verb == "guest-sync-delimited":
         return {"return": arguments["id"]}
