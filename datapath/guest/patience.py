@@ -22,6 +22,8 @@ Pace = tuple[float, float]
 
 BRISK: Final[Pace] = (1.0, 30.0)
 """From an end to the next start, and where trying again may help."""
+PASSES: Final = 10.0
+"""Seconds in which what may pass has passed: who has asked for something else is not held up for longer."""
 SLOW: Final[Pace] = (5.0, 60.0)
 """Where only somebody else can help, who tells nobody: an operator who makes the volume that was missing."""
 
@@ -97,7 +99,8 @@ class _Refusal:
     message: str
     again: float
     backoff: Backoff
-    may_pass: bool
+    passes_until: float
+    """When it will hardly pass by itself any more, if ever."""
 
 
 class Attempts:
@@ -143,8 +146,9 @@ class Attempts:
 
     @property
     def is_final(self) -> bool:
-        """Whether something has failed for which waiting alone is no help."""
-        return any(not refusal.may_pass for refusal in self._refused.values())
+        """Whether something has failed for which waiting alone is no help, or has been none."""
+        now = self._clock.now()
+        return any(now >= refusal.passes_until for refusal in self._refused.values())
 
     def may(self, what: str, wish: object) -> bool:
         """Whether it is worth an attempt now. What was said of another wish is no error of this one."""
@@ -181,6 +185,9 @@ class Attempts:
         may_pass = isinstance(error, SdnError) and error.retry
         pace = BRISK if may_pass else SLOW
         backoff = before.backoff if before is not None and before.backoff.pace == pace else Backoff(pace)
-        again = self._clock.now() + backoff.next() if patient else NEVER
-        self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff, may_pass and patient)
+        now = self._clock.now()
+        again = now + backoff.next() if patient else NEVER
+        goes_on = before is not None and backoff is before.backoff
+        until = now if not (may_pass and patient) else before.passes_until if before and goes_on else now + PASSES
+        self._refused[what] = _Refusal(wish, f"{what}: {error}", again, backoff, until)
         self._later.add(what)

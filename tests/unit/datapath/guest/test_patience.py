@@ -118,3 +118,15 @@ async def test_what_may_pass_is_not_final(error: SdnError | OSError, final: bool
     rounds.error = error
     await rounds.at(0)
     assert rounds.attempts.is_final == final
+
+
+async def test_what_has_not_passed_for_long_is_final() -> None:
+    """Or each change of something else would wait for a disk that somebody keeps locked."""
+    rounds = Round()
+    rounds.error = TransientError("busy")
+    for moment, final in ((0, False), (1, False), (3, False), (7, False), (15, True)):
+        await rounds.at(moment)
+        assert rounds.attempts.is_final == final
+    rounds.attempts.hasten()
+    await rounds.at(16)
+    assert not rounds.attempts.is_final, "somebody has done something about it"
