@@ -30,6 +30,8 @@ _TUN: Final = "/dev/net/tun"
 _TAP: Final = re.compile(r"^iff:\t(\S+)$", re.MULTILINE)
 
 _LAST_LINES: Final = 5
+_DELETED: Final = " (deleted)"
+"""What the kernel writes behind the name of a directory that is gone (proc(5), d_path())."""
 _TAIL: Final = 16384
 """Octets. The trace of a kernel that panics is some three thousand."""
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[^\t\x20-\x7e\xa0-\uffff]")
@@ -138,15 +140,24 @@ def is_emulator(pid: int, uuid: str, directory: Path) -> bool:
 
 
 def is_in(pid: int, directories: Sequence[Path]) -> bool:
-    """Whether it is a QEMU that works in or below one of the directories, or was told to. A guest that has moved was
-    launched in a directory by another name; it works in the one that it has now."""
+    """Whether it is a QEMU that works in or below one of the directories, or was told to.
+
+    A guest that has moved was told of a directory by the name that it had then, and that may be another guest's by now,
+    or its own destination's: one that works beside a directory is not in it, whatever it was told.
+    """
     arguments = _emulator(pid)
-    prefixes = tuple(f"{directory}/" for directory in directories)
     try:
-        works_in = os.readlink(f"/proc/{pid}/cwd") if arguments else ""
+        works_in = Path(os.readlink(f"/proc/{pid}/cwd")) if arguments else Path()
     except OSError:
         return False
-    return f"{works_in}/".startswith(prefixes) or any(each in word for word in arguments[1:] for each in prefixes)
+    return bool(arguments) and any(_is_of(works_in, arguments, directory) for directory in directories)
+
+
+def _is_of(works_in: Path, arguments: list[str], directory: Path) -> bool:
+    if works_in.is_relative_to(directory):
+        return True
+    is_beside = works_in.parent == directory.parent and not works_in.name.endswith(_DELETED)
+    return not is_beside and any(f"{directory}/" in word for word in arguments[1:])
 
 
 def _emulator(pid: int) -> list[str]:

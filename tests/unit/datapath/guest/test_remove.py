@@ -75,3 +75,28 @@ async def test_of_one_guest(run_dir: Path, process: Callable[..., Process]) -> N
     await remove.end(run_dir / "guests/web", run_dir / "guests/web.arriving")
     assert arrives.wait(0.1) == -9
     assert other.poll() is None
+
+
+async def test_one_that_has_moved_and_moves_again_is_not_its_own_destination(
+    run_dir: Path, process: Callable[..., Process]
+) -> None:
+    """It was launched in the directory of an arrival, which has become its own; there is another by that name now."""
+    arriving = run_dir / "guests/web.arriving"
+    arriving.mkdir()
+    destination = process("qemu-system-x86_64", "-pidfile", f"{arriving}/pid", cwd=arriving)
+    source = process("qemu-system-x86_64", "-pidfile", f"{arriving}/pid", cwd=run_dir / "guests/web")
+    await remove.end(arriving)
+    assert destination.wait(0.1) == -9
+    assert source.poll() is None
+    await remove.end(run_dir / "guests/web")
+    assert source.wait(0.1) == -9
+
+
+async def test_one_whose_directory_somebody_removed_is_found_by_what_it_was_told(
+    run_dir: Path, process: Callable[..., Process]
+) -> None:
+    home = run_dir / "guests/web"
+    ours = process("qemu-system-x86_64", "-pidfile", f"{home}/pid", cwd=home)
+    home.rmdir()
+    await remove.end(home)
+    assert ours.wait(0.1) == -9
