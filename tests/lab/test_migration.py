@@ -293,23 +293,32 @@ async def test_a_paused_guest_moves_paused(ground: Ground) -> None:
     await ground.says(2)
 
 
+HAS_MOVED = pytest.mark.parametrize("has_moved", [False, True], ids=["first", "second"])
+"""A guest that has moved before has the name of its destination's directory on its command line."""
+
+
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_destination_that_dies_in_the_middle(ground: Ground, mode: str) -> None:
+@HAS_MOVED
+async def test_a_destination_that_dies_in_the_middle(ground: Ground, mode: str, has_moved: bool) -> None:
     machine = await ground.start()
+    here, there = ("hv2", "hv1") if has_moved else ("hv1", "hv2")
+    if has_moved:
+        machine, _ = await ground.move(machine, here, mode)
+        ground.switched.clear()
 
     def switch(chassis: str) -> None:
         ground.switch(chassis)
-        if chassis == "hv2":
+        if chassis == there:
             kill(int((arrival.beside(ground.home) / "pid").read_text()))
 
     with ground.pinging() as pinger:
-        with pytest.raises(SdnError, match="g1 has not moved to hv2"):
-            await ground.move(machine, "hv2", mode, on_switch=switch)
+        with pytest.raises(SdnError, match=f"g1 has not moved to {there}"):
+            await ground.move(machine, there, mode, on_switch=switch)
         pinger.wait(20, SECONDS)
-    assert ground.switched == ["hv2", "hv1"]
+    assert ground.switched == [there, here]
     assert os.listdir(ground.home.parent) == ["g1"]
     await ground.says(2)
-    machine, _ = await ground.move(machine, "hv2", mode)
+    machine, _ = await ground.move(machine, there, mode)
     await ground.says(2)
 
 
@@ -326,10 +335,14 @@ async def test_a_destination_that_cannot_start(ground: Ground) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("moment", ["launched", "stopped", "asked"])
+@HAS_MOVED
 async def test_an_agent_that_is_killed_in_the_middle(
-    ground: Ground, mode: str, moment: str, monkeypatch: pytest.MonkeyPatch
+    ground: Ground, mode: str, moment: str, has_moved: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await ground.start()
+    here, there = ("hv2", "hv1") if has_moved else ("hv1", "hv2")
+    if has_moved:
+        machine, _ = await ground.move(machine, here, mode)
 
     class KilledError(BaseException):
         pass
@@ -350,11 +363,11 @@ async def test_an_agent_that_is_killed_in_the_middle(
 
     monkeypatch.setattr(ground.driver, "receive", receiving)
     with pytest.raises(KilledError):
-        await ground.move(machine, "hv2", mode)
+        await ground.move(machine, there, mode)
     ground.abandon()
     assert ground.processes() == 2
     machine = await ground.found()
-    assert machine.chassis == ("hv2" if moment == "asked" else "hv1")
+    assert machine.chassis == (there if moment == "asked" else here)
     assert machine.state == "running"
     assert ground.processes() == 1
     assert os.listdir(ground.home.parent) == ["g1"]
