@@ -14,7 +14,9 @@ from pathlib import Path
 
 from datapath.errors import FileError, RefusedError, SdnError
 from datapath.guest.pool import disks, qcow2, storage
+from datapath.guest.pool import snapshots as kept
 from datapath.guest.pool import volumes as pool
+from datapath.guest.pool.snapshots import Snapshot
 from datapath.guest.pool.volumes import Volume
 from sdn import lab
 from sdn.cli import output, target
@@ -50,9 +52,10 @@ def _row(volume: Volume, users: list[str]) -> output.Row:
 
 def info(name: str, as_json: bool) -> None:
     volume, snapshots = pool.look(name), pool.snapshots(name)
-    users = _users(volume, _wishes())
+    users, guests = _users(volume, _wishes()), kept.guests(volume.path)
     if as_json:
-        output.as_json(asdict(volume) | {"users": users, "snapshots": [asdict(each) for each in snapshots]})
+        said = [asdict(each) | {"guest": guests.get(each.tag)} for each in snapshots]
+        output.as_json(asdict(volume) | {"users": users, "snapshots": said})
         return
     rows = {
         "name": volume.name,
@@ -62,7 +65,7 @@ def info(name: str, as_json: bool) -> None:
         "base": volume.base or "none",
         "base of": ", ".join(volume.layers) or "none",
         "used by": ", ".join(users) or "nobody",
-        "snapshots": ", ".join(each.name for each in snapshots) or "none",
+        "snapshots": ", ".join(_said(each, guests.get(each.tag)) for each in snapshots) or "none",
     }
     width = max(map(len, rows))
     for word, text in rows.items():
@@ -138,13 +141,24 @@ def delete(names: list[str]) -> None:
 
 def list_snapshots(name: str, as_json: bool) -> None:
     found = pool.snapshots(name)
+    guests = kept.guests(disks.disk(name))
     if as_json:
-        output.as_json([asdict(each) for each in found])
+        output.as_json([asdict(each) | {"guest": guests.get(each.tag)} for each in found])
     elif not found:
         output.say(f"{name} has no snapshot")
     else:
-        rows = [(Cell(each.name, STRONG), f"{output.since(time.time() - each.taken)} ago") for each in found]
+        ages = [f"{output.since(time.time() - each.taken)} ago" for each in found]
+        rows = [(Cell(_said(each, guests.get(each.tag)), STRONG), age) for each, age in zip(found, ages, strict=True)]
         output.table(("snapshot", "taken"), rows)
+
+
+def _said(snapshot: Snapshot, guest: str | None) -> str:
+    """Its name, and of whom it is a part: LAB/GUEST, None where nobody keeps the rest of it (any more)."""
+    if guest is None:
+        return f"{snapshot.name} (of a guest that has it no more)" if snapshot.is_of_running else snapshot.name
+    lab_name, _, guest_name = guest.partition("/")
+    memory = ", with its memory" if snapshot.is_of_running else ""
+    return f"{snapshot.name} (of guest {guest_name} of lab {lab_name}{memory})"
 
 
 def take_snapshot(name: str, snapshot: str) -> None:
@@ -158,8 +172,13 @@ def revert(name: str, snapshot: str) -> None:
 
 
 def delete_snapshot(name: str, snapshot: str) -> None:
-    pool.delete_snapshot(name, snapshot)
-    output.say(f"snapshot {snapshot} of {name} is gone")
+    path = disks.disk(name)
+    found, guests = kept.called(path, snapshot), kept.guests(path)
+    pool.delete_snapshot(name, found.tag)
+    output.say(f"snapshot {found.name} of {name} is gone")
+    if guest := guests.get(found.tag):
+        lab_name, _, guest_name = guest.partition("/")
+        output.note(f"guest {guest_name} of lab {lab_name} cannot be reverted to {found.name} with this disk any more")
 
 
 # ── at guests ─────────────────────────────────────────────────────────────────────────────────────────────────────────

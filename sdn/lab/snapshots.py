@@ -130,4 +130,4 @@ def _of(disk: str) -> list[Snapshot]:
     from datapath.guest.pool import volumes
 
     found = volumes.snapshots(disk)
-    return [Snapshot(each.name.partition(" ")[0], each.taken, each.memory, each.name) for each in found]
+    return [Snapshot(each.name, each.taken, each.memory, each.tag) for each in found]

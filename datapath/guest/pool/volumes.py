@@ -6,7 +6,6 @@ are layers over: the layers hold only what differs from it.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,13 @@ from typing import Final
 
 from datapath.errors import FileError, RefusedError
 from datapath.guest.pool import disks, qcow2, qemu_img, storage, use
+from datapath.guest.pool import snapshots as kept
 from datapath.guest.pool.qemu_img import Progress
+from datapath.guest.pool.snapshots import Snapshot
 from datapath.pool import pool, volumes
 
 _SNAPSHOT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 """It begins with a letter: qemu-img also takes the number of a snapshot for its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """`taken` in seconds since the epoch; `memory` in bytes, 0 where only the disk was kept."""
-
-    name: str
-    taken: int
-    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +103,11 @@ def layer(name: str, source: Path, size: int) -> None:
 
 
 def delete(name: str) -> None:
-    """With its snapshots. Raises RefusedError where it is in use or others are layers over it."""
+    """With its snapshots. Raises RefusedError where it is in use, others are layers over it, or a guest could not go
+    back to a snapshot without it."""
     path = disks.disk(name)
     _check_writable(path)
+    _check_no_part(path)
     path.unlink()
 
 
@@ -149,7 +143,7 @@ def resize(name: str, size: int, shrink: bool) -> None:
 
 def snapshots(name: str) -> list[Snapshot]:
     """The oldest first."""
-    return _snapshots(disks.disk(name))
+    return kept.of(disks.disk(name))
 
 
 def take_snapshot(name: str, snapshot: str) -> None:
@@ -159,35 +153,28 @@ def take_snapshot(name: str, snapshot: str) -> None:
             f"'{snapshot}' cannot be the name of a snapshot", remedy="a letter, then letters, digits, _ . -"
         )
     _check_writable(path)
-    if snapshot in (each.name for each in _snapshots(path)):
+    if snapshot in (each.tag for each in kept.of(path)):
         raise FileError(f"{name} has a snapshot {snapshot} already")
     _change(path, "snapshot", "-q", "-c", snapshot, path)
 
 
 def revert(name: str, snapshot: str) -> None:
     """What was written since is lost."""
-    _change(_with_snapshot(name, snapshot), "snapshot", "-q", "-a", snapshot, disks.disk(name))
+    path, tag = _with_snapshot(name, snapshot)
+    _change(path, "snapshot", "-q", "-a", tag, path)
 
 
 def delete_snapshot(name: str, snapshot: str) -> None:
-    _change(_with_snapshot(name, snapshot), "snapshot", "-q", "-d", snapshot, disks.disk(name))
+    path, tag = _with_snapshot(name, snapshot)
+    _change(path, "snapshot", "-q", "-d", tag, path)
 
 
-def _with_snapshot(name: str, snapshot: str) -> Path:
+def _with_snapshot(name: str, snapshot: str) -> tuple[Path, str]:
+    """The disk, and QEMU's word for the snapshot."""
     path = disks.disk(name)
-    there = [each.name for each in _snapshots(path)]
-    if snapshot not in there:
-        what_is = f"it has: {', '.join(there)}" if there else "it has none"
-        raise FileError(f"{name} has no snapshot {snapshot}", remedy=what_is)
+    found = kept.called(path, snapshot)
     _check_writable(path)
-    return path
-
-
-def _snapshots(path: Path) -> list[Snapshot]:
-    if not qcow2.read(path).snapshots:
-        return []
-    said = json.loads(qemu_img.run("info", "-U", "--output=json", "-f", "qcow2", path))
-    return [Snapshot(each["name"], each["date-sec"], each["vm-state-size"]) for each in said["snapshots"]]
+    return path, found.tag
 
 
 def _change(path: Path, *arguments: str | Path) -> None:
@@ -207,6 +194,18 @@ def _check_writable(path: Path) -> None:
         raise RefusedError(
             f"{disks.name_of(path)} is the base of {', '.join(layers)}",
             remedy="delete what is over it first",
+        )
+
+
+def _check_no_part(path: Path) -> None:
+    """A guest's own disk is what its snapshots are kept by: they go with it."""
+    found = kept.guests(path) if path.parent == volumes() else {}
+    for tag, own in found.items():
+        name, snapshot, (lab, _, guest) = disks.name_of(path), tag.partition(" ")[0], own.partition("/")
+        raise RefusedError(
+            f"{name} is in snapshot {snapshot} of guest {guest} of lab {lab}, which could not be reverted without it",
+            remedy=f"sdn guest snapshot delete --lab {lab} {guest} {snapshot}; "
+            f"or give up its part of it: sdn volume snapshot delete {name} {snapshot}",
         )
 
 

@@ -19,6 +19,7 @@ from typer import Context
 from datapath.errors import RefusedError, TransientError
 from datapath.guest import qga
 from datapath.guest.pool import volumes
+from datapath.guest.pool.snapshots import Snapshot as Kept
 from datapath.guest.qemu import monitor
 from datapath.guest.qga import Done
 from datapath.spec import Power
@@ -193,11 +194,9 @@ class TestSnapshots:
         own = tmp_path / "pool" / "labs" / "overlay" / "vm2.qcow2"
         own.parent.mkdir(parents=True)
         own.touch()
-        kept = {"overlay/vm2": [volumes.Snapshot("warm cpus=1", 1, 5)], "data": []}
+        kept = {"overlay/vm2": [Kept("warm", 1, 5, "warm cpus=1")], "data": []}
         monkeypatch.setattr(volumes, "snapshots", lambda disk: kept[disk])
-        monkeypatch.setattr(
-            volumes, "take_snapshot", lambda disk, name: kept[disk].append(volumes.Snapshot(name, 2, 0))
-        )
+        monkeypatch.setattr(volumes, "take_snapshot", lambda disk, name: kept[disk].append(Kept(name, 2, 0, name)))
         did: list[tuple[str, str]] = []
         monkeypatch.setattr(volumes, "revert", lambda disk, tag: did.append((disk, tag)))
         assert main(["guest", "snapshot", "create", "vm2", "a"]) == 0
@@ -261,5 +260,5 @@ def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "pool" / "labs" / "overlay" / "vm1.qcow2"
     own.parent.mkdir(parents=True)
     own.touch()
-    monkeypatch.setattr(volumes, "snapshots", lambda _: [volumes.Snapshot("before cpus=1", 1, 5)])
+    monkeypatch.setattr(volumes, "snapshots", lambda _: [Kept("before", 1, 5, "before cpus=1")])
     assert complete.snapshots(context, "be") == ["before"]
