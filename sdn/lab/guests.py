@@ -35,6 +35,15 @@ _IN_STEP: Final = 3.0
 """Seconds for chassis to confirm what the guests are already, so that `sdn status` agrees. What else goes on there,
 such as the boot of another guest, is not waited for any longer."""
 
+
+class LateError(CheckError):
+    """The time is over; `facts` are what was known then."""
+
+    def __init__(self, message: str, facts: Facts, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.facts = facts
+
+
 Edit = Callable[[Model], Model]
 Met = Callable[[Model, Facts, str], bool]
 """Whether a guest needs no more waiting for."""
@@ -55,11 +64,15 @@ class Work:
             model = edit(_model(self.store))
             return model.with_revision(self.store.write(model))
 
+    def within(self, seconds: float) -> Work:
+        """The same with a time of its own, and nobody told."""
+        return replace(self, deadline=time.monotonic() + seconds, progress=lambda *_: None)
+
     def wait(self, model: Model, met: Met, names: Collection[str]) -> Facts:
         return asyncio.run(self._wait(model, met, names))
 
     async def _wait(self, model: Model, met: Met, names: Collection[str]) -> Facts:
-        """Woken by the store. Raises CheckError when the time is over."""
+        """Woken by the store. Raises LateError when the time is over."""
         updates, facts = self.store.watch(asyncio.get_running_loop()), self.store.facts()
         waited = False
         while missing := [name for name in names if not met(model, facts, name)]:
@@ -86,9 +99,11 @@ def working(lab: str, names: Sequence[str], timeout: float, progress: Progress) 
         store.close()
 
 
-def switch(work: Work, power: Power, hasten: Callable[[], None] | None = None) -> Facts:
-    """Wish the guests to be so, and wait until they are. `hasten` is called once it is wished. Raises CheckError with
-    what is wrong with which."""
+def switch(
+    work: Work, power: Power, hasten: Callable[[], None] | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Facts:
+    """Wish the guests to be so, and wait until they are. `hasten` is called once it is wished, `tell` with each that
+    is so, perhaps again. Raises CheckError with what is wrong with which."""
     facts = work.store.facts()
     if power == "on" and (resting := _resting(_model(work.store), facts, work.names)):
         # it is wished on already and has ended by itself: only a wish that changes starts it again
@@ -96,7 +111,7 @@ def switch(work: Work, power: Power, hasten: Callable[[], None] | None = None) -
     model = work.change(partial(powered, names=work.names, power=power))
     if hasten is not None:
         hasten()
-    facts = work.wait(model, _is_met, work.names)
+    facts = work.wait(model, partial(_met_and_told, tell), work.names)
     wrong = [name for name in work.names if not _is_as_wished(model, facts, name)]
     if wrong:
         raise CheckError("\n  ".join(_wrong(name, facts.guests[name]) for name in wrong), remedy=_look(wrong[0]))
@@ -105,9 +120,9 @@ def switch(work: Work, power: Power, hasten: Callable[[], None] | None = None) -
 
 
 def _fall_in_step(work: Work, model: Model) -> None:
-    soon = replace(work, deadline=min(work.deadline, time.monotonic() + _IN_STEP), progress=lambda *_: None)
+    left = max(work.deadline - time.monotonic(), 0)
     with suppress(CheckError):
-        soon.wait(model, lab.confirmed, lab.managed(model))
+        work.within(min(left, _IN_STEP)).wait(model, lab.confirmed, lab.managed(model))
 
 
 def delete(work: Work) -> None:
@@ -174,6 +189,13 @@ def _is_met(model: Model, facts: Facts, name: str) -> bool:
     return _is_as_wished(model, facts, name) or (_is_confirmed(model, facts, name) and _is_wrong(seen))
 
 
+def _met_and_told(tell: Callable[[str], None], model: Model, facts: Facts, name: str) -> bool:
+    met = _is_met(model, facts, name)
+    if met:
+        tell(name)
+    return met
+
+
 def _is_as_wished(model: Model, facts: Facts, name: str) -> bool:
     """The built-in guest is on when it can be used; of an image nobody knows whether there is an agent in it."""
     seen, machine = facts.guests.get(name, GuestFacts()), model.guests[name].machine
@@ -205,9 +227,9 @@ def _resting(model: Model, facts: Facts, names: Collection[str]) -> list[str]:
     return [name for name in on if facts.guests.get(name, GuestFacts()).phase in ("off", "failed")]
 
 
-def _late(facts: Facts, names: Sequence[str]) -> CheckError:
+def _late(facts: Facts, names: Sequence[str]) -> LateError:
     said = [_wrong(name, facts.guests.get(name, GuestFacts())) for name in names]
-    return CheckError("not done in time: " + "\n  ".join(said), remedy=_look(names[0]))
+    return LateError("not done in time: " + "\n  ".join(said), facts, remedy=_look(names[0]))
 
 
 def _wrong(name: str, seen: GuestFacts) -> str:

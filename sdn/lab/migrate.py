@@ -15,13 +15,19 @@ from typing import Final
 from datapath.errors import CheckError, FileError, MachineError, SdnError
 from datapath.spec import FIRST_PORT_OFPORT, LAST_OFPORT, MigrationMode
 from sdn.lab import features
-from sdn.lab.guests import PHASES, Work
+from sdn.lab.guests import PHASES, LateError, Work
 from sdn.model import Model, Port
-from sdn.model.facts import Facts, GuestFacts, HostFacts
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
 from sdn.topology.allot import Slots, allot
 from sdn.topology.capabilities import lack, needed_by
 
 MIB: Final = 1 << 20
+
+_BACK: Final = 10.0
+"""Seconds for a guest that was on its way when the time was over to be somewhere again."""
+
+_STAYS: Final = 3.0
+"""Seconds for the agent to know that one shall not leave any more, which it may do at this moment."""
 
 
 def move(work: Work, name: str, chassis: str, mode: MigrationMode | None = None) -> Facts:
@@ -36,6 +42,9 @@ def move(work: Work, name: str, chassis: str, mode: MigrationMode | None = None)
         _check_ours(_model(work), model, name)
         if not _is_there(model, facts, name):
             raise CheckError(f"{name} has not moved: {facts.guests[name].error}", remedy=f"see: sdn guest show {name}")
+    except LateError as error:
+        after = work.change(partial(_as_before, name=name, before=before, wish=model))
+        raise _late(work, model, after, name, error.facts) from error
     except SdnError:
         work.change(partial(_as_before, name=name, before=before, wish=model))
         raise
@@ -186,3 +195,61 @@ def _model(work: Work) -> Model:
     if model is None:
         raise FileError("the lab has no topology yet", remedy="bring it up with: sdn up FILE")
     return model
+
+
+# ── what is told ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _late(work: Work, wish: Model, after: Model, name: str, then: Facts) -> CheckError:
+    """`then` was known when the time was over; `after` is what the lab wishes now."""
+    chassis, now = wish.nodes[name].chassis, _once_calm(work, after, name, then)
+    was_going = then.guests.get(name, GuestFacts()).phase == "moving"
+    why = [] if was_going else list(_lacks(wish, then, name))
+    said = ": ".join([f"{name} has not moved to {chassis} in time", *["; ".join(why)] * bool(why)])
+    looks = f"see: sdn status, sdn logs {chassis}" if why else "give it more time: --timeout"
+    return CheckError(f"{said}\n  {_where(after, then, now, name)}", remedy=looks)
+
+
+def _once_calm(work: Work, model: Model, name: str, then: Facts) -> Facts:
+    """What is known when it is where it is wished again; or when it does not come."""
+    if name not in model.nodes:
+        return then
+    try:
+        going = then.guests.get(name, GuestFacts()).phase == "moving"
+        return work.within(_BACK if going else _STAYS).wait(model, _is_calm, (name,))
+    except LateError as error:
+        return error.facts
+
+
+def _is_calm(model: Model, facts: Facts, name: str) -> bool:
+    """Before the agent knows of a wish, it may begin with the one before."""
+    knows = facts.hosts.get(model.nodes[name].chassis, HostFacts()).revision >= model.revision
+    return knows and _is_there(model, facts, name)
+
+
+def _lacks(wish: Model, facts: Facts, name: str) -> Iterator[str]:
+    """Why it has not left: what is not ready where it shall go."""
+    host = wish.chassis[wish.nodes[name].chassis]
+    flows, built = facts.flows.get(host.name, FlowFacts()), facts.hosts.get(host.name, HostFacts())
+    errors = (facts.guests.get(name, GuestFacts()).error, *built.errors, flows.error)
+    yield from filter(None, errors)
+    if host.has_tables and not flows.connected:
+        yield f"the switch of {host.name} is not connected to the controller"
+    elif host.has_tables and flows.revision < wish.revision:
+        yield f"the switch of {host.name} has not confirmed flows of revision {wish.revision} (it has {flows.revision})"
+    elif built.revision < wish.revision and not any(errors):
+        yield f"the agent has not said that its interfaces on {host.name} are ready"
+
+
+def _where(model: Model, then: Facts, now: Facts, name: str) -> str:
+    """In words, by what its agent says."""
+    seen = now.guests.get(name, GuestFacts())
+    home = model.nodes[name].chassis if name in model.nodes else seen.at
+    if not _has_settled(model, now, name):
+        return f"it is {seen.phase}{f' on {seen.at}' if seen.at else ''} now, and shall be on {home} again"
+    came_back = seen.note.startswith("moved from ") and seen.note != then.guests.get(name, GuestFacts()).note
+    return f"it {'was moved back, and ' if came_back else ''}is {seen.phase} on {home}{f': {seen.note}' * came_back}"
+
+
+def _has_settled(model: Model, facts: Facts, name: str) -> bool:
+    return name in model.nodes and _is_there(model, facts, name)

@@ -16,7 +16,7 @@ from sdn.cli.main import main
 from sdn.lab import guests as lab_guests
 from sdn.lab import migrate
 from sdn.model import Model, Segment
-from sdn.model.facts import Facts, GuestFacts, HostFacts
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
 from tests.unit.cli.sample import guest_facts, machines
 
 THERE = GuestFacts("running", "hv2", note="moved from hv1 to hv2 in 0.3 s, paused for 5 ms, in-place")
@@ -37,6 +37,7 @@ class FakeWork:
     facts: Facts
     store: Any = None
     wishes: list[Model] = field(default_factory=list)
+    later: Facts | None = None
 
     def __post_init__(self) -> None:
         self.store = self
@@ -45,9 +46,14 @@ class FakeWork:
         self.wishes.append(edit(self.wishes[-1] if self.wishes else self.model))
         return self.wishes[-1]
 
+    def within(self, _: float) -> FakeWork:
+        """By then it is as `later` says."""
+        self.facts = self.later or self.facts
+        return self
+
     def wait(self, model: Model, met: Callable[[Model, Facts, str], bool], names: tuple[str, ...]) -> Facts:
         if not all(met(model, self.facts, name) for name in names):
-            raise CheckError("not done in time")
+            raise lab_guests.LateError("not done in time", self.facts)
         return self.facts
 
 
@@ -95,9 +101,41 @@ def test_one_that_did_not_move_shall_be_where_it_is(model: Model) -> None:
 
 
 def test_nor_one_that_takes_too_long(model: Model) -> None:
-    with pytest.raises(CheckError, match="not done in time"):
+    with pytest.raises(
+        CheckError, match="vm1 has not moved to hv2 in time\n  it is moving on hv1 now, and shall be on hv1"
+    ):
         migrate.move(moving := work(model, GuestFacts("moving", "hv1")), "vm1", "hv2")
     assert moving.wishes[-1] == model
+
+
+def test_one_that_was_on_its_way_is_awaited(model: Model) -> None:
+    back = work(model, GuestFacts("moving", "hv1"))
+    back.later = facts(model, GuestFacts("running", "hv1", note="moved from hv2 to hv1 in 0.1 s, in-place"))
+    with pytest.raises(CheckError, match=r"in time\n  it was moved back, and is running on hv1: moved from hv2 to hv1"):
+        migrate.move(back, "vm1", "hv2")
+    back = work(model, GuestFacts("moving", "hv1"))
+    back.later = facts(model, GuestFacts("running", "hv1"))
+    with pytest.raises(CheckError, match=r"in time\n  it is running on hv1\n"):
+        migrate.move(back, "vm1", "hv2")
+
+
+@pytest.mark.parametrize(
+    ("flows", "host", "why"),
+    [
+        (FlowFacts(True, 6), HostFacts(6), "the switch of hv2 has not confirmed flows of revision 7 .it has 6."),
+        (FlowFacts(False, 6), HostFacts(6), "the switch of hv2 is not connected"),
+        (FlowFacts(True, 7), HostFacts(6), "its interfaces on hv2 are ready"),
+        (FlowFacts(True, 7), HostFacts(6, errors=("no room for a tap",)), "in time: no room for a tap\n"),
+    ],
+)
+def test_what_was_not_ready_there(model: Model, flows: FlowFacts, host: HostFacts, why: str) -> None:
+    stays = work(model, GuestFacts("running", "hv1"))
+    stays.facts = replace(
+        stays.facts, flows=stays.facts.flows | {"hv2": flows}, hosts=stays.facts.hosts | {"hv2": host}
+    )
+    with pytest.raises(CheckError, match=why) as error:
+        migrate.move(stays, "vm1", "hv2")
+    assert error.value.message.endswith("it is running on hv1")
 
 
 def _superseded(model: Model, seen: GuestFacts, edit: Callable[[Model], Model]) -> Any:
