@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from datapath.errors import FileError, TransientError
+from datapath.errors import FileError, RefusedError, TransientError
 from datapath.guest import console, past_lines
 from sdn.cli import output, target
 from sdn.lab.rundir import RunDir
@@ -40,6 +40,8 @@ def attach(wanted: str | None, name: str, *, read_only: bool) -> int:
     model, facts = target.running(wanted)
     target.guest(model, name)
     seen = facts.guests.get(name, GuestFacts())
+    if not (read_only or sys.stdin.isatty()):
+        _must_hear(name, seen)
     line = _connect(RunDir(model.lab).guest(name) / console.SOCKET, name, seen)
     with line:
         if not sys.stdin.isatty():
@@ -79,6 +81,15 @@ def _show_past(file: Path) -> int:
             shown += len(line)
             _write(console.without_queries(line) if sys.stdout.isatty() else line)
     return shown
+
+
+def _must_hear(name: str, seen: GuestFacts) -> None:
+    """What is piped to a guest that is off, nobody would ever read. Raises RefusedError."""
+    if seen.phase in ("off", "failed"):
+        raise RefusedError(
+            f"{name} is {seen.phase}: nobody reads what is typed there",
+            remedy=f"sdn guest start {name}; what it has printed: sdn console {name} --log",
+        )
 
 
 def _connect(path: Path, name: str, seen: GuestFacts) -> socket.socket:

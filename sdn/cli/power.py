@@ -7,7 +7,8 @@ the file: applied again, it has the last word.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -23,7 +24,6 @@ from sdn.model import Model
 from sdn.model.facts import Facts, GuestFacts
 
 _PHASES: Final = {"guests": "guests"}
-Hasten = Callable[[], None]
 
 
 def start(wanted: str | None, names: Sequence[str], timeout: float) -> None:
@@ -37,10 +37,17 @@ def start(wanted: str | None, names: Sequence[str], timeout: float) -> None:
 
 def stop(wanted: str | None, names: Sequence[str], timeout: float, *, force: bool) -> None:
     """By the power button, and after a time by force; `force` does not wait for the guest."""
-    model, _ = _meant(wanted, names)
-    _switch(model, names, "off", timeout, partial(_end, model.lab, names) if force else None)
+    from datapath.guest.means import BUTTON
+
+    model, facts = _meant(wanted, names)
+    began, took = time.monotonic(), dict[str, float]()
+    with _working(model, names, timeout) as work:
+        hasten = partial(_end, model.lab, names) if force else None
+        lab_guests.switch(work, "off", hasten, lambda name: took.setdefault(name, time.monotonic() - began))
     for name in names:
-        output.say(f"{name} is off")
+        ran = facts.guests.get(name, GuestFacts()).phase not in ("off", "failed")
+        by_force = f": its power button was not heard for {BUTTON:g} s, and it was ended by force"
+        output.say(f"{name} is off" + by_force * (ran and not force and took.get(name, 0) >= BUTTON))
 
 
 def pause(wanted: str | None, names: Sequence[str], timeout: float) -> None:
@@ -113,9 +120,15 @@ def _must_run(facts: Facts, names: Sequence[str]) -> None:
             raise FileError(f"{name} is {phase}", remedy=f"sdn guest start {name}")
 
 
-def _switch(model: Model, names: Sequence[str], power: Power, timeout: float, hasten: Hasten | None = None) -> Facts:
+def _switch(model: Model, names: Sequence[str], power: Power, timeout: float) -> Facts:
+    with _working(model, names, timeout) as work:
+        return lab_guests.switch(work, power)
+
+
+@contextmanager
+def _working(model: Model, names: Sequence[str], timeout: float) -> Iterator[lab_guests.Work]:
     with output.progress(_PHASES) as report, lab_guests.working(model.lab, names, timeout, report) as work:
-        return lab_guests.switch(work, power, hasten)
+        yield work
 
 
 def _end(lab: str, names: Sequence[str]) -> None:

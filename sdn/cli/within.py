@@ -7,6 +7,7 @@ agent has none of (`sdn console` is one): what the command prints comes when it 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -38,7 +39,7 @@ def execute(model: Model, facts: Facts, guest: str, command: Sequence[str], host
     _check(model.lab, guest, facts.guests.get(guest, GuestFacts()))
     agent = Agent(RunDir(model.lab).guest(guest) / AGENT)
     words = _words(command, hosts if model.guests[guest].machine.builtin else "")
-    done = _run(agent, words, b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
+    done = _run(agent, words, command, b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
     _write(sys.stdout.buffer, done.out)
     _write(sys.stderr.buffer, done.err)
     if done.truncated:
@@ -68,11 +69,11 @@ def _words(command: Sequence[str], hosts: str) -> Sequence[str]:
     return ["/bin/sh", "-c", _WITH_NAMES, "sdn", hosts, *command]
 
 
-def _run(agent: Agent, command: Sequence[str], stdin: bytes) -> Done:
-    """Interrupted, it ends the command in the guest too."""
+def _run(agent: Agent, words: Sequence[str], command: Sequence[str], stdin: bytes) -> Done:
+    """`words` are what runs, `command` what was typed. Interrupted, it ends the command in the guest too."""
     begun: list[int] = []
     try:
-        return asyncio.run(agent.run(command, stdin, on_begin=begun.append))
+        return asyncio.run(agent.run(words, stdin, on_begin=begun.append))
     except KeyboardInterrupt:
         for number in begun:
             asyncio.run(agent.run(["kill", str(number)]))
@@ -82,7 +83,7 @@ def _run(agent: Agent, command: Sequence[str], stdin: bytes) -> Done:
     except TransientError as error:
         if not begun:
             raise
-        raise _LostError(error) from error
+        raise _LostError(error, words[0], command) from error
 
 
 class _NotRunError(SdnError):
@@ -99,8 +100,9 @@ class _LostError(SdnError):
 
     exit_code = 125
 
-    def __init__(self, error: TransientError) -> None:
-        super().__init__(error.message, remedy=error.remedy)
+    def __init__(self, error: TransientError, program: str, command: Sequence[str]) -> None:
+        """In the user's words: of the shell around the command (`program`) nobody has asked for."""
+        super().__init__(error.message.replace(f" {program} ", f" {shlex.join(command)} ", 1), remedy=error.remedy)
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:

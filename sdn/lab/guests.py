@@ -100,7 +100,7 @@ def working(lab: str, names: Sequence[str], timeout: float, progress: Progress) 
 
 
 def switch(
-    work: Work, power: Power, hasten: Callable[[], None] | None = None, tell: Callable[[str], None] = lambda _: None
+    work: Work, power: Power, hasten: Callable[[], None] | None = None, tell: Callable[[str], object] = lambda _: None
 ) -> Facts:
     """Wish the guests to be so, and wait until they are. `hasten` is called once it is wished, `tell` with each that
     is so, perhaps again. Raises CheckError with what is wrong with which."""
@@ -189,7 +189,7 @@ def _is_met(model: Model, facts: Facts, name: str) -> bool:
     return _is_as_wished(model, facts, name) or (_is_confirmed(model, facts, name) and _is_wrong(seen))
 
 
-def _met_and_told(tell: Callable[[str], None], model: Model, facts: Facts, name: str) -> bool:
+def _met_and_told(tell: Callable[[str], object], model: Model, facts: Facts, name: str) -> bool:
     met = _is_met(model, facts, name)
     if met:
         tell(name)

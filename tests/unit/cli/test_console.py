@@ -153,10 +153,19 @@ def test_a_pipe_is_typed_and_answered(serve: Serve, monkeypatch: pytest.MonkeyPa
 def test_nobody_there(capsys: Capture) -> None:
     assert main(["console", "vm1"]) == 1
     assert "nobody relays the console of vm1" in capsys.readouterr().err
-    assert main(["console", "vm2"]) == 2
+    assert main(["console", "--read-only", "vm2"]) == 2
     err = capsys.readouterr().err
     assert "vm2 is off and has no console now" in err
     assert "sdn guest start vm2" in err
+
+
+def test_nobody_reads_what_is_piped_to_a_guest_that_is_off(capsys: Capture) -> None:
+    """Though its console is there, with all that it has printed."""
+    assert main(["console", "vm2"]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert "vm2 is off: nobody reads what is typed there" in err
+    assert "sdn console vm2 --log" in err
 
 
 def test_log(directory: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> None:

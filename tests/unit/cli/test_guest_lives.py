@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ import pytest
 from typer import Context
 
 from datapath.errors import RefusedError, TransientError
-from datapath.guest import qga
+from datapath.guest import means, qga
 from datapath.guest.pool import volumes
 from datapath.guest.pool.snapshots import Snapshot as Kept
 from datapath.guest.qemu import monitor
@@ -53,8 +53,10 @@ class TestPower:
         def working(_: str, names: Sequence[str], *__: object) -> Iterator[Sequence[str]]:
             yield names
 
-        def switch(work: Sequence[str], power: Power, _: object = None) -> Facts:
+        def switch(work: Sequence[str], power: Power, _: object = None, tell: Callable[[str], object] = str) -> Facts:
             made.append((power, list(work)))
+            for name in work:
+                tell(name)
             return seen
 
         monkeypatch.setattr(lab_guests, "working", working)
@@ -71,6 +73,16 @@ class TestPower:
         assert main(["guest", "stop", "vm1", "vm2"]) == 0
         assert wishes == [("off", ["vm1", "vm2"])]
         assert capsys.readouterr().out == "vm1 is off\nvm2 is off\n"
+
+    @pytest.mark.usefixtures("wishes")
+    def test_stop_by_force_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        """vm2 was off before."""
+        monkeypatch.setattr(means, "BUTTON", 0.0)
+        assert main(["guest", "stop", "vm1", "vm2"]) == 0
+        by_force = "its power button was not heard for 0 s, and it was ended by force"
+        assert capsys.readouterr().out == f"vm1 is off: {by_force}\nvm2 is off\n"
+        assert main(["guest", "stop", "--force", "vm1"]) == 0
+        assert capsys.readouterr().out == "vm1 is off\n"
 
     @pytest.mark.parametrize("command", ["pause", "resume", "reboot"])
     def test_of_a_guest_that_is_off(self, command: str, wishes: list[object], capsys: Capture) -> None:
@@ -133,6 +145,16 @@ class TestExec:
         assert out == "out\n"
         assert err.startswith("err\n")
         assert "16 MiB" in err
+
+    @pytest.mark.usefixtures("agent")
+    def test_who_went_away_is_told_in_ones_own_words(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        async def run(_: object, argv: Sequence[str], *__: object, on_begin: Callable[[int], None]) -> Done:
+            on_begin(7)
+            raise TransientError(f"guest vm1 went away while {argv[0]} ran in it: what that has printed is lost")
+
+        monkeypatch.setattr(qga.Agent, "run", run)
+        assert main(["exec", "vm1", "--", "poweroff", "-f"]) == 125
+        assert "guest vm1 went away while poweroff -f ran in it" in capsys.readouterr().err
 
     def test_images_of_others_are_left_alone(self, agent: list[tuple[Sequence[str], bytes]], seen: Facts) -> None:
         seen.guests["vm2"] = GuestFacts("running", "hv2", answers=True)
