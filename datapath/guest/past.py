@@ -68,7 +68,7 @@ class Past:
         self.ending = ""
 
     def take(self, run: Run, wish: Wish) -> None:
-        """It has ended, and nobody has wished it: it is started again after a while, or never."""
+        """It has ended, and nobody has wished it: it is started again after a while, at once, or never."""
         self._wish = rest.digest(wish)
         now, went_off = self._clock.now(), run.went_off is not None
         if run.was_steady(now):
@@ -76,7 +76,8 @@ class Past:
         self.note = "it switched itself off" if went_off else ""
         self.ending = "" if went_off else f"it died: {run.ended or 'for no known reason'}"
         if run.goes_on(wish.guest.machine.restart):
-            self.again = now + self._backoff.next()
+            # whoever brings up a lab of which all was killed waits for it, and nobody has seen it die again and again
+            self.again = now + self._backoff.next() if run.was_watched else now
             return
         phase: GuestPhase = "off" if went_off else "failed"
         self.rest = rest.Rest(self._wish, phase, self.note, self.ending, self.restarts)

@@ -82,5 +82,10 @@ class Run:
         died, off = _GOES_ON[restart]
         return died if self.went_off is None else off
 
+    @property
+    def was_watched(self) -> bool:
+        """Whether its process was still there when an agent looked for it."""
+        return self.instance is not None and self.instance.pid != 0
+
     def was_steady(self, now: float) -> bool:
         return now - self.begun >= STEADY

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+import sdn.lab
 from datapath.errors import SdnError
 from datapath.spec import device_name
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
-from tests.lab.processes import FORKED, await_end, eventually, kill, pid_of
+from tests.lab.processes import FORKED, PAIR, SUPERVISED, await_end, daemon, eventually, kill, pid_of
 from tests.machine.pace import PATIENCE
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -229,6 +230,22 @@ def test_guests_go_on_without_the_agent_and_are_adopted(lab: Labs, datapath: str
     assert pid(running, "g1") == before
     running.execute("g1", "ls", "/tmp/still-here")
     assert "eth1" in running.execute("g1", "ls", "/sys/class/net")
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_up_completes_a_lab_of_which_everything_was_killed(lab: Labs, datapath: str) -> None:
+    """It returns when the guests run again, and answer."""
+    wish = topology(datapath, g1={"chassis": "hv1", "network": "web"}, g2={"chassis": "hv2", "network": "web"})
+    running = lab(wish)
+    guests = [pid(running, name) for name in ("g1", "g2")]
+    switches = [daemon(running, chassis, name) for chassis in ("hv1", "hv2") for name in PAIR if datapath == "ovs"]
+    kill(*(pid_of(running, name) for name in ("supervisor", *SUPERVISED)), *switches, *guests)
+    running.up(wish)
+    assert sdn.lab.status(running.name).troubles == ()
+    for name in ("g1", "g2"):
+        assert running.facts.guests[name].note == "started again: it died: while nobody watched"
+        running.ping("n1", name)
+    ping(running, "g1", address(running, "g2:eth0"))
 
 
 def test_down_leaves_nothing_though_everything_was_killed(lab: Labs) -> None:

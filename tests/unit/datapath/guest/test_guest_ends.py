@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datapath.errors import TransientError
+from datapath.guest.means import BOOT
 from datapath.guest.run import STEADY
 from tests.unit.datapath.guest.conftest import Worlds
 from tests.unit.datapath.guest.fakes import World, calm, guest, nic, spec
@@ -214,10 +215,39 @@ async def test_one_that_died_with_the_agent_is_treated_as_its_restart_says(world
     await second.settle(wishes)
     assert second.last("once").phase == "failed"
     assert "while nobody watched" in second.last("once").error
-    await second.clock.advance(60)
-    assert "start again@c1" in second.log
+    assert second.log == ["launch again@c1", "start again@c1"], "at once: whoever brings the lab up waits for it"
     assert second.last("again").restarts == 1
-    assert "start once@c1" not in second.log
+    assert second.last("again").note == "started again: it died: while nobody watched"
+    await second.clock.advance(60)
+    assert second.log == []
+
+
+async def test_one_that_died_with_the_agent_is_waited_for_and_no_error_when_it_runs(worlds: Worlds) -> None:
+    first = worlds()
+    wishes = spec("c1", guest("web"), guest("db"))
+    await first.settle(wishes)
+    first.guests.close()
+    for name in ("web", "db"):
+        first.driver.instances.pop(name)
+        (first.run_dir / "guests" / name).mkdir(parents=True, exist_ok=True)
+        (first.run_dir / "guests" / name / "pid").write_text("4194304")
+    await calm()
+
+    second = worlds(first.driver)
+    told: list[tuple[bool, tuple[str, ...]]] = []
+    second.guests._on_change = lambda chassis: told.append(
+        (second.guests.settled(chassis), second.guests.errors(chassis))
+    )
+    await second.settle(wishes)
+    assert any(errors for _, errors in told), "why they start is told meanwhile"
+    await second.clock.advance(BOOT)
+    assert [errors for settled, errors in told if settled] == [()] * sum(settled for settled, _ in told)
+    assert told[-1] == (True, ())
+    second.driver.instances["web"].end("signal 9")
+    await calm()
+    assert second.guests.settled("c1"), "one that dies again waits, and nobody waits for it"
+    await second.clock.advance(1)
+    assert "web" in second.driver.instances
 
 
 @pytest.mark.parametrize("died", [True, False])
