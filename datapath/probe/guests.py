@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ _ROUND: Final = 30.0
 """Seconds for a whole round, with perl's start."""
 
 Tell = Callable[[Iterable[Event]], None]
+_Serving = tuple[int, dict["_Service", str]]
+"""The process that answers in a guest, 0 for none; and why some services are not open."""
 
 
 class _Service(NamedTuple):
@@ -49,19 +51,34 @@ class Guests:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._askers = {guest: _Asker(guest, self._tell) for guest in _sources(probes)}
-        self._pids: dict[Path, int] = {}
-        self._closed: dict[_Service, str] = {}
-        self._serve({service for probe in probes if (service := _service(probe))})
+        self._pids: list[tuple[Path, int]] = []
+        self._closed = {service: "" for probe in probes if (service := _service(probe))}
+        """What does not answer yet, and why."""
+        targets = sorted({service.guest for service in self._closed})
+        self._openers = ThreadPoolExecutor(len(targets) or 1, thread_name_prefix="services")
+        self._opening: dict[Path, Future[_Serving]] = {}
+        for guest in targets:
+            self._open(guest)
+        for guest in targets:
+            self._take(guest)
 
     def fileno(self) -> int:
         """Readable when there are events."""
         return self._bell
 
     def obstacle(self, probe: Probe) -> Failed | None:
-        """Why nothing in the target guest would answer."""
+        """Why nothing in the target guest would answer. It may just be booting: what is not open is tried again, while
+        others are asked."""
         service = _service(probe)
-        why = self._closed.get(service) if service else None
-        return Failed(why, True) if why else None
+        if service is None or service not in self._closed:
+            return None
+        if service.guest in self._opening and self._opening[service.guest].done():
+            self._take(service.guest)
+        if service not in self._closed:
+            return None
+        if service.guest not in self._opening:
+            self._open(service.guest)
+        return Failed(self._closed[service], True)
 
     def send(self, sending: Sending) -> None:
         assert sending.probe.source_guest is not None
@@ -78,8 +95,10 @@ class Guests:
         """Returns when every round has ended, and with it what was opened in guests."""
         for asker in self._askers.values():
             asker.end()
-        with ThreadPoolExecutor(len(self._pids) or 1) as pool:
-            list(pool.map(_end_service, self._pids.items()))
+        for guest in list(self._opening):
+            self._take(guest)
+        list(self._openers.map(_end_service, self._pids))
+        self._openers.shutdown()
         for asker in self._askers.values():
             asker.join()
         os.close(self._bell)
@@ -89,16 +108,18 @@ class Guests:
             self._events.put(event)
         os.eventfd_write(self._bell, 1)
 
-    def _serve(self, services: set[_Service]) -> None:
-        """All guests at once."""
-        by_guest: dict[Path, list[_Service]] = {}
-        for service in sorted(services, key=str):
-            by_guest.setdefault(service.guest, []).append(service)
-        with ThreadPoolExecutor(len(by_guest) or 1) as pool:
-            for guest, (pid, closed) in zip(by_guest, pool.map(_serve, by_guest.values()), strict=True):
-                self._closed |= closed
-                if pid:
-                    self._pids[guest] = pid
+    def _open(self, guest: Path) -> None:
+        """Begin to open what is closed in a guest."""
+        closed = sorted((service for service in self._closed if service.guest == guest), key=str)
+        self._opening[guest] = self._openers.submit(_serve, closed)
+
+    def _take(self, guest: Path) -> None:
+        """What came of it; waits for that."""
+        pid, closed = self._opening.pop(guest).result()
+        others = {service: why for service, why in self._closed.items() if service.guest != guest}
+        self._closed = others | closed
+        if pid:
+            self._pids.append((guest, pid))
 
 
 class WithGuests:
@@ -216,8 +237,8 @@ def _event(sending: Sending, answer: Sequence[str]) -> Event:
     return Event(sending.number, sending.attempt, failed.why, unable=failed.unable)
 
 
-def _serve(services: Sequence[_Service]) -> tuple[int, dict[_Service, str]]:
-    """The process that answers in a guest, 0 for none; and why some do not."""
+def _serve(services: Sequence[_Service]) -> _Serving:
+    """Of one guest."""
     guest = services[0].guest
     lines = [f"serve {number} {s.kind} {s.address.packed.hex()} {s.port}" for number, s in enumerate(services)]
     try:

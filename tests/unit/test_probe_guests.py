@@ -32,10 +32,15 @@ class Agents:
         self.rounds = 0
         self.ended: list[int] = []
         self.obstacle: Exception | None = None
+        self.boots = 0
+        """How many more times nobody answers."""
 
     def execute(self, _: Path, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> qga.Done:
         if self.obstacle:
             raise self.obstacle
+        if self.boots:
+            self.boots -= 1
+            raise TransientError("guest g1 does not run")
         if argv[0] == "kill":
             os.kill(int(argv[1]), signal.SIGTERM)
             self.ended.append(int(argv[1]))
@@ -116,6 +121,28 @@ def test_a_guest_that_nothing_can_be_opened_in_fails_and_says_why(agents: Agents
     (outcome,) = probe.run([Probe("", HERE, None, HERE, "tcp", port, "fail", 0.2, target_guest=GUEST)])
     assert not outcome.passed
     assert "nothing could be opened to answer: guest g1 has no perl" in outcome.detail
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_guest_that_is_just_booting_is_asked_again(agents: Agents, port: int, kind: probe.Kind) -> None:
+    agents.boots = 3
+    (outcome,) = probe.run([Probe("", HERE, None, HERE, kind, port, target_guest=GUEST)])
+    assert outcome.passed, outcome.detail
+    assert outcome.attempts > 3
+    assert len(agents.ended) == 1, "what answered has gone"
+
+
+def test_what_is_open_is_not_opened_again(agents: Agents, port: int) -> None:
+    """An address that the guest does not have cannot be listened on, however often it is tried."""
+    there, nowhere = HERE, ip_address("192.0.2.1")
+    probes = [
+        Probe("", HERE, None, address, "tcp", port, within=0.5, target_guest=GUEST) for address in (there, nowhere)
+    ]
+    fine, closed = probe.run(probes)
+    assert fine.passed, fine.detail
+    assert not closed.passed
+    assert "guest g1 cannot listen on 192.0.2.1: cannot assign requested address" in closed.detail
+    assert len(agents.ended) == 1
 
 
 def test_the_host_asks_a_guest(agents: Agents, port: int) -> None:
