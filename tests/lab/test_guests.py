@@ -174,6 +174,14 @@ def test_a_killed_guest_is_started_again_and_says_why(lab: Labs) -> None:
     running.ping("n1", "g1")
 
 
+def test_probes_to_a_guest_that_is_just_coming_back_pass_when_it_is_there(lab: Labs) -> None:
+    running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web"}))
+    kill(pid(running, "g1"))
+    for kind, port in (("tcp", 8080), ("udp", 5353)):
+        outcomes = running.probe("n1", "g1", kind, port, within=20.0 * PATIENCE)  # type: ignore[arg-type]
+        assert [(each.passed, each.detail) for each in outcomes] == 2 * [(True, "")]
+
+
 def test_a_guest_that_is_not_to_restart_stays_dead_with_its_last_words(lab: Labs) -> None:
     running = lab(topology("ovs", g1={"chassis": "hv1", "network": "web", "restart": "never"}))
     running.execute("g1", "sh", "-c", "echo famous last words > /dev/ttyS0")
