@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,10 +17,12 @@ from sdn.cli import junit, matrix, output, pairs, target
 from sdn.cli.output import BAD, GOOD, STRONG, Cell, count
 from sdn.cli.pairs import Check, Verdict
 from sdn.model import Model, Test
+from sdn.model.facts import Facts, GuestFacts
 
 _EXPLAINED: Final = 3
 """Failures of one test that are followed through the tables; the others are likely to be the same."""
 
+_DELIVERED: Final = "the tables deliver it: see sdn status, and whether the node itself answers"
 
 _IN_JSON: Final = {
     matrix.REACHES: "reaches",
@@ -72,7 +74,9 @@ def run_tests(wanted: str | None, options: Options) -> int:
     started = time.monotonic()
     verdicts, mesh = _run(model, tests, options.matrix)
     seconds = time.monotonic() - started
-    reasons = {v.test.name: list(_reasons(model, v)) for v in verdicts if not v.passed}
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    facts = target.running(wanted)[1] if failed and model.guests else Facts()  # not of before: one may just have died
+    reasons = {verdict.test.name: list(_reasons(model, facts, verdict)) for verdict in failed}
     if options.junit:
         junit.write(options.junit, junit.document(model.lab, verdicts, reasons, seconds))
     if options.as_json:
@@ -139,7 +143,7 @@ def _row(verdict: Verdict) -> output.Row:
     return Cell(test.name, STRONG), what, expected, f"{good}/{len(verdict.pairs)}", slowest, result
 
 
-def _reasons(model: Model, verdict: Verdict) -> Iterable[str]:
+def _reasons(model: Model, facts: Facts, verdict: Verdict) -> Iterable[str]:
     """Why a test failed, line by line."""
     if not verdict.results:
         yield "there is no pair of addresses to test"
@@ -149,7 +153,7 @@ def _reasons(model: Model, verdict: Verdict) -> Iterable[str]:
             return
         probe = check.probe
         yield f"{check.source.node} {probe.source} → {check.target.node} {probe.target}: {_what_happened(outcome)}"
-        yield from (f"  {line}" for line in _explain(model, check))
+        yield from (f"  {line}" for line in _explain(model, facts, check))
 
 
 def _what_happened(outcome: Outcome) -> str:
@@ -159,7 +163,7 @@ def _what_happened(outcome: Outcome) -> str:
     return f"{outcome.detail or 'no answer'} ({tries} in {outcome.probe.within:g} s)"
 
 
-def _explain(model: Model, check: Check) -> list[str]:
+def _explain(model: Model, facts: Facts, check: Check) -> list[str]:
     """Where the tables drop or deliver the packet. That they cannot be followed must not hide the failure itself."""
     from sdn import trace
 
@@ -170,8 +174,22 @@ def _explain(model: Model, check: Check) -> list[str]:
         return [f"cannot be traced: {error.message}"]
     lines = found.explain().splitlines()
     if found.reached and check.probe.expect == "ok":
-        lines.append("the tables deliver it: see sdn status, and whether the node itself answers")
+        down = [_state(name, facts.guests[name]) for name in _guests_down(facts, check)]
+        lines += [f"the tables deliver it, but {' and '.join(down)}"] if down else [_DELIVERED]
     return lines
+
+
+def _guests_down(facts: Facts, check: Check) -> Iterator[str]:
+    """Those of the two that can neither ask nor answer."""
+    for port in (check.source, check.target):
+        if port.node in facts.guests and facts.guests[port.node].phase not in ("running", "moving"):
+            yield port.node
+
+
+def _state(name: str, seen: GuestFacts) -> str:
+    """`w2 is failed: its kernel panicked`, without the last lines of its console."""
+    first, *_ = (seen.error or seen.note).removeprefix("it died: ").splitlines() or [""]
+    return f"{name} is {seen.phase}" + (f": {first}" if first else "")
 
 
 def _as_json(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from datapath.errors import FileError
+from datapath.errors import CheckError, FileError
 from datapath.linux.namespaces import DIRECTORY
 from sdn import lab
 from sdn.cli import output, target
 from sdn.cli.output import Cell
+from sdn.model.facts import GuestFacts
 
 if TYPE_CHECKING:
-    from sdn.lab import Result
+    from sdn.lab import Result, Status
     from sdn.lab.plan import Plan, PlanStep
     from sdn.model import Model
 
@@ -33,7 +36,7 @@ _SIGNS: Final = {"add": ("+", output.GOOD), "change": ("~", output.WARNING), "re
 
 def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
     """Without `tell` the result is left to whoever called: tests that follow as JSON are one document."""
-    with target.change(file) as (model, store), output.progress(_PHASES) as report:
+    with target.change(file) as (model, store), _in_full(model), output.progress(_PHASES) as report:
         result = lab.up(model, timeout=timeout, progress=report, store=store)
     if tell:
         _tell(model, result, as_json)
@@ -41,7 +44,7 @@ def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
 
 
 def apply(file: Path, timeout: float, as_json: bool) -> None:
-    with target.change(file) as (model, store), output.progress(_PHASES) as report:
+    with target.change(file) as (model, store), _in_full(model), output.progress(_PHASES) as report:
         result = lab.apply(model, timeout=timeout, progress=report, store=store)
     _tell(model, result, as_json)
 
@@ -82,12 +85,57 @@ def plan(file: Path, as_json: bool) -> None:
 
     model, previous = target.read(file)
     made = steps_to(model, previous, lab.look_at_machine(model))
+    state = lab.status(model.lab) if previous is not None else None
     if as_json:
-        output.as_json(asdict(made))
-    elif not made.steps and not any(map(any, made.flows.values())):
+        output.as_json(asdict(made) | {"troubles": list(state.troubles) if state else []})
+        return
+    if not made.steps and not any(map(any, made.flows.values())):
         output.say(f"{model.lab} is already so: nothing to do")
     else:
         _show_plan(made, str(file), previous is not None)
+    if state and state.troubles:
+        _show_troubles(state)
+
+
+def _show_troubles(state: Status) -> None:
+    """No step of a plan: what is wrong with the lab as it runs, whatever the file says."""
+    output.say(output.paint(f"but lab {state.lab}, as it runs, is not whole:", output.WARNING))
+    output.say(output.paint(_indented(state.troubles), output.BAD))
+    remedy = _starts(state) or f"see: sdn status {state.lab}"
+    output.say(output.paint(f"  remedy: {remedy}", output.SOFT))
+
+
+@contextmanager
+def _in_full(model: Model) -> Iterator[None]:
+    """A lab that is not whole is told with each guest's last words below its own line, and what starts it again."""
+    try:
+        yield
+    except CheckError as error:
+        if not (model.guests and "is not whole" in error.message):
+            raise
+        state = lab.status(model.lab)
+        if not state.troubles:  # it has just come right
+            raise
+        remedy = "; ".join(filter(None, (_starts(state), error.remedy)))
+        raise CheckError(f"lab {state.lab} is not whole:\n{_indented(state.troubles)}", remedy=remedy) from error
+
+
+def _indented(troubles: Sequence[str]) -> str:
+    return "\n".join(f"  {trouble}".replace("\n", "\n      ") for trouble in troubles)
+
+
+def _starts(state: Status) -> str:
+    """What starts the guests that have ended and are not started again; '' where there are none."""
+    guests = state.model.guests if state.model else {}
+    ended = [name for name in guests if _has_ended(state, name)]
+    which = f" --lab {state.lab}" if len(lab.labs()) > 1 else ""
+    return f"sdn guest start{which} {' '.join(ended)}" if ended else ""
+
+
+def _has_ended(state: Status, guest: str) -> bool:
+    assert state.model is not None
+    has_failed = state.facts.guests.get(guest, GuestFacts()).phase == "failed"
+    return has_failed or lab.went_off(state.model, state.facts, guest)
 
 
 def _show_plan(made: Plan, file: str, running: bool) -> None:

@@ -231,13 +231,14 @@ def _lacks(wish: Model, facts: Facts, name: str) -> Iterator[str]:
     """Why it has not left: what is not ready where it shall go."""
     host = wish.chassis[wish.nodes[name].chassis]
     flows, built = facts.flows.get(host.name, FlowFacts()), facts.hosts.get(host.name, HostFacts())
-    errors = (facts.guests.get(name, GuestFacts()).error, *built.errors, flows.error)
-    yield from filter(None, errors)
+    of_host = [each for each in built.errors if not each.startswith("guest ")]  # its own is below, others' are theirs
+    errors = [each for each in (facts.guests.get(name, GuestFacts()).error, *of_host, flows.error) if each]
+    yield from errors
     if host.has_tables and not flows.connected:
         yield f"the switch of {host.name} is not connected to the controller"
     elif host.has_tables and flows.revision < wish.revision:
         yield f"the switch of {host.name} has not confirmed flows of revision {wish.revision} (it has {flows.revision})"
-    elif built.revision < wish.revision and not any(errors):
+    elif built.revision < wish.revision and not errors:
         yield f"the agent has not said that its interfaces on {host.name} are ready"
 
 

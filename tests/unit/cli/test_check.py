@@ -19,7 +19,8 @@ from datapath.spec import ForwardMode, MacvlanMode
 from sdn.cli import check, junit, matrix, pairs, target
 from sdn.cli.check import Options
 from sdn.model import Forward, Macvlan
-from tests.unit.cli.sample import facts, overlay, wide
+from sdn.model.facts import GuestFacts
+from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
 
 
 def answers(probes: Sequence[Probe], deaf: str = "") -> list[Outcome]:
@@ -110,6 +111,18 @@ class TestPairs:
         assert not second.passed
 
 
+def test_a_dead_guest_is_named_by_its_end() -> None:
+    model = machines()
+    found = next(
+        c for c in pairs.checks(model, model.tests.values()) if (c.source.node, c.target.node) == ("web1", "vm2")
+    )
+    dead = GuestFacts("failed", error="it died: its kernel panicked\n[ 1.0] Kernel panic - not syncing")
+    *_, last = check._explain(model, guest_facts(model, vm2=dead), found)
+    assert last == "the tables deliver it, but vm2 is failed: its kernel panicked"
+    *_, last = check._explain(model, guest_facts(model), found)
+    assert last.startswith("the tables deliver it: see sdn status")
+
+
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A running lab whose packets and traces are made up."""
@@ -117,7 +130,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     state = SimpleNamespace(model=model, deaf="")
     monkeypatch.setattr(target, "running", lambda _: (model, facts(model)))
     monkeypatch.setattr(probe, "run", lambda probes, progress=None: answers(probes, state.deaf))
-    monkeypatch.setattr(check, "_explain", lambda _model, _check: ["hv1 spoof_guard: dropped (overlay.yaml:12:3)"])
+    monkeypatch.setattr(check, "_explain", lambda *_: ["hv1 spoof_guard: dropped (overlay.yaml:12:3)"])
     return state
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datapath.errors import FileError, MachineError
+from datapath.errors import CheckError, FileError, MachineError
 from sdn import lab, topology
 from sdn.cli import life, logs, look, output, packets, target
 from sdn.cli.main import main
@@ -20,8 +20,8 @@ from sdn.lab import Result, Status
 from sdn.lab.plan import Plan, PlanStep
 from sdn.lab.processes import Process
 from sdn.model import Forward, Macvlan, Model
-from sdn.model.facts import Facts, FlowFacts, HostFacts
-from tests.unit.cli.sample import facts, overlay, wide
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
+from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
 
 OVERLAY = Path(__file__).parent.parent.parent.parent / "topologies" / "overlay.yaml"
 
@@ -66,6 +66,41 @@ class TestPlan:
         monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan((), {}))
         life.plan(file, as_json=False)
         assert capsys.readouterr().out == "overlay is already so: nothing to do\n"
+
+    DEAD = "hv2: guest vm2: it died: its kernel panicked\nlast words\nKernel panic"
+
+    @pytest.fixture
+    def dead(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> Status:
+        """vm2 has died, and is not started again."""
+        made = machines()
+        seen = guest_facts(made, vm2=GuestFacts("failed", error="it died: its kernel panicked"))
+        hosts = seen.hosts | {"hv2": replace(seen.hosts["hv2"], errors=(self.DEAD.removeprefix("hv2: "),))}
+        state = Status("overlay", (), made, replace(seen, hosts=hosts))
+        monkeypatch.setattr(target, "read", lambda _: (made, made))
+        monkeypatch.setattr(target, "change", lambda _: nullcontext((made, None)))
+        monkeypatch.setattr(lab, "status", lambda _: state)
+        monkeypatch.setattr(lab, "labs", lambda: ["overlay"])
+        monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan((), {}))
+        monkeypatch.setattr(lab, "look_at_machine", lambda _: {})
+        return state
+
+    def test_what_is_wrong_with_what_runs(self, file: Path, dead: Status, capsys: pytest.CaptureFixture[str]) -> None:
+        life.plan(file, as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:2] == ["overlay is already so: nothing to do", "but lab overlay, as it runs, is not whole:"]
+        assert lines[2:5] == [f"  {self.DEAD.splitlines()[0]}", "      last words", "      Kernel panic"]
+        assert lines[-1] == "  remedy: sdn guest start vm2"
+        life.plan(file, as_json=True)
+        assert json.loads(capsys.readouterr().out)["troubles"] == list(dead.troubles)
+
+    def test_apply_says_it_too(self, file: Path, dead: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+        def apply(*_: object, **__: object) -> Result:
+            raise CheckError("lab overlay is not whole", remedy="see: sdn status overlay")
+
+        monkeypatch.setattr(lab, "apply", apply)
+        with pytest.raises(CheckError, match="\n      last words\n      Kernel panic") as error:
+            life.apply(file, 60, as_json=False)
+        assert error.value.remedy == "sdn guest start vm2; see: sdn status overlay"
 
     def test_up(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         def up(*_: object, progress: output.OnProgress, **__: object) -> Result:
