@@ -240,10 +240,11 @@ def test_guests_go_on_without_the_agent_and_are_adopted(lab: Labs, datapath: str
     assert "eth1" in running.execute("g1", "ls", "/sys/class/net")
 
 
-@pytest.mark.parametrize("datapath", DATAPATHS)
-def test_up_completes_a_lab_of_which_everything_was_killed(lab: Labs, datapath: str) -> None:
+@pytest.mark.parametrize(("datapath", "driver"), [("ovs", "qemu"), ("linux", "qemu"), ("ovs", "libvirt")])
+def test_up_completes_a_lab_of_which_everything_was_killed(lab: Labs, datapath: str, driver: str) -> None:
     """It returns when the guests run again, and answer."""
-    wish = topology(datapath, g1={"chassis": "hv1", "network": "web"}, g2={"chassis": "hv2", "network": "web"})
+    each = {"network": "web", "driver": driver}
+    wish = topology(datapath, g1={"chassis": "hv1", **each}, g2={"chassis": "hv2", **each})
     running = lab(wish)
     guests = [pid(running, name) for name in ("g1", "g2")]
     switches = [daemon(running, chassis, name) for chassis in ("hv1", "hv2") for name in PAIR if datapath == "ovs"]
