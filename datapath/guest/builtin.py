@@ -34,8 +34,9 @@ _KEPT: Final = 3
 
 _PROGRAMS: Final = ("usr/sbin/qemu-ga", "usr/bin/iperf3", "usr/bin/perl")
 _PERL: Final = ("strict.pm", "warnings.pm")
-_SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-agent", "sdn-relay", "sdn-memory", "modprobe", "shutdown")
-_FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile"}
+_COMMANDS: Final = ("modprobe", "shutdown")
+_SCRIPTS: Final = ("sdn-boot", "sdn-net", "sdn-dhcp", "sdn-disk", "sdn-agent", "sdn-relay", "sdn-memory", *_COMMANDS)
+_FILES: Final = {"inittab": "etc/inittab", "profile": "etc/profile", "mdev.conf": "etc/mdev.conf"}
 _DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "var", "var/log", "etc/acpi/PWRF")
 
 _PANIC: Final = ("pvpanic_pci", "pvpanic_mmio")

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, ip_address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -21,13 +21,13 @@ from datapath.guest import builtin, qga
 from datapath.guest.qemu import command
 from datapath.linux import taps
 from datapath.probe import Probe
-from datapath.spec import Vlan
+from datapath.spec import Interface, Vlan
 from tests.lab.booted import MIB, Booted, interface
 from tests.lab.capture import Capture, send
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
-HOST = {"eth0": ("10.9.0.1/24", "fd09::1/64")}
+HOST: dict[str, tuple[str, ...]] = {"eth0": ("10.9.0.1/24", "fd09::1/64")}
 
 
 def shell(guest: Booted, script: str) -> str:
@@ -39,6 +39,12 @@ def shell(guest: Booted, script: str) -> str:
 def addresses(guest: Booted, name: str) -> set[str]:
     found = {each.name: each.addresses for each in qga.interfaces(guest.agent)}
     return {str(address) for address in found[name] if not address.ip.is_link_local}
+
+
+def settle(guest: Booted, *interfaces: Interface) -> None:
+    wish = builtin.configuration(replace(guest.guest, interfaces=interfaces))
+    done = qga.execute(guest.agent, ["/sbin/sdn-net"], wish)
+    assert (done.code, done.err) == (0, b"")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +104,76 @@ class TestNetwork:
             assert "10.9.0.77/24" in addresses(guest, "eth0"), "eth0 was not to be touched"
         finally:
             shell(guest, "ip address del 10.9.0.77/24 dev eth0")
+
+    def test_a_tag_that_comes_or_goes_leaves_the_other_ones(self, guest: Booted) -> None:
+        trunk, other = guest.guest.interfaces
+        (kept,) = trunk.vlans
+        more = Vlan(2, 1300, (ip_interface("10.2.0.2/24"),))
+        index = shell(guest, "cat /sys/class/net/eth0.20/ifindex")
+        settle(guest, replace(trunk, vlans=(more, kept)), other)
+        assert addresses(guest, "eth0.2") == {"10.2.0.2/24"}
+        moved = replace(kept, addresses=(ip_interface("10.20.0.3/24"), kept.addresses[1]), mtu=1390)
+        settle(guest, replace(trunk, vlans=(more, moved)), other)
+        assert addresses(guest, "eth0.20") == {"10.20.0.3/24", "fd20::2/64"}
+        assert shell(guest, "cat /sys/class/net/eth0.20/mtu").strip() == "1390"
+        settle(guest, trunk, other)
+        assert addresses(guest, "eth0.20") == {"10.20.0.2/24", "fd20::2/64"}
+        assert shell(guest, "cat /sys/class/net/eth0.20/ifindex") == index
+        assert "eth0.2\n" not in shell(guest, "ls -1 /sys/class/net")
+
+    def test_addresses_and_gateway_change_by_what_differs(self, guest: Booted) -> None:
+        trunk, other = guest.guest.interfaces
+        first, second = trunk.addresses
+        one_more = ip_interface("10.9.0.3/24")
+        shell(guest, "ip address add 10.9.0.77/24 dev eth0; ip route add 10.99.0.0/24 via 10.9.0.1")
+        try:
+            for wished in ((first, second, one_more), (one_more,), (one_more, second), (first, second)):
+                settle(guest, replace(trunk, addresses=wished), other)
+                expected = {str(each) for each in wished} | {"10.9.0.77/24"}
+                assert addresses(guest, "eth0") == expected, "what somebody in the guest has added stays"
+                assert shell(guest, "ip route | grep -c '^default'").strip() == "1"
+                assert "10.99.0.0/24 via 10.9.0.1" in shell(guest, "ip route")
+            settle(guest, replace(trunk, gateway=IPv4Address("10.9.0.253")), other)
+            assert "default via 10.9.0.253 dev eth0" in shell(guest, "ip route")
+            settle(guest, replace(trunk, gateway=None), other)
+            assert "default" not in shell(guest, "ip route")
+        finally:
+            shell(guest, "ip address del 10.9.0.77/24 dev eth0; ip route del 10.99.0.0/24")
+            settle(guest, trunk, other)
+        assert "default via 10.9.0.254 dev eth0" in shell(guest, "ip route")
+
+    def test_its_link_local_addresses_stay(self, guest: Booted) -> None:
+        trunk, other = guest.guest.interfaces
+        local = "fe80::5054:ff:fe00:10/64"
+        try:
+            settle(guest, replace(trunk, mtu=1400, addresses=(ip_interface("10.9.0.9/24"),), vlans=()), other)
+            assert local in shell(guest, "ip -6 address show dev eth0")
+            assert "fe80::/64 dev eth0" in shell(guest, "ip -6 route")
+        finally:
+            settle(guest, trunk, other)
+        assert local in shell(guest, "ip -6 address show dev eth0")
+
+    def test_settings_that_failed_are_tried_again(self, guest: Booted) -> None:
+        """By what they had come to: the kernel has no VLAN 4095, but the address before it is there."""
+        trunk, other = guest.guest.interfaces
+        wrong = replace(trunk, addresses=(*trunk.addresses, ip_interface("10.9.0.5/24")))
+        wish = replace(guest.guest, interfaces=(replace(wrong, vlans=(*trunk.vlans, Vlan(4095, 1400, ()))), other))
+        index = shell(guest, "cat /sys/class/net/eth0.20/ifindex")
+        for _ in range(2):
+            assert qga.execute(guest.agent, ["/sbin/sdn-net"], builtin.configuration(wish)).code == 1
+        settle(guest, trunk, other)
+        assert addresses(guest, "eth0") == {"10.9.0.2/24", "fd09::2/64"}
+        assert shell(guest, "cat /sys/class/net/eth0.20/ifindex") == index
+
+    def test_dhcp_comes_and_goes(self, guest: Booted) -> None:
+        trunk, other = guest.guest.interfaces
+        settle(guest, trunk, replace(other, dhcp=True))
+        client = shell(guest, "cat /run/sdn-net/eth1.dhcp")
+        settle(guest, trunk, replace(other, dhcp=True, mtu=1290))
+        assert shell(guest, "cat /run/sdn-net/eth1.dhcp") == client, "it has nothing to do with the MTU"
+        settle(guest, trunk, other)
+        assert addresses(guest, "eth1") == {"10.8.0.2/24"}
+        assert "udhcpc" not in shell(guest, "ps | grep -v grep")
 
     def test_an_interface_that_is_not_there_is_told(self, guest: Booted) -> None:
         wish = replace(guest.guest, interfaces=(*guest.guest.interfaces, interface(7, "10.7.0.2/24")))
@@ -241,6 +317,31 @@ def test_a_nic_that_is_plugged_gets_its_settings(guest: Booted) -> None:
     guest.qmp("device_del", id=command.nic_id(extra.name))
     guest.await_event("DEVICE_DELETED")
     assert "eth2" not in shell(guest, "ls /sys/class/net")
+
+
+def test_a_volume_is_found_by_its_name(tmp_path: Path) -> None:
+    """As the agent on the host plugs it; when it goes its link goes, and after a start it is there too."""
+    image = tmp_path / "data1"
+    partition = bytes.fromhex("00 000000 83 000000") + (1).to_bytes(4, "little") + (100).to_bytes(4, "little")
+    image.write_bytes((bytes(446) + partition + bytes(48) + b"\x55\xaa").ljust(MIB, b"\0"))
+    disk = command.Disk("data1", image, "raw")
+    link = "/dev/disk/by-id/virtio-data1"
+    with Booted(interface(0, "10.9.0.2/24"), host=HOST) as guest:
+        guest.await_ping("10.9.0.2")
+        shell(guest, "true")
+        guest.qmp("blockdev-add", **command.blockdev(disk, "node0"))
+        for start in ("plugged", "again"):
+            guest.qmp("device_add", **{**command.disk(disk, 0), "drive": "node0"})
+            shell(guest, f"until [ -b {link} ]; do usleep 20000; done; [ $(readlink {link}) = ../../vda ]")
+            shell(guest, f"until [ -b {link}-part1 ]; do usleep 20000; done")
+            if start == "plugged":
+                guest.qmp("device_del", id=command.disk_id("data1"))
+                guest.await_event("DEVICE_DELETED")
+                shell(guest, f"while [ -L {link} ] || [ -L {link}-part1 ]; do usleep 20000; done")
+        qga.shutdown(guest.agent, "reboot")
+        guest.await_event("RESET")
+        guest.await_ping("10.9.0.2", 60)
+        shell(guest, f"until [ -b {link} ]; do usleep 20000; done")
 
 
 def test_dhcp_gives_addresses_routes_and_names(tmp_path: Path) -> None:
