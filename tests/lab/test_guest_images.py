@@ -175,7 +175,7 @@ def test_what_the_file_says_of_volumes_is_done(guest: Lab) -> None:
     wish = topology(cloud={"user": "ada", "ssh_keys": [KEY]}, disk="100M")
     guest.apply(topology(cloud={"user": "ada", "ssh_keys": [KEY]}, disk="100M", volumes=["data2"]))
     with line(guest) as shell:
-        assert shell.run("disk data2").startswith("/dev/vd")
+        assert shell.run('while [ -z "$(disk data2)" ]; do sleep 0.1; done; disk data2').startswith("/dev/vd")
     guest.apply(wish)
     with line(guest) as shell:
         assert shell.run("disk data2; true") == ""

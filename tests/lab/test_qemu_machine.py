@@ -328,7 +328,8 @@ class TestHardware:
         machine = await bench.boot(guest(interface(0)))
         wanted = guest(interface(0), volumes=("data",))
         await machine.adapt(wanted, wanted.interfaces)
-        assert await bench.run("sh", "-c", "until cat /sys/block/vda/serial 2> /dev/null; do sleep 0.05; done") == "data"
+        found = "until cat /sys/block/vda/serial 2> /dev/null; do sleep 0.05; done"
+        assert await bench.run("sh", "-c", found) == "data"
         await machine.adapt(guest(interface(0)), [interface(0)])
         assert "vda" not in await bench.run("ls", "/sys/block")
         await machine.kill()
