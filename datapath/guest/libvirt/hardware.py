@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, fromstring
 from datapath.guest.libvirt.domain import MARK_NAMESPACE, disk_name
 from datapath.guest.qemu.command import ROOT, SEED
 from datapath.spec import Guest, Interface, Machine
+from datapath.words import FIXED, with_the_next_start
 
 NOTHING = "<domain/>"
 """Of a domain that is not there any more."""
@@ -128,20 +129,10 @@ def as_it_is(hardware: Hardware, guest: Guest) -> Guest:
 
 # ── what comes with the next start ───────────────────────────────────────────────────────────────────────────────────
 
-_WORDS = {
-    "memory": "memory",
-    "cpus": "number of CPUs",
-    "image": "image",
-    "disk": "size of its disk",
-    "kernel": "kernel",
-    "seed": "seed",
-    "devices": "host devices",
-}
-
 
 def fixed(machine: Machine) -> dict[str, str]:
     """What cannot be changed while it runs, as attributes of the mark."""
-    return {field: _short(getattr(machine, field)) for field in _WORDS}
+    return {field: _short(getattr(machine, field)) for field in FIXED}
 
 
 def _short(value: object) -> str:
@@ -153,8 +144,4 @@ def _short(value: object) -> str:
 def later(hardware: Hardware, machine: Machine) -> tuple[str, ...]:
     """In words what of `machine` is not so yet."""
     now = fixed(machine)
-    return tuple(
-        f"its {word} will change with the next start"
-        for field, word in _WORDS.items()
-        if hardware.mark.get(field, "") != now[field]
-    )
+    return with_the_next_start(field for field in FIXED if hardware.mark.get(field, "") != now[field])

@@ -21,6 +21,7 @@ from datapath.guest.qemu.command import Ports
 from datapath.guest.qemu.qmp import Event, OnEvent, Qmp
 from datapath.guest.qemu.saved import Saved
 from datapath.spec import Accelerator, Guest, Interface, Machine
+from datapath.words import FIXED, with_the_next_start
 
 State = Literal["prepared", "running", "paused", "off", "incoming"]
 
@@ -42,17 +43,6 @@ _GREETS: Final = 60.0
 """Seconds that QEMU has to greet, on a machine where others boot. One that has another client does not."""
 _AGAIN: Final = (0.05, 0.5, 2.0, 5.0, 10.0)
 """Seconds before a lost monitor is tried again: QEMU has one thread for it, which may be busy with a snapshot."""
-
-FIXED: Final = {
-    "memory": "memory",
-    "cpus": "number of CPUs",
-    "image": "image",
-    "disk": "size of its disk",
-    "kernel": "kernel",
-    "seed": "seed",
-    "devices": "host devices",
-}
-"""What of a Machine cannot be changed while it runs, in words."""
 
 
 class QemuMachine:
@@ -322,7 +312,7 @@ class QemuMachine:
             await self._plug(guest, ready)
             self._keep(replace(guest, machine=_as_it_is(self.guest.machine, guest.machine)), self._plugged(guest))
         await self._configure()
-        words = (f"its {word} will change with the next start" for word in _later(self.guest.machine, guest.machine))
+        words = with_the_next_start(_later(self.guest.machine, guest.machine))
         return (*words, *((self._trouble,) if self._trouble else ()))
 
     async def _unplug(self, guest: Guest, ready: set[str]) -> None:
@@ -415,7 +405,7 @@ def _is_same(now: Interface, wanted: Interface) -> bool:
 
 
 def _later(now: Machine, wanted: Machine) -> list[str]:
-    return [word for field, word in FIXED.items() if getattr(now, field) != getattr(wanted, field)]
+    return [field for field in FIXED if getattr(now, field) != getattr(wanted, field)]
 
 
 def _as_it_is(now: Machine, wanted: Machine) -> Machine:
