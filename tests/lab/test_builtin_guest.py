@@ -291,9 +291,8 @@ class TestConsole:
 
             line.sendall(b"\n")
             until(b"g1:~# ")
-            line.sendall(b"sleep 100\n")
-            until(b"sleep 100")
-            time.sleep(0.5)
+            line.sendall(b"sh -c 'echo be\"\"gun; exec sleep 100'\n")  # what is typed does not say begun
+            until(b"begun")
             line.sendall(b"\x1a")
             until(b"Stopped")
             line.sendall(b"exit; exit\n")

@@ -171,7 +171,7 @@ def test_the_destination_is_killed_while_it_moves(lab: Labs) -> None:
         while not stop.is_set():
             try:
                 os.kill(int(arriving.read_text()), signal.SIGKILL)
-            except (OSError, ValueError):
+            except (OSError, ValueError):  # it has no pidfile yet, or an empty one
                 continue
             return
 

@@ -198,17 +198,21 @@ async def test_a_prepared_guest_is_found_and_started(worlds: Worlds) -> None:
     assert second.log[-1] == "start web@c1"
 
 
+async def _dies_with_its_guests(world: World, *names: str) -> None:
+    """QEMU's pidfiles are there still, so that they were killed."""
+    world.guests.close()
+    for name in names:
+        world.driver.instances.pop(name)
+        (world.run_dir / "guests" / name).mkdir(parents=True, exist_ok=True)
+        (world.run_dir / "guests" / name / "pid").write_text("4194304")
+    await calm()
+
+
 async def test_one_that_died_with_the_agent_is_treated_as_its_restart_says(worlds: Worlds) -> None:
-    """QEMU's pidfile is there still, so that it was killed."""
     first = worlds()
     wishes = spec("c1", guest("once", restart="never"), guest("again"))
     await first.settle(wishes)
-    first.guests.close()
-    for name in ("once", "again"):
-        first.driver.instances.pop(name)
-        (first.run_dir / "guests" / name).mkdir(parents=True, exist_ok=True)
-        (first.run_dir / "guests" / name / "pid").write_text("4194304")
-    await calm()
+    await _dies_with_its_guests(first, "once", "again")
 
     second = worlds(first.driver)
     second.log.clear()
@@ -226,12 +230,7 @@ async def test_one_that_died_with_the_agent_is_waited_for_and_no_error_when_it_r
     first = worlds()
     wishes = spec("c1", guest("web"), guest("db"))
     await first.settle(wishes)
-    first.guests.close()
-    for name in ("web", "db"):
-        first.driver.instances.pop(name)
-        (first.run_dir / "guests" / name).mkdir(parents=True, exist_ok=True)
-        (first.run_dir / "guests" / name / "pid").write_text("4194304")
-    await calm()
+    await _dies_with_its_guests(first, "web", "db")
 
     second = worlds(first.driver)
     told: list[tuple[bool, tuple[str, ...]]] = []
