@@ -4,6 +4,7 @@ SdnError
 ├── FileError        the file or the arguments are wrong: every Problem at once       exit 2   never retried
 ├── MachineError     this machine lacks a feature; says what to install               exit 3   never retried
 ├── ConflictError    an object that is not ours is in the way; it is left alone       exit 1   never retried
+├── StaleError       the store has left the revision that a change was made from      exit 1   never retried
 ├── TransientError   a peer is away or busy; retried with back-off                    exit 1   retried
 ├── RefusedError     a switch refused what we asked, and said why                     exit 1   never retried
 └── CheckError       a test or a check failed                                         exit 1   never retried
@@ -32,7 +33,10 @@ class SdnError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a file; line and column count from 1."""
+    """One mistake in a file; line and column count from 1.
+
+    In plain values that were never a file `line` is 0, and `file` the JSON pointer of the place (RFC 6901).
+    """
 
     file: str
     line: int
@@ -40,7 +44,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}" if place else self.message
 
 
 class FileError(SdnError):
@@ -68,6 +73,21 @@ class MachineError(SdnError):
 
 class ConflictError(SdnError):
     """An object that does not carry our mark is where ours would be. It was not touched."""
+
+
+class StaleError(SdnError):
+    """A change was made from revision `expected`, but the store is at `present`: nothing was written.
+
+    Whoever wants it still looks at the newer revision and makes it again from there.
+    """
+
+    def __init__(self, expected: int, present: int) -> None:
+        super().__init__(
+            f"the store is at revision {present}, and this change was made from revision {expected}",
+            remedy="look at what has changed, and make the change from there",
+        )
+        self.expected = expected
+        self.present = present
 
 
 class TransientError(SdnError):

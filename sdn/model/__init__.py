@@ -31,9 +31,15 @@ ENCAPSULATION_OVERHEAD: Final[dict[SegmentKind, int]] = {
 """Bytes that the underlay's MTU loses to the encapsulation."""
 
 
+REVISION: Final = "revision"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where in the topology file an object is written; counts from 1."""
+    """Where in the topology file an object is written; counts from 1.
+
+    What was never in a file has `file` REVISION, and its `line` is the revision that it came with.
+    """
 
     file: str
     line: int
@@ -41,6 +47,11 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def place(self) -> str:
+        """Within its file, or the pointer of what is in none."""
+        return f"line {self.line}" if self.line else self.file
 
     @classmethod
     def parse(cls, text: str) -> Source:

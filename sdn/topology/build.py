@@ -6,6 +6,7 @@ Never: I/O.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Interface
 
@@ -17,11 +18,15 @@ from sdn.topology import addresses, checks, guests, hosts, networks, ports, shar
 from sdn.topology.allot import Slots, allot
 from sdn.topology.draft import Draft, validated
 from sdn.topology.nodes import Document
+from sdn.topology.plain import Plain
 
 
-def build(document: Document, previous: Model | None = None) -> Model:
-    """The model of the file. Raises FileError with every problem of the file."""
-    draft = validated(document, previous)
+def build(document: Document | Plain, previous: Model | None = None, kept: Model | None = None) -> Model:
+    """The model of the file. Raises FileError with every problem of the file.
+
+    Nodes and ports of `kept` are there besides: they are not in the result, but what they have is taken.
+    """
+    draft = validated(document, previous, kept)
     found = _model(draft)
     draft.problems.raise_if_any()
     return found
@@ -46,8 +51,18 @@ def _model(draft: Draft) -> Model:
         nodes=ports.node_ids(draft, attached),
         guests=guests.guests(draft),
         ports=port_map,
-        tests=checks.tests(draft, attached.nodes),
+        tests=checks.tests(draft, _names(draft, attached.nodes)),
     )
+
+
+def _names(draft: Draft, made: Iterable[str]) -> list[str]:
+    """Of all nodes, with those that are kept, in the order of a file that has them all: guests come last."""
+    kept, names = draft.kept, list(made)
+    if not kept.nodes or draft.previous is None:
+        return names
+    there = {*kept.nodes, *names}
+    nodes = [name for name in draft.previous.nodes if name in there and name not in kept.guests]
+    return [*dict.fromkeys((*nodes, *names)), *kept.guests]
 
 
 def _chassis(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Chassis]:

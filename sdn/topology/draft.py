@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
-from sdn.model import Model, Source
+from sdn.model import Model, Source, Underlay
 from sdn.topology.broken import Broken, names_of, usable
 from sdn.topology.nodes import Document
+from sdn.topology.plain import Plain
 from sdn.topology.problems import Problems
 from sdn.topology.schema import Attached, Guest, Topology
 
@@ -41,12 +42,13 @@ class Member(NamedTuple, Generic[T]):
 
 @dataclass
 class Draft:
-    """`previous` is the model of the running lab."""
+    """`previous` is the model of the running lab; nodes and ports of `kept` are there although they are not built."""
 
     topology: Topology
     problems: Problems
     broken: Broken
     previous: Model | None
+    kept: Model
 
     def known(self, section: str, found: Iterable[str]) -> list[str]:
         """`found` and what the section defines wrongly: the names that a reference may have meant."""
@@ -55,19 +57,19 @@ class Draft:
     def members(self, section: str, specs: Mapping[str, T]) -> dict[str, Member[T]]:
         """Every object of a section, ranges expanded; names that are there twice are reported, and the first counts."""
         found: dict[str, Member[T]] = {}
-        lines: dict[str, int] = {}
+        places: dict[str, str] = {}
         for key in self._keys(section, specs):
             names = names_of(key)
             source = self.problems.document.source((section, key))
-            if len(lines) + len(names) > MAX_OBJECTS:
+            if len(places) + len(names) > MAX_OBJECTS:
                 self.problems.at(source, f"there are too many {section}; expected {MAX_OBJECTS} at most")
                 break
-            twice = next((name for name in names if name in lines), None)
+            twice = next((name for name in names if name in places), None)
             if twice is not None:
-                message = f"'{twice}' is defined twice, first in line {lines[twice]}; expected another name"
+                message = f"'{twice}' is defined twice, first in {places[twice]}; expected another name"
                 self.problems.at(source, message)
             for offset, name in enumerate(names):
-                lines.setdefault(name, source.line)
+                places.setdefault(name, source.place)
                 if key in specs:
                     found.setdefault(name, Member(name, key, offset, specs[key], source, section))
         return found
@@ -83,7 +85,7 @@ class Draft:
         for name, guest in self.guests.items():
             twin = nodes.setdefault(name, cast("Member[Attached]", guest))
             if twin.section != "guests":
-                message = f"'{name}' is the name of a node too (line {twin.source.line}); expected another"
+                message = f"'{name}' is the name of a node too ({twin.source.place}); expected another"
                 self.problems.at(guest.source, message)
         return nodes
 
@@ -93,7 +95,7 @@ class Draft:
         return [*written, *(specs.keys() - written.keys())] if isinstance(written, dict) else list(specs)
 
 
-def validated(document: Document, previous: Model | None) -> Draft:
+def validated(document: Document | Plain, previous: Model | None, kept: Model | None = None) -> Draft:
     """Pydantic's verdict on the whole file; what it refuses is left out, so that the rest can be checked too.
 
     A section with nothing in it, as when all its lines are commented out, is as good as none.
@@ -103,4 +105,5 @@ def validated(document: Document, previous: Model | None) -> Draft:
     problems = Problems(document)
     written = {section: value for section, value in document.data.items() if value is not None}
     topology, broken = usable(written, problems)
-    return Draft(topology, problems, broken, previous)
+    nothing = Model(topology.name, Underlay(topology.underlay.subnet, topology.underlay.mtu))
+    return Draft(topology, problems, broken, previous, kept or nothing)

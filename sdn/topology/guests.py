@@ -13,12 +13,10 @@ from datapath.spec import Kernel, Machine, Power, Seed
 from sdn import model
 from sdn.topology import schema
 from sdn.topology.draft import Draft, Member
+from sdn.topology.machine_values import MOST_USER_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MOST_USER_DATA = 16 << 10
-"""Bytes, as EC2 allows; NoCloud itself has no limit, but the store has the model."""
 
 
 def guests(draft: Draft) -> dict[str, model.Guest]:
@@ -64,15 +62,19 @@ def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], te
     found = next(filter(_is_there, places), None)
     if found is None:
         message = f"there is no file {' or '.join(map(str, places))}; expected the path of one that is there"
-        draft.problems.add_once((*member.path, *field), message)
-    return str(found.resolve()) if found else ""
+    elif not draft.problems.document.may_open(found.resolve()):
+        message = f"{found} is not in the pool; expected an image that is (sdn image list)"
+    else:
+        return str(found.resolve())
+    draft.problems.add_once((*member.path, *field), message)
+    return ""
 
 
 def _path(draft: Draft, text: str) -> Path:
     try:
-        return _home(draft) / Path(text).expanduser()
+        return draft.problems.document.home / Path(text).expanduser()
     except RuntimeError:  # ~ of somebody who has no home
-        return _home(draft) / text
+        return draft.problems.document.home / text
 
 
 def _is_there(path: Path) -> bool:
@@ -82,13 +84,16 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _home(draft: Draft) -> Path:
-    return Path(draft.problems.document.file).absolute().parent
-
-
 def _seed(draft: Draft, member: Member[schema.Guest], cloud: schema.Cloud) -> Seed:
-    user_data = _text(draft, member, "user_data", cloud.user_data) if cloud.user_data else ""
-    return Seed(cloud.user, tuple(_keys(draft, member, cloud.ssh_keys)), user_data)
+    return Seed(
+        cloud.user, tuple(_keys(draft, member, cloud.ssh_keys)), _user_data(draft, member, cloud.user_data or "")
+    )
+
+
+def _user_data(draft: Draft, member: Member[schema.Guest], written: str) -> str:
+    """What begins with # (a script, a configuration) and what has several lines is itself; else it is a path."""
+    is_itself = "\n" in written or written.startswith("#") or not written
+    return written if is_itself else _text(draft, member, "user_data", written)
 
 
 def _keys(draft: Draft, member: Member[schema.Guest], written: Sequence[str]) -> list[str]:
@@ -103,6 +108,8 @@ def _keys(draft: Draft, member: Member[schema.Guest], written: Sequence[str]) ->
 def _text(draft: Draft, member: Member[schema.Guest], field: str, text: str) -> str:
     path = _path(draft, text)
     try:
+        if not draft.problems.document.may_open(path.resolve()):
+            raise ValueError("it is not in the pool; expected its text itself")
         return _content(path)
     except OSError as error:
         why = f"{(error.strerror or str(error)).lower()}; expected a file beside the topology, or its whole path"

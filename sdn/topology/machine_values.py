@@ -70,12 +70,22 @@ def parse_pci(value: Any) -> str:
 
 
 _TEXT_MOST: Final = 8192
+MOST_USER_DATA: Final = 16 << 10
+"""Bytes, as EC2 allows; NoCloud itself has no limit, but the store has the model."""
 
 
 def parse_text(value: Any) -> str:
+    return _text(value, _TEXT_MOST)
+
+
+def parse_user_data(value: Any) -> str:
+    return _text(value, MOST_USER_DATA)
+
+
+def _text(value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not understood here; expected a word or a path")
-    if not value.strip() or len(value) > _TEXT_MOST or "\0" in value:
+    if not value.strip() or len(value.encode(errors="replace")) > most or "\0" in value:
         raise ValueError(f"{shown(value)} is no text; expected a word or a path")
     return value
 
@@ -89,3 +99,4 @@ VolumeName = Annotated[str, PlainValidator(parse_volume), written(pattern=f"^{_V
 UserName = Annotated[str, PlainValidator(parse_user), written(pattern=f"^{_USER.pattern}$")]
 PciAddress = Annotated[str, PlainValidator(parse_pci), written(pattern=f"^{_PCI.pattern}$")]
 Text = Annotated[str, PlainValidator(parse_text), written(minLength=1)]
+UserData = Annotated[str, PlainValidator(parse_user_data), written(minLength=1)]

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from sdn.topology.attached import Attached, Nic
-from sdn.topology.machine_values import Bytes, PciAddress, Text, UserName, VolumeName
+from sdn.topology.machine_values import Bytes, PciAddress, Text, UserData, UserName, VolumeName
 from sdn.topology.parts import Part
 from sdn.topology.values import Bounded, Name, OneOrMany
 
@@ -36,7 +36,9 @@ class Cloud(Part):
     ssh_keys: Annotated[list[Text], OneOrMany()] = Field(
         [], description="Public keys of that user, or the path of a file with them."
     )
-    user_data: Text | None = Field(None, description="Path of user-data of your own, which goes along whole.")
+    user_data: UserData | None = Field(
+        None, description="User-data of your own, which goes along whole: the path of it, or its lines themselves."
+    )
 
 
 class Guest(Attached):

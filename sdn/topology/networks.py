@@ -48,7 +48,7 @@ def networks(draft: Draft, physnets: dict[str, Physnet]) -> dict[str, Network]:
             continue
         twin = segments.setdefault(network.segment, network)
         if twin is not network:
-            where = f"'{twin.name}' too, line {twin.source.line}"
+            where = f"'{twin.name}' too, {twin.source.place}"
             message = f"{network.segment} is the segment of {where}; expected another"
             draft.problems.add_once(("networks", member.key, "segment", network.segment.kind), message)
     return found

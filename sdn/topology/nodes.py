@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
@@ -91,6 +92,15 @@ class Document:
     entries: dict[int, dict[str, Entry]] = field(default_factory=dict)
     """The entries of each mapping node by `id(node)`, with merges resolved."""
 
+    @property
+    def home(self) -> FilePath:
+        """What paths in it are relative to."""
+        return FilePath(self.file).absolute().parent
+
+    def may_open(self, path: FilePath) -> bool:
+        """Whoever wrote the file has this machine's files."""
+        return bool(path)
+
     def mark(self, path: Path, *, key: bool = False) -> yaml.Mark:
         """Where `path` is written: a scalar's or list's own place, a mapping's key, or with `key` always the key.
 
@@ -117,8 +127,8 @@ class Document:
             return Entry(node.value[part], node.value[part])
         return entry
 
-    def source(self, path: Path) -> Source:
-        mark = self.mark(path, key=True)
+    def source(self, path: Path, *, key: bool = True) -> Source:
+        mark = self.mark(path, key=key)
         return Source(self.file, mark.line + 1, mark.column + 1)
 
     def problem(self, mark: yaml.Mark, message: str) -> None:

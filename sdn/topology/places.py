@@ -113,7 +113,7 @@ def _together(draft: Draft, group: list[Entry], chassis: dict[str, Chassis]) -> 
 def _check_together(draft: Draft, group: list[Entry], given: dict[Key, str | None], where: Chassis) -> None:
     first = next(entry for entry in group if given.get(entry.member.path) == where.name)
     for entry in group:
-        tie = f"local network '{_tie(group, entry)}' is on chassis '{where.name}' (line {first.member.source.line})"
+        tie = f"local network '{_tie(group, entry)}' is on chassis '{where.name}' ({first.member.source.place})"
         own = given.get(entry.member.path)
         if own and own != where.name:
             message = f"{tie} and cannot be on '{own}' too; expected all of its nodes on one chassis"

@@ -92,8 +92,8 @@ def _rows(member: Member[schema.Attached], where: str, found: list[Plug]) -> lis
 
 def _check_distinct(draft: Draft, members: Members, chassis: dict[str, Chassis]) -> None:
     for name in members.keys() & chassis.keys():
-        line = chassis[name].source.line
-        message = f"'{name}' is the name of a chassis too (line {line}); expected another, both become namespaces"
+        place = chassis[name].source.place
+        message = f"'{name}' is the name of a chassis too ({place}); expected another, both become namespaces"
         draft.problems.at(members[name].source, message)
 
 
@@ -106,7 +106,8 @@ def numbered(
     ofports = _ofports(draft, rows)
     addresses = _addresses(draft, rows, taken)
     previous = {name: port.id for name, port in draft.previous.ports.items()} if draft.previous else {}
-    ids = allot(Slots("port", FIRST_ID, LAST_ID), [row.name for row in rows], previous=previous)
+    taken_ids = {port.id for port in draft.kept.ports.values()}
+    ids = allot(Slots("port", FIRST_ID, LAST_ID), [row.name for row in rows], previous=previous, reserved=taken_ids)
     ports = {
         row.name: Port(
             id=ids[row.name],
@@ -139,12 +140,13 @@ def _macs(draft: Draft, rows: list[Row], chassis_names: list[str]) -> dict[tuple
         previous = {(name, ""): chassis.mac for name, chassis in draft.previous.chassis.items()}
         previous |= {(port.node, port.interface): port.mac for port in draft.previous.ports.values()}
     slots = Slots(f"mac/{draft.topology.name}", MAC_FIRST, MAC_LAST)
-    return allot(slots, names, words=names, fixed=_fixed_macs(draft, rows), previous=previous)
+    taken = {port.mac for port in draft.kept.ports.values()}
+    return allot(slots, names, words=names, fixed=_fixed_macs(draft, rows), previous=previous, reserved=taken)
 
 
 def _fixed_macs(draft: Draft, rows: list[Row]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
-    owners: dict[int, tuple[str, str]] = {}
+    owners: dict[int, tuple[str, str]] = {port.mac: (port.node, port.interface) for port in draft.kept.ports.values()}
     for row in rows:
         if row.plug.mac is None:
             continue
@@ -180,8 +182,10 @@ def _ofports(draft: Draft, rows: list[Row]) -> dict[Place, int]:
     taken = {p.ofport for p in known if p.node not in draft.guests}
     found = _allotted(draft, "the lab", theirs, previous, taken)
     taken = set(found.values())
+    kept = draft.kept.ports.values()
     for chassis, there in others.items():
-        found |= _allotted(draft, f"chassis '{chassis}'", there, previous, taken)
+        besides = {port.ofport for port in kept if port.chassis == chassis or port.node in draft.kept.guests}
+        found |= _allotted(draft, f"chassis '{chassis}'", there, previous, taken | besides)
     return found
 
 
@@ -228,8 +232,10 @@ def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork, taken: Mapping[
         if allowed.subnet.num_addresses == 1 and allowed.subnet.version == subnet.version
     } | taken.keys()
     previous = _previous_ips(draft.previous, rows, subnet)
+    kept = _kept_ips(draft, network, subnet)
+    reserved |= kept.keys()
     try:
-        fixed = _fixed_ips(draft, rows, subnet, taken)
+        fixed = _fixed_ips(draft, rows, subnet, {**taken, **kept})
         return allot(slots, words, words=words, fixed=fixed, previous=previous, reserved=reserved)
     except ExhaustedError as error:
         message = (
@@ -238,6 +244,14 @@ def _in_subnet(draft: Draft, rows: list[Row], subnet: IPNetwork, taken: Mapping[
         )
         draft.problems.at(network.source, message)
         return {}
+
+
+def _kept_ips(draft: Draft, network: Network, subnet: IPNetwork) -> dict[int, str]:
+    """Those that kept ports have, and that they may send from, which are nobody's but by the file's `ip`."""
+    ports = [port for port in draft.kept.ports.values() if port.network == network.name]
+    allowed = [each.subnet for port in ports for each in port.allowed if each.subnet.num_addresses == 1]
+    found = {int(each.network_address): "" for each in allowed if each.version == subnet.version}
+    return found | {int(ip): f"'{port.name}'" for port in ports for ip in port.ips if ip in subnet}
 
 
 def _previous_ips(previous: Model | None, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
@@ -269,5 +283,6 @@ def _fixed_ips(draft: Draft, rows: list[Row], subnet: IPNetwork, taken: Mapping[
 
 def node_ids(draft: Draft, attached: Attached) -> dict[str, Node]:
     previous = {name: node.id for name, node in draft.previous.nodes.items()} if draft.previous else {}
-    ids = allot(Slots("node", FIRST_ID, LAST_ID), attached.nodes, previous=previous)
+    taken = {node.id for node in draft.kept.nodes.values()}
+    ids = allot(Slots("node", FIRST_ID, LAST_ID), attached.nodes, previous=previous, reserved=taken)
     return {name: Node(ids[name], name, where, source) for name, (where, source) in attached.nodes.items()}

@@ -16,6 +16,7 @@ from datapath.errors import FileError, Problem
 from sdn.model import Source
 from sdn.topology import schema
 from sdn.topology.nodes import Document, Path, printable
+from sdn.topology.plain import Plain
 from sdn.topology.values import shown
 
 MAX_SHOWN: Final = 12
@@ -45,20 +46,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 class Problems:
     """The mistakes of one document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document | Plain) -> None:
         self.document = document
         self.found = document.problems
-        self._spoken: set[tuple[int, int]] = set()
+        self._spoken: set[Source] = set()
 
     def add(self, path: Path, message: str, *, key: bool = False) -> None:
-        self.document.problem(self.document.mark(path, key=key), message)
+        self.at(self.document.source(path, key=key), message)
 
     def add_once(self, path: Path, message: str) -> None:
         """For the members of a range, which share a place: the first one speaks for all."""
-        mark = self.document.mark(path)
-        if (mark.line, mark.column) not in self._spoken:
-            self._spoken.add((mark.line, mark.column))
-            self.document.problem(mark, message)
+        place = self.document.source(path, key=False)
+        if place not in self._spoken:
+            self._spoken.add(place)
+            self.at(place, message)
 
     def at(self, source: Source, message: str) -> None:
         self.found.append(Problem(source.file, source.line, source.column, printable(message)))

@@ -57,8 +57,8 @@ def _untagged(draft: Draft, row: Row, networks: dict[str, Network]) -> None:
     if vlan is not None:
         word = "macvtap" if row.plug.macvlan and row.plug.macvlan.tap else "macvlan"
         message = (
-            f"{word} in the untagged network of {physnet} reaches its VLANs too, such as '{vlan.name}' (line "
-            f"{vlan.source.line}): nothing stops tagged frames there; expected a vlan network, or a bridged port"
+            f"{word} in the untagged network of {physnet} reaches its VLANs too, such as '{vlan.name}' ("
+            f"{vlan.source.place}): nothing stops tagged frames there; expected a vlan network, or a bridged port"
         )
         draft.problems.add_once((*row.plug.path, word), message)
 
