@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from datapath.spec import GuestPhase
 
@@ -60,6 +61,23 @@ class GuestFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What somebody changed behind our back, by the controller or the agent: `what` of a chassis (a flow, a port, an
+    address) was `removed`, `changed` or `added`.
+
+    Times are in seconds since the epoch, to the microsecond; `repaired` is 0 as long as it has not been put right,
+    and `error` says why not.
+    """
+
+    chassis: str
+    what: str
+    how: Literal["removed", "changed", "added"]
+    found: float
+    repaired: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything observed, by name."""
 
@@ -67,3 +85,5 @@ class Facts:
     hosts: dict[str, HostFacts] = field(default_factory=dict)
     ports: dict[str, PortFacts] = field(default_factory=dict)
     guests: dict[str, GuestFacts] = field(default_factory=dict)
+    drifts: dict[str, Drift] = field(default_factory=dict)
+    """The newest ones, by a key that whoever found it gave it; those found first are first."""

@@ -5,15 +5,13 @@ Enters: a Model, facts. Leaves: commands, to be executed alone or together in a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from ovsdbapp import api
 from ovsdbapp.backend.ovs_idl import Backend
 
-from sdn.model import Model
-from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
-from sdn.store.commands import ApplyModel, Report
+from sdn.store.commands import ApplyModel, Change, Observed, Report, Settle
 
 
 class StoreApi(Backend, api.API):  # type: ignore[misc]
@@ -33,14 +31,11 @@ class StoreApi(Backend, api.API):  # type: ignore[misc]
     def ovsdb_connection(self, connection: Any) -> None:
         self._connection = connection
 
-    def apply_model(self, desired: Model, anew: bool) -> ApplyModel:
-        return ApplyModel(self, desired, anew)
+    def apply_model(self, change: Change) -> ApplyModel:
+        return ApplyModel(self, change)
 
-    def report(
-        self,
-        flows: Mapping[str, FlowFacts],
-        hosts: Mapping[str, HostFacts],
-        ports: Mapping[str, PortFacts],
-        guests: Mapping[str, GuestFacts],
-    ) -> Report:
-        return Report(self, flows, hosts, ports, guests)
+    def settle(self, revision: int, errors: Sequence[str]) -> Settle:
+        return Settle(self, revision, errors)
+
+    def report(self, observed: Observed) -> Report:
+        return Report(self, observed)

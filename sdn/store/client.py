@@ -9,7 +9,7 @@ thread reads the newest one without a lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,15 +20,20 @@ from ovsdbapp import exceptions
 from datapath import ovsdb
 from datapath.errors import SdnError, TransientError
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.history import Revision
 from sdn.store.api import StoreApi
+from sdn.store.author import author as this_user
+from sdn.store.commands import Change, Observed
+from sdn.store.history import REVISION
 from sdn.store.replica import Replica
-from sdn.store.rows import ATTRIBUTE
+from sdn.store.rows import ATTRIBUTE, DRIFT
 from sdn.store.update import Update
 
 SCHEMA: Final = Path(__file__).with_name("sdn.ovsschema")
 DATABASE: Final = "SDN"
-TABLES: Final[ovsdb.Tables] = dict.fromkeys(("Lab", *ATTRIBUTE), ())
+TABLES: Final[ovsdb.Tables] = dict.fromkeys(("Lab", *ATTRIBUTE, DRIFT), ())
+HISTORY: Final[ovsdb.Tables] = {REVISION: ()}
 
 T = TypeVar("T")
 
@@ -49,9 +54,13 @@ class Store:
         self._api = StoreApi(connection)
 
     @classmethod
-    def open(cls, socket: Path, timeout: float = 5.0) -> Store:
-        """Waits until the store answers and has been read. Raises TransientError after `timeout` seconds."""
-        connection = ovsdb.connect(socket, DATABASE, TABLES, timeout=timeout, idl=Replica, schema_json=_schema())
+    def open(cls, socket: Path, timeout: float = 5.0, *, history: bool = False) -> Store:
+        """Waits until the store answers and has been read, with `history` also what was there before.
+
+        Raises TransientError after `timeout` seconds.
+        """
+        tables = {**TABLES, **HISTORY} if history else TABLES
+        connection = ovsdb.connect(socket, DATABASE, tables, timeout=timeout, idl=Replica, schema_json=_schema())
         try:
             connection.start()
         except exceptions.TimeoutException as error:
@@ -66,14 +75,34 @@ class Store:
     def facts(self) -> Facts:
         return self._replica.facts
 
-    def write(self, model: Model, *, anew: bool = False) -> int:
+    def revisions(self) -> Mapping[int, Revision]:
+        """Those that are kept, by number, the oldest first; empty unless opened with `history`.
+
+        Asked for after `model()` it lacks none of that model's.
+        """
+        return self._replica.revisions
+
+    def write(
+        self, model: Model, *, author: str = "", origin: str = "", expected: int | None = None, anew: bool = False
+    ) -> int:
         """Makes `model` the intent, in one transaction of only the rows that differ; returns the revision it has there.
 
+        The same transaction writes into the history who wanted it (`author`, else the user of this process) and by
+        what (`origin`: a command, a request). Whatever the store has is overwritten, unless `expected` says from which
+        revision the change was made.
         Nothing is sent if nothing differs, unless it is to be confirmed `anew`, by everyone, as a new revision. Raises
-        TransientError, and SdnError for what the schema forbids: a value out of range, a name used twice; then nothing
-        was written.
+        StaleError if the store is not at revision `expected` (0: empty), TransientError, and SdnError for what the
+        schema forbids: a value out of range, a name used twice; then nothing was written.
         """
-        return self._execute(self._api.apply_model(model, anew), int)
+        change = Change(model, author or this_user(), origin, expected, anew)
+        return self._execute(self._api.apply_model(change), int)
+
+    def settle(self, revision: int, errors: Sequence[str] = ()) -> None:
+        """Writes into the history that all revisions up to this one are confirmed now, with these errors in the lab.
+
+        Those that are settled stay as they are. Raises TransientError.
+        """
+        self._execute(self._api.settle(revision, errors), int)
 
     def report(
         self,
@@ -81,12 +110,15 @@ class Store:
         hosts: Mapping[str, HostFacts] | None = None,
         ports: Mapping[str, PortFacts] | None = None,
         guests: Mapping[str, GuestFacts] | None = None,
+        drifts: Mapping[str, Drift] | None = None,
     ) -> None:
-        """Writes facts by name in one transaction; those of objects that are gone are left out.
+        """Writes facts by name in one transaction; those of objects that are gone are left out. Of drifts the newest
+        are kept.
 
         Nothing is sent if nothing differs. Raises TransientError.
         """
-        self._execute(self._api.report(flows or {}, hosts or {}, ports or {}, guests or {}), int)
+        observed = Observed(flows or {}, hosts or {}, ports or {}, guests or {}, drifts or {})
+        self._execute(self._api.report(observed), int)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Queue[Update]:
         """Updates as they come. The first item is the complete present state, as soon as there is a lab.

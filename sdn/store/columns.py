@@ -28,6 +28,11 @@ def name_of(row: Any) -> str:
     return cast(str, next(iter(row._data["name"].values)).value)
 
 
+def number_of(row: Any) -> str:
+    """Of a row that has a number instead of a name."""
+    return str(next(iter(row._data["number"].values)).value)
+
+
 def _readers(table: Any) -> tuple[tuple[str, Reader], ...]:
     """Made once for each table of an IDL."""
     found: tuple[tuple[str, Reader], ...] | None = table.__dict__.get("_sdn_readers")

@@ -68,6 +68,25 @@ def _operation(step: Step[Key, Row], references: Mapping[Key, list[str]]) -> Ope
     return update(table, references[step.key], to_json(changed, references))
 
 
+def insert(table: str, row: Mapping[str, Value]) -> Operation:
+    """Of a row that nothing refers to."""
+    return {"op": "insert", "table": table, "row": to_json(row, {})}
+
+
+def delete_where(table: str, *conditions: list[Any]) -> Operation:
+    return {"op": "delete", "table": table, "where": [*conditions]}
+
+
+def settling(table: str, number: int, errors: tuple[str, ...], now: float) -> list[Operation]:
+    """The rows up to `number` that are not settled become so, each after its own time: see `history.revision_row`."""
+    where = [["number", "<=", number], ["settled", "==", False]]
+    row = to_json({"settled": True, "errors": errors}, {})
+    return [
+        {"op": "mutate", "table": table, "where": where, "mutations": [["milliseconds", "+=", round(now * 1000)]]},
+        {"op": "update", "table": table, "where": where, "row": row},
+    ]
+
+
 def update(table: str, reference: list[str], row: Mapping[str, Any]) -> Operation:
     return {"op": "update", "table": table, "where": _where(reference), "row": row}
 

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from datapath.errors import SdnError
-from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Drift, FlowFacts, GuestFacts, HostFacts, PortFacts
 
 LOG = logging.getLogger(__name__)
 RETRY: Final = 0.2  # seconds
 
-Kind = Literal["flows", "hosts", "ports", "guests"]
+Kind = Literal["flows", "hosts", "ports", "guests", "drifts"]
 
 
 class Reporter:
@@ -31,7 +31,7 @@ class Reporter:
         self._something = asyncio.Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="report")
 
-    def tell(self, kind: Kind, name: str, facts: FlowFacts | HostFacts | PortFacts | GuestFacts) -> None:
+    def tell(self, kind: Kind, name: str, facts: FlowFacts | HostFacts | PortFacts | GuestFacts | Drift) -> None:
         """Call it in the loop; the newest facts of a name win."""
         self._pending.setdefault(kind, {})[name] = facts
         self._something.set()

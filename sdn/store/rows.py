@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from sdn.model import Model, Source
-from sdn.model.facts import FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Drift, FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.store.objects import ENCODE, Row, Value, decode, lab_row, underlay
 
 Key = tuple[str, str]
@@ -39,6 +39,8 @@ ATTRIBUTE: Final = {
 FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error")
 HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_notes")
 PORT_FACTS: Final = ("up", "actual_ofport")
+DRIFT: Final = "Drift"
+"""A table of its own; all of it is facts."""
 GUEST_FACTS: Final = tuple(field.name for field in fields(GuestFacts))
 
 
@@ -55,7 +57,7 @@ def rows_that_differ(new: Model, old: Model | None) -> tuple[Rows, Rows]:
         values, known = getattr(new, attribute), getattr(old, attribute) if old else {}
         for name, value in values.items():
             before = known.get(name)
-            if before != value:
+            if before is not value and before != value:
                 rows[0][table, name] = encode(value)
                 if before is not None:
                     rows[1][table, name] = encode(before)
@@ -79,10 +81,11 @@ V = TypeVar("V")
 
 def in_file_order(values: dict[str, V]) -> dict[str, V]:
     """By place in the file; the members of a range, which share theirs, by name with numbers counted as numbers."""
-    return dict(sorted(values.items(), key=_place))
+    return dict(sorted(values.items(), key=place))
 
 
-def _place(item: tuple[str, Any]) -> tuple[str, int, int, tuple[str | int, ...]]:
+def place(item: tuple[str, Any]) -> tuple[str, int, int, tuple[str | int, ...]]:
+    """What the order in the file is by, of a name and its value."""
     source: Source = item[1].source
     return source.file, source.line, source.column, _natural(item[0])
 
@@ -125,3 +128,27 @@ def guest_facts(row: Mapping[str, Value]) -> GuestFacts:
     """Of a guest that nobody has looked at yet the phase is ''."""
     found = {column: cast(Any, row[column]) for column in GUEST_FACTS}
     return GuestFacts(**found | {"phase": found["phase"] or "off"})
+
+
+def drift_row(drift: Drift) -> Row:
+    return {
+        "chassis": drift.chassis,
+        "what": drift.what,
+        "how": drift.how,
+        "found": microseconds(drift.found),
+        "repaired": microseconds(drift.repaired),
+        "error": drift.error,
+    }
+
+
+def drift(row: Mapping[str, Value]) -> Drift:
+    chassis, what, how, error = (cast(Any, row[column]) for column in ("chassis", "what", "how", "error"))
+    return Drift(chassis, what, how, seconds(row["found"]), seconds(row["repaired"]), error)
+
+
+def microseconds(time: float) -> int:
+    return round(time * 1_000_000)
+
+
+def seconds(microseconds: Value) -> float:
+    return cast(int, microseconds) / 1_000_000
