@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from datapath.spec import GuestPhase
+
+How = Literal["removed", "changed", "added"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +55,21 @@ class GuestState:
     error: str = ""
 
 
-Event = PortState | ChassisState | GuestState
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Somebody else has changed what is ours on a chassis: `what`, in people's words. It is told when it is found, and
+    again with the same `number` when it is put right, or cannot be, for the reason in `error`.
+
+    Times are in seconds since the epoch; `repaired` is 0 as long as it is not.
+    """
+
+    number: int
+    chassis: str
+    what: str
+    how: How
+    found: float
+    repaired: float = 0.0
+    error: str = ""
+
+
+Event = PortState | ChassisState | GuestState | Drift

@@ -5,6 +5,7 @@ its own: killed and started again it reads the store and the switches, and chang
 
 One task per chassis programs its switch; while it waits for a barrier, further changes gather and go out as one.
 Nothing is sent to any switch before the desired state has been read completely once.
+What somebody else changes of our flows the switch tells at once: it is put right by the same task, and reported.
 """
 
 from __future__ import annotations
@@ -12,63 +13,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from functools import partial
 
 from datapath.errors import RefusedError, SdnError
+from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
+from datapath.openflow.text import Names
+from sdn import drift
+from sdn.drift import Found
+from sdn.drift_log import DriftLog
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts
+from sdn.model.facts import Drift, Facts
 from sdn.model.moves import located
+from sdn.names import names
 from sdn.pipeline import without_nd
 from sdn.pipeline.program import FlowChange, Program
 from sdn.southbound.changes import Changes
 from sdn.store import Update
 from sdn.store.reporter import Reporter
+from sdn.target import Switch, Target
 
 LOG = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
-TOLD = 3
-"""Missing flows of a chassis that are told one by one."""
-
-
-class Switch(Protocol):
-    """What the controller needs of a session."""
-
-    dpid: int | None
-
-    async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes: ...
-
-    async def program(
-        self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()
-    ) -> int: ...
-
-
-@dataclass
-class Target:
-    """A chassis' switch as the controller sees it. `owed` is what it has not been sent yet; None means all of it.
-
-    `troubles` are flows that it does not have as it should: the switch refused them, or somebody else has their place.
-    As long as there are any, everything is compared at each change, so that nobody else's flow is overwritten.
-    """
-
-    chassis: str
-    switch: Switch | None = None
-    revision: int = 0
-    confirmed: int = 0
-    error: str = ""
-    troubles: dict[FlowKey, str] = field(default_factory=dict)
-    owed: list[FlowChange] | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    worker: asyncio.Task[None] | None = None
-
-    def facts(self, count: int) -> FlowFacts:
-        """`count` is what it should have."""
-        missing = list(self.troubles.values())
-        more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
-        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
-        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told)
+ONE_BY_ONE = 256
+"""Flows that are put right without looking at all others of their switch."""
 
 
 class Controller:
@@ -81,6 +50,7 @@ class Controller:
         """As the store has it; the program's has guests where they are."""
         self._targets: dict[str, Target] = {}
         self._switches: dict[int | None, Switch] = {}
+        self._drifts = DriftLog("controller", partial(reporter.tell, "drifts"))
         self._tasks: asyncio.TaskGroup
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
@@ -121,6 +91,7 @@ class Controller:
             del self._switches[switch.dpid]
         target = self._target_of(switch.dpid)
         if target and target.switch is switch:
+            self._remember(target)
             target.switch = None
             target.owed = None
             self._tell(target)
@@ -155,6 +126,7 @@ class Controller:
         ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.has_tables}
         for name in self._targets.keys() - ours.keys():
             self._stop(self._targets.pop(name))
+            self._drifts.forget(name)
         for name in ours.keys() - self._targets.keys():
             target = self._targets[name] = Target(name)
             target.worker = self._tasks.create_task(self._work(target), name=f"program {name}")
@@ -196,26 +168,32 @@ class Controller:
             except (SdnError, OSError) as error:
                 LOG.warning("%s: %s", target.chassis, error)
                 target.owed, target.error = None, str(error)
+                self._drifts.failed(target.chassis, str(error))
                 asyncio.get_running_loop().call_later(retry, target.wake.set)
                 retry = min(retry * 2, LONGEST_RETRY)
             self._tell(target)
 
     async def _bring_up_to_date(self, target: Target, switch: Switch) -> None:
         """Send what is owed. A new session, or one that failed, is owed everything: dump, compare, change."""
-        assert self._program is not None
+        if target.watched is not switch:
+            await self._watch(target, switch)
         revision, owed = target.revision, target.owed
-        target.owed = []
+        target.owed, target.under_way = [], owed
         if owed is None or target.troubles:  # what came meanwhile may be just what helps
-            target.troubles = await self._compare(target, switch)
+            await self._compare(target, switch)
         else:
             for change in owed:
                 await switch.program(change.add, change.change, change.remove)
+        target.under_way = []
+        if target.is_stirred:
+            await self._put_right(target, switch)
         target.confirmed, target.error = revision, ""
+        self._drifts.settle(target.chassis, target.troubles)
 
-    async def _compare(self, target: Target, switch: Switch) -> dict[FlowKey, str]:
+    async def _compare(self, target: Target, switch: Switch) -> Changes:
         """Dump, compare, change what differs; a flow that the switch refuses does not hold up the others.
 
-        Returns what is missing then, with the reason.
+        What is missing then is in `troubles`, with the reason.
         """
         assert self._program is not None
         desired = self._program.flows(target.chassis)
@@ -229,7 +207,93 @@ class Controller:
                 refused[error.about.key] = str(error)
                 continue
             LOG.info("%s: compared, %d flow changes", target.chassis, changes.count)
-            return refused | {conflict.desired.key: str(conflict) for conflict in changes.conflicts}
+            target.troubles = refused | {conflict.desired.key: str(conflict) for conflict in changes.conflicts}
+            self._miss(target, changes)
+            return changes
+
+    # What others change
+
+    async def _watch(self, target: Target, switch: Switch) -> None:
+        """Before the first comparison, so that nothing escapes between the two."""
+        target.watched = switch
+        target.forget_stirs()
+
+        def heard(updates: list[FlowUpdate]) -> None:
+            if target.switch is switch:
+                self._hear(target, updates)
+
+        try:
+            await switch.monitor(drift.WATCHED, heard)
+        except RefusedError as error:
+            LOG.info(
+                "%s: what others change of its flows is found only when all are compared: %s", target.chassis, error
+            )
+
+    def _hear(self, target: Target, updates: list[FlowUpdate]) -> None:
+        """While a switch that has too much to tell pauses, it tells of what we do too: nothing of that is taken."""
+        assert self._program is not None
+        about_us = [update for update in updates if drift.is_about_us(update, target.troubles)]
+        if not about_us or not target.confirmed:
+            return  # nothing yet that could have been changed
+        desired = self._program.flows(target.chassis)
+        for update in about_us:
+            target.unsure |= update.event is FlowEvent.RESUMED
+            if update.flow is None:
+                target.paused = update.event is FlowEvent.PAUSED
+            elif not target.paused and (found := drift.judge(update, desired)):
+                target.found_at = target.found_at or time.time()
+                target.found[found.flow.key] = found
+        target.wake.set()
+
+    async def _put_right(self, target: Target, switch: Switch) -> None:
+        """Exactly what others have changed, or, where that is much, whatever differs."""
+        assert self._program is not None
+        await switch.barrier()  # what belongs together has been told by then
+        found, target.found = target.found, {}
+        unsure, target.unsure = target.unsure, False
+        if unsure or len(found) > ONE_BY_ONE or any(each.theirs for each in found.values()):
+            await self._put_all_right(target, switch, found)
+            return
+        self._say_found(target, found)
+        desired = self._program.flows(target.chassis)
+        wanted = [desired[key] for key in found if key in desired]
+        await switch.program(wanted, (), [each.flow for key, each in found.items() if key not in desired])
+
+    async def _put_all_right(self, target: Target, switch: Switch, found: dict[FlowKey, Found]) -> None:
+        """What is still to be sent of a newer model differs too, and is nobody's doing."""
+        unsent = target.unsent
+        try:
+            changes = await self._compare(target, switch)
+        except SdnError:
+            self._say_found(target, found)
+            raise
+        if unsent is not None:
+            more = {each.flow.key: each for each in drift.of_changes(changes)}
+            found = found | {key: each for key, each in more.items() if key not in unsent}
+        self._say_found(target, found)
+
+    def _remember(self, target: Target) -> None:
+        """What the switch had when its session ended."""
+        assert self._program is not None
+        if (unsure := target.unconfirmed) is not None:
+            target.had = frozenset(self._program.flows(target.chassis).keys() - unsure - target.troubles.keys())
+
+    def _miss(self, target: Target, changes: Changes) -> None:
+        """What a switch has lost while it was away."""
+        lost = [flow for flow in changes.add if flow.key in target.had] if target.had else []
+        target.had = frozenset()
+        if lost:
+            what = f"the switch came back without {drift.words(lost, self._names(target))}"
+            self._drifts.found({Drift(target.chassis, what, "removed", time.time()): frozenset(f.key for f in lost)})
+
+    def _say_found(self, target: Target, found: Mapping[FlowKey, Found]) -> None:
+        when = target.found_at if target.found_at else time.time()
+        target.found_at = 0.0
+        self._drifts.found(drift.drifts(target.chassis, found.values(), self._names(target), when))
+
+    def _names(self, target: Target) -> Names:
+        assert self._program is not None
+        return names(self._program.model, target.chassis)
 
     def _tell(self, target: Target) -> None:
         assert self._program is not None

@@ -12,6 +12,7 @@ would come back as it was sent; it has nothing that 1.4 with the Nicira extensio
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from struct import Struct, error
 from typing import Final, NamedTuple
 
@@ -27,8 +28,11 @@ __all__ = [
     "V13",
     "V14",
     "DecodeError",
+    "FlowEvent",
     "FlowStats",
+    "FlowUpdate",
     "decode_flow_stats",
+    "decode_flow_updates",
     "encode_bundle_add",
     "encode_flow_mod",
     "encode_flow_mods",
@@ -50,6 +54,8 @@ _HEAD = Struct("!BBHIQ8xBBHHH16sHH")
 _NO_BUFFER_ANY_PORT_ANY_GROUP: Final = b"\xff" * 12 + bytes(4)  # buffer_id, out_port, out_group; flags and importance 0
 _BUNDLE_HEAD = Struct("!BBHII2xH")
 _STATS = Struct("!HBxIIHHH6xQQQHH")  # OpenFlow 1.4 section 7.3.5.2, and the head of the match
+_UPDATE = Struct("!HHBBHHH4xQHH")  # OpenFlow 1.4 section 7.3.5.17.2, and the head of the match
+_UPDATE_HEAD = Struct("!HH")
 _MATCH_HEAD = Struct("!HH")
 
 
@@ -60,6 +66,25 @@ class FlowStats(NamedTuple):
     packets: int
     bytes: int
     duration: float
+
+
+class FlowEvent(IntEnum):
+    """What a flow monitor tells of (ofp_flow_update_event, OpenFlow 1.4 section 7.3.5.17.2)."""
+
+    INITIAL = 0
+    ADDED = 1
+    REMOVED = 2
+    MODIFIED = 3
+    ABBREV = 4
+    PAUSED = 5
+    RESUMED = 6
+
+
+class FlowUpdate(NamedTuple):
+    """`flow` is as it is now, or was when it was removed; None where the event is of no flow that is told."""
+
+    event: FlowEvent
+    flow: Flow | None = None
 
 
 class _Tlvs(dict[MatchField, bytes]):
@@ -215,3 +240,36 @@ def _decode_match(data: bytes, offset: int, end: int) -> Match:
             found[order] = field
         offset = after
     return tuple([found[order] for order in sorted(found)])
+
+
+def decode_flow_updates(payload: bytes, version: int) -> list[FlowUpdate]:
+    """All updates in the body of an OFPMP_FLOW_MONITOR reply. Raises only DecodeError."""
+    if version != V14:
+        raise DecodeError(f"updates of flow monitors of OpenFlow wire version {version} are not understood")
+    try:
+        return _decode_updates(bytes(payload))
+    except (error, ValueError) as cause:
+        raise DecodeError(f"updates of a flow monitor are cut short: {cause}") from cause
+
+
+def _decode_updates(data: bytes) -> list[FlowUpdate]:
+    result = []
+    offset, total = 0, len(data)
+    while offset < total:
+        size, kind = _UPDATE_HEAD.unpack_from(data, offset)
+        if size < 8 or offset + size > total:
+            raise DecodeError(f"the update at byte {offset} says {size} bytes")
+        event = FlowEvent(kind)
+        result.append(FlowUpdate(event, _decode_update(data, offset, size) if event < FlowEvent.ABBREV else None))
+        offset += size
+    return result
+
+
+def _decode_update(data: bytes, offset: int, size: int) -> Flow:
+    _, _, table, _, idle, hard, priority, cookie, kind, length = _UPDATE.unpack_from(data, offset)
+    after, end = offset + 24 + (length + 7 & ~7), offset + size
+    if kind != 1 or length < 4 or after > end:
+        raise DecodeError(f"the update at byte {offset} says {size} bytes with a match of {length}")
+    match = _decode_match(data, offset + 28, offset + 24 + length)
+    actions, goto = _instructions[data[after:end]]
+    return Flow(table, priority, match, actions, goto, cookie, idle, hard)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from dataclasses import fields, replace
 
 from datapath.agent import Agent
-from datapath.events import Event, GuestState, PortState
+from datapath.events import ChassisState, Event, GuestState, PortState
+from datapath.events import Drift as Drifted
 from datapath.spec import HostSpec
 from sdn.compile import Specs
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
-from sdn.model.facts import Facts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Drift, Facts, GuestFacts, HostFacts, PortFacts
 from sdn.model.moves import located
 from sdn.store import Store, Update
 from sdn.store.reporter import Reporter
@@ -50,6 +52,7 @@ class LabAgent:
         self._loop = loop
         self._agent = Agent(run.lab, run.path, self._on_event)
         self._reporter = Reporter(store.report)
+        self._started = time.time_ns() // 1_000_000
         self._specs = Specs()
         self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
@@ -181,12 +184,18 @@ class LabAgent:
         elif isinstance(event, GuestState):
             facts = self._guests[event.guest] = _guest_facts(event)
             self._reporter.tell("guests", event.guest, facts)
+        elif isinstance(event, Drifted):
+            drift = Drift(event.chassis, event.what, event.how, event.found, event.repaired, event.error)
+            self._reporter.tell("drifts", f"agent-{self._started:x}-{event.number}", drift)
         else:
-            (self._unsettled.discard if event.settled else self._unsettled.add)(event.chassis)
-            (self._broken.add if event.broken else self._broken.discard)(event.chassis)
-            revision = self._hosts.get(event.chassis, HostFacts()).revision
-            self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
-            self._conclude(event.chassis)
+            self._fold_chassis(event)
+
+    def _fold_chassis(self, event: ChassisState) -> None:
+        (self._unsettled.discard if event.settled else self._unsettled.add)(event.chassis)
+        (self._broken.add if event.broken else self._broken.discard)(event.chassis)
+        revision = self._hosts.get(event.chassis, HostFacts()).revision
+        self._tell_host(event.chassis, HostFacts(revision, event.datapath_type, event.errors, event.notes))
+        self._conclude(event.chassis)
 
     def _ports_of(self, node: str, interface: str) -> list[str]:
         together = self._model.interfaces_of.get(node, ()) if self._model else ()

@@ -17,20 +17,24 @@ from datapath.openflow.codec import (
     ADD,
     DELETE_STRICT,
     FlowStats,
+    FlowUpdate,
     decode_flow_stats,
+    decode_flow_updates,
     encode_bundle_add,
     encode_flow_mods,
 )
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import format_flow
 from sdn.southbound.changes import Changes, compare
-from sdn.southbound.requests import ALL_FLOWS, Control, bundle_control
+from sdn.southbound.messages import VERSIONS
+from sdn.southbound.requests import ALL_FLOWS, Control, Watch, bundle_control, flow_monitor
 from sdn.southbound.session import FLOW_MOD_XID, Session
 
 BATCH: Final = 512
 """Flows encoded between two turns of the loop: about 1.5 ms and 64 KiB."""
 
 _BUNDLES_SINCE: Final = 5  # wire version of OpenFlow 1.4
+_MONITORS_SINCE: Final = 5
 
 Batch = tuple[int, list[Flow]]
 """A flow-mod command and at most BATCH flows."""
@@ -80,6 +84,16 @@ class Switch(Session):
             changes = compare(desired, await self.dump())
             await self._program(changes.add, changes.change, changes.remove)
             return changes
+
+    async def monitor(self, tables: Mapping[int, Watch], on_updates: Callable[[list[FlowUpdate]], None]) -> None:
+        """From now on tells of flows that others change in these tables; of what this session does only that it did.
+
+        What there is already is not told. Raises RefusedError where the switch has no flow monitors.
+        """
+        if self.version < _MONITORS_SINCE:
+            raise RefusedError(f"{self.name}: OpenFlow {VERSIONS[self.version]} has no flow monitors")
+        self.on_updates = lambda body: on_updates(decode_flow_updates(body, self.version))
+        await self.multipart(flow_monitor(tables), lambda _: None)
 
     async def program(self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()) -> int:
         """Make the changes in this order and wait for the barrier; returns how many flow-mods it took.

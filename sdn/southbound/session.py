@@ -76,6 +76,8 @@ class Session:
         self.on_event = on_event
         self.on_refused: Callable[[int, str], None] | None = None
         """Takes xid and reason of each refused flow-mod."""
+        self.on_updates: Callable[[bytes], None] | None = None
+        """Takes the bodies of what flow monitors tell, which answer nothing."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason, when it is over. Wait with `asyncio.wait([over])`: a cancelled `await` would cancel it."""
         self.connection = Connection(self._received, self._greet, self._ended)
@@ -229,12 +231,14 @@ class Session:
         waiting = self._pending.get(xid)
         if len(data) < 16:
             raise MalformedError("a multipart reply without its header", data)
+        kind, flags = _MULTIPART_HEAD.unpack_from(data, HEADER.size)
+        if waiting is None and kind == requests.FLOW_MONITOR:
+            self._updates(data)
         if waiting is None or waiting.each is None:
             return
         waiting.size += len(data)
         if waiting.size > MULTIPART_MAX:
             raise MalformedError(f"multipart reply of more than {MULTIPART_MAX} bytes", data)
-        _, flags = _MULTIPART_HEAD.unpack_from(data, HEADER.size)
         try:
             if not waiting.reply.done():  # its waiter may have been cancelled
                 waiting.each(data[16:])
@@ -243,6 +247,13 @@ class Session:
         if not flags & _MORE:
             del self._pending[xid]
             _answer(waiting.reply, data)
+
+    def _updates(self, data: bytes) -> None:
+        try:
+            if self.on_updates:
+                self.on_updates(data[16:])
+        except ValueError as error:
+            raise MalformedError(f"updates of a flow monitor ({error})", data) from error
 
     def _refused(self, data: bytes, xid: int) -> None:
         why = self.codec.why(self.codec.decode(data))

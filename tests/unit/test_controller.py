@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from datapath.errors import RefusedError
-from datapath.openflow.flow import Flow, FlowKey
+from datapath.openflow.codec import FlowEvent, FlowStats, FlowUpdate
+from datapath.openflow.flow import Flow, FlowKey, match
 from sdn.controller import Controller
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts
+from sdn.model.facts import Drift, Facts, FlowFacts
 from sdn.pipeline import flows
-from sdn.southbound.changes import Changes, Conflict
+from sdn.pipeline.fields import COOKIE_MARK, Cookie, Kind
+from sdn.southbound.changes import Changes, compare
 from sdn.store.reporter import Reporter
 from sdn.store.update import Changed, Update
 from sdn.topology import parse
@@ -40,14 +45,35 @@ class FakeSwitch:
     refuse: int = 0
     never: set[FlowKey] = field(default_factory=set)
     foreign: dict[FlowKey, Flow] = field(default_factory=dict)
+    tell: Callable[[list[FlowUpdate]], None] | None = None
+    monitors: bool = True
+
+    async def monitor(self, _tables: Mapping[int, Any], on_updates: Callable[[list[FlowUpdate]], None]) -> None:
+        if not self.monitors:
+            raise RefusedError("no flow monitors here")
+        self.tell = on_updates
+
+    async def barrier(self) -> None:
+        await asyncio.sleep(0)
+
+    def damage(self, event: FlowEvent, *flows: Flow) -> None:
+        """Somebody else changes flows, and the switch tells."""
+        for flow in flows:
+            if event is FlowEvent.REMOVED:
+                self.held.pop(flow.key, None)
+                self.foreign.pop(flow.key, None)
+            else:
+                (self.held if flow.cookie >> 48 == COOKIE_MARK else self.foreign)[flow.key] = flow
+        if self.tell:
+            self.tell([FlowUpdate(event, flow) for flow in flows])
 
     async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes:
         self._maybe_refuse("reconcile")
         for key in self.never & desired.keys():
             raise RefusedError("no such match", about=desired[key])
+        changes = compare(desired, {key: FlowStats(f, 0, 0, 0) for key, f in {**self.held, **self.foreign}.items()})
         self.held = {key: flow for key, flow in desired.items() if key not in self.foreign}
-        conflicts = tuple(Conflict(desired[key], flow) for key, flow in self.foreign.items() if key in desired)
-        return Changes(add=tuple(self.held.values()), conflicts=conflicts)
+        return changes
 
     async def program(self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()) -> int:
         self._maybe_refuse("program")
@@ -70,9 +96,13 @@ class Store:
     facts: dict[str, FlowFacts] = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop | None = None
     seen: asyncio.Event = field(default_factory=asyncio.Event)
+    drifts: dict[str, Drift] = field(default_factory=dict)
 
-    def report(self, flows: Mapping[str, FlowFacts]) -> None:
+    def report(
+        self, flows: Mapping[str, FlowFacts] = MappingProxyType({}), drifts: Mapping[str, Drift] = MappingProxyType({})
+    ) -> None:
         self.facts.update(flows)
+        self.drifts.update(drifts)
         assert self.loop
         self.loop.call_soon_threadsafe(self.seen.set)
 
@@ -82,6 +112,14 @@ class Store:
             while any((f := self.facts.get(n)) is None or (f.connected, f.revision) != w for n, w in wanted.items()):
                 await self.seen.wait()
                 self.seen.clear()
+
+    async def until_drift(self, told: Callable[[Drift], bool]) -> Drift:
+        """The newest one, when it is so."""
+        async with asyncio.timeout(5):
+            while not self.drifts or not told(list(self.drifts.values())[-1]):
+                await self.seen.wait()
+                self.seen.clear()
+        return list(self.drifts.values())[-1]
 
 
 @dataclass
@@ -261,3 +299,127 @@ async def test_a_store_that_is_away_loses_no_fact() -> None:
         lab.controller.switch_up(switch)
         await lab.store.until(hv1=(True, 1))
     assert not away
+
+
+# What others change
+
+
+def repaired(drift: Drift) -> bool:
+    return drift.repaired > 0
+
+
+@asynccontextmanager
+async def watched(**options: Any) -> AsyncIterator[tuple[Running, FakeSwitch, dict[Any, Flow]]]:
+    """A switch that has what it should; its flows."""
+    first = model(ONE, 1)
+    async with running() as run:
+        switch = FakeSwitch(first.chassis["hv1"].id, **options)
+        run.put(first)
+        await asyncio.sleep(0)
+        run.controller.switch_up(switch)
+        await run.store.until(hv1=(True, 1))
+        yield run, switch, wanted(first, "hv1")
+
+
+DAMAGES: dict[str, Callable[[Flow], tuple[FlowEvent, Flow]]] = {
+    "removed": lambda flow: (FlowEvent.REMOVED, flow),
+    "changed": lambda flow: (FlowEvent.MODIFIED, flow._replace(actions=(), goto=3)),
+    "added": lambda flow: (FlowEvent.ADDED, flow._replace(priority=4711)),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+async def test_what_others_change_is_put_right_and_told(how: str) -> None:
+    async with watched() as (run, switch, desired):
+        flow = next(flow for flow in desired.values() if flow.match)
+        event, damaged = DAMAGES[how](flow)
+        switch.damage(event, damaged)
+        drift = await run.store.until_drift(repaired)
+        assert switch.held == desired
+        assert switch.calls == ["reconcile", "program"]
+        assert (drift.chassis, drift.how, drift.error) == ("hv1", how, "")
+        assert drift.found <= drift.repaired
+        assert len(run.store.drifts) == 1
+
+
+async def test_many_at_once_are_one_drift_and_one_comparison() -> None:
+    async with watched() as (run, switch, desired):
+        more = [Flow(0, 9, match(eth_dst=n), cookie=next(iter(desired.values())).cookie) for n in range(1, 300)]
+        switch.damage(FlowEvent.ADDED, *more[:150])
+        switch.damage(FlowEvent.ADDED, *more[150:])
+        drift = await run.store.until_drift(repaired)
+        assert drift.what.startswith("299 flows, such as classify 9 eth_dst=00:00:00:00:00:01 of ")
+        assert switch.held == desired
+        assert switch.calls == ["reconcile", "reconcile"]
+        assert len(run.store.drifts) == 1
+
+
+async def test_what_is_not_ours_or_as_it_should_be_is_no_drift() -> None:
+    async with watched() as (run, switch, desired):
+        flow = next(iter(desired.values()))
+        learned = Flow(44, 1, match(eth_dst=1), cookie=Cookie(Kind.LEARNED, 16).pack(), idle_timeout=300)
+        user = Flow(0, 7, match(in_port=9), cookie=0x1234)
+        switch.damage(FlowEvent.ADDED, learned, user, flow)
+        switch.damage(FlowEvent.REMOVED, learned, user, flow._replace(priority=4711))
+        switch.damage(FlowEvent.REMOVED, flow)  # what is told after it is
+        await run.store.until_drift(repaired)
+        assert len(run.store.drifts) == 1
+        assert switch.calls == ["reconcile", "program"]
+
+
+async def test_a_foreign_flow_in_the_place_of_ours_stays_until_it_is_gone() -> None:
+    async with watched() as (run, switch, desired):
+        flow = next(iter(desired.values()))
+        switch.damage(FlowEvent.ADDED, flow._replace(cookie=0x77))
+        drift = await run.store.until_drift(lambda drift: bool(drift.error))
+        assert (drift.how, drift.repaired) == ("changed", 0)
+        assert "is not ours and stays" in drift.error
+        assert "is not ours and stays" in run.store.facts["hv1"].error
+        switch.damage(FlowEvent.REMOVED, flow._replace(cookie=0x77))
+        await run.store.until_drift(repaired)
+        assert switch.held == desired
+        assert len(run.store.drifts) == 1
+
+
+async def test_a_switch_that_paused_is_compared() -> None:
+    async with watched() as (run, switch, desired):
+        assert switch.tell
+        switch.tell([FlowUpdate(FlowEvent.PAUSED)])
+        switch.damage(FlowEvent.ADDED, next(iter(desired.values()))._replace(goto=3))
+        for flow in list(desired.values())[:2]:
+            del switch.held[flow.key]
+        switch.tell([FlowUpdate(FlowEvent.RESUMED)])
+        drift = await run.store.until_drift(repaired)
+        assert (drift.how, switch.held) == ("removed", desired)
+        assert switch.calls == ["reconcile", "reconcile"]
+
+
+async def test_what_cannot_be_put_right_says_why_and_is_tried_again() -> None:
+    async with watched() as (run, switch, desired):
+        switch.refuse = 1
+        switch.damage(FlowEvent.REMOVED, next(iter(desired.values())))
+        await run.store.until_drift(lambda drift: drift.error == "table full")
+        drift = await run.store.until_drift(repaired)
+        assert (drift.error, switch.held) == ("", desired)
+        assert len(run.store.drifts) == 1
+
+
+async def test_a_switch_that_comes_back_empty_has_lost_its_flows() -> None:
+    async with watched() as (run, switch, desired):
+        run.controller.switch_down(switch)
+        await run.store.until(hv1=(False, 1))
+        back = FakeSwitch(switch.dpid)
+        run.controller.switch_up(back)
+        drift = await run.store.until_drift(repaired)
+        assert drift.what.startswith(f"the switch came back without {len(desired)} flows, such as ")
+        run.controller.switch_down(back)
+        again = FakeSwitch(switch.dpid, held=back.held)
+        run.controller.switch_up(again)
+        await run.store.until(hv1=(True, 1))
+        assert len(run.store.drifts) == 1, "nothing was lost the second time"
+
+
+async def test_a_switch_without_monitors_is_programmed_all_the_same() -> None:
+    async with watched(monitors=False) as (run, switch, desired):
+        assert switch.held == desired
+        assert run.store.facts["hv1"].error == ""

@@ -1,0 +1,100 @@
+"""A chassis' switch as the controller sees it.
+
+Enters: what the controller owes a switch, what others have changed there. Leaves: FlowFacts. Never: a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from datapath.openflow.codec import FlowUpdate
+from datapath.openflow.flow import Flow, FlowKey
+from sdn.drift import Found
+from sdn.model.facts import FlowFacts
+from sdn.pipeline.program import FlowChange
+from sdn.southbound.changes import Changes
+from sdn.southbound.requests import Watch
+
+TOLD = 3
+"""Missing flows of a chassis that are told one by one."""
+
+
+class Switch(Protocol):
+    """What the controller needs of a session."""
+
+    dpid: int | None
+
+    async def monitor(self, tables: Mapping[int, Watch], on_updates: Callable[[list[FlowUpdate]], None]) -> None: ...
+
+    async def barrier(self) -> None: ...
+
+    async def reconcile(self, desired: Mapping[FlowKey, Flow]) -> Changes: ...
+
+    async def program(
+        self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()
+    ) -> int: ...
+
+
+@dataclass
+class Target:
+    """A chassis' switch as the controller sees it. `owed` is what it has not been sent yet; None means all of it.
+
+    `troubles` are flows that it does not have as it should: the switch refused them, or somebody else has their place.
+    As long as there are any, everything is compared at each change, so that nobody else's flow is overwritten.
+    """
+
+    chassis: str
+    switch: Switch | None = None
+    revision: int = 0
+    confirmed: int = 0
+    error: str = ""
+    troubles: dict[FlowKey, str] = field(default_factory=dict)
+    owed: list[FlowChange] | None = None
+    under_way: list[FlowChange] | None = None
+    """What is being sent just now; None: everything is compared."""
+    watched: Switch | None = None
+    """The session that tells what others change."""
+    found: dict[FlowKey, Found] = field(default_factory=dict)
+    """What others have changed, and is not put right yet."""
+    found_at: float = 0.0
+    paused: bool = False
+    """The switch has more to tell than we have read."""
+    unsure: bool = False
+    """The switch could not tell everything that others have changed."""
+    had: frozenset[FlowKey] = frozenset()
+    """Flows that the last session had confirmed when it ended."""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    worker: asyncio.Task[None] | None = None
+
+    @property
+    def unsent(self) -> set[FlowKey] | None:
+        """Flows of which the switch has not been told yet; None: nobody knows which."""
+        return None if self.owed is None else _keys(self.owed)
+
+    @property
+    def unconfirmed(self) -> set[FlowKey] | None:
+        if self.owed is None or self.under_way is None:
+            return None
+        return _keys(self.owed) | _keys(self.under_way)
+
+    @property
+    def is_stirred(self) -> bool:
+        return bool(self.found) or self.unsure
+
+    def forget_stirs(self) -> None:
+        """They were another session's."""
+        self.found, self.found_at, self.paused, self.unsure = {}, 0.0, False, False
+
+    def facts(self, count: int) -> FlowFacts:
+        """`count` is what it should have."""
+        missing = list(self.troubles.values())
+        more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
+        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
+        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told)
+
+
+def _keys(changes: Iterable[FlowChange]) -> set[FlowKey]:
+    return {flow.key for change in changes for flow in (*change.add, *change.change, *change.remove)}
