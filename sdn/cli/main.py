@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from datapath.errors import FileError, MachineError, SdnError
+from sdn.author import acting
 from sdn.cli import complete, guest_commands, volume_commands
 from sdn.cli.arguments import BUILD, CHECK, GUESTS, LOOK, File, Form, Guest, Lab, Output, Patience, Target, Timeout
 
@@ -365,8 +366,10 @@ def _print_version() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point. Returns the exit code."""
     gc.set_threshold(_COLLECT_AFTER)
+    said = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=list(arguments) if arguments is not None else None, prog_name="sdn")
+        with acting(origin=shlex.join(["sdn", *said])):
+            app(args=said, prog_name="sdn")
     except SdnError as error:
         return _fail(error)
     except SystemExit as end:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from datapath.errors import CheckError, FileError, SdnError
 from datapath.spec import GuestPhase, Power
+from sdn.lab.condition import chassis_troubles, confirmed, managed, went_off
 from sdn.lab.processes import Process
 from sdn.lab.rundir import RunDir, labs
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
 
 if TYPE_CHECKING:
     from sdn.store import Store
@@ -74,50 +75,6 @@ class Status:
         dead = [f"{process.name} is not running" for process in self.processes if not process.alive]
         model = self.model
         return (*dead, *(chassis_troubles(model, self.facts) if model else ("no topology has been applied",)))
-
-
-def chassis_troubles(model: Model, facts: Facts) -> list[str]:
-    """Per chassis, what keeps it from having confirmed the model's revision."""
-    found = []
-    for name in managed(model):
-        flows, host = facts.flows.get(name, FlowFacts()), facts.hosts.get(name, HostFacts())
-        programmed = model.chassis[name].has_tables
-        found += [f"{name}: {error}" for error in (*host.errors, *([flows.error] if flows.error else ()))]
-        if programmed and not flows.connected:
-            found.append(f"{name}: the switch is not connected to the controller")
-        elif programmed and flows.revision < model.revision:
-            found.append(f"{name}: flows of revision {model.revision} are not confirmed (it has {flows.revision})")
-        elif host.revision < model.revision:
-            found.append(f"{name}: revision {model.revision} is not built yet (it has {host.revision})")
-        else:
-            found += _port_troubles(model, facts, name)
-    return found
-
-
-def _port_troubles(model: Model, facts: Facts, chassis: str) -> Iterator[str]:
-    """A guest that has switched itself off is told once, and not by each of its ports."""
-    resting = [name for name in model.guests if went_off(model, facts, name)]
-    for name in resting:
-        if model.nodes[name].chassis == chassis:
-            yield f"{chassis}: guest {name} has switched itself off, and shall be {model.guests[name].machine.power}"
-    for port in model.ports.values():
-        if port.node in resting or (port.node in model.guests and model.guests[port.node].machine.power == "off"):
-            continue
-        seen = facts.ports.get(port.name, PortFacts())
-        numbered = seen.ofport or not model.chassis[chassis].has_tables
-        if port.chassis == chassis and not (seen.up and numbered):
-            yield f"{chassis}: {port.name} " + ("has no port on the switch" if seen.up else "is not up")
-
-
-def went_off(model: Model, facts: Facts, guest: str) -> bool:
-    """Whether it shall be on and has switched itself off, and is not started again."""
-    seen = facts.guests.get(guest, GuestFacts())
-    return model.guests[guest].machine.power != "off" and seen.phase == "off" and bool(seen.note)
-
-
-def managed(model: Model) -> list[str]:
-    """Chassis that are ours to build and program."""
-    return [chassis.name for chassis in model.chassis.values() if chassis.ours]
 
 
 def run_dir(lab: str) -> Path:
@@ -280,13 +237,6 @@ def _not_whole(model: Model, facts: Facts) -> CheckError:
         f"lab {model.lab} is not whole:\n  " + "\n  ".join(chassis_troubles(model, facts)),
         remedy=f"see: sdn status {model.lab}, sdn logs --lab {model.lab}",
     )
-
-
-def confirmed(model: Model, facts: Facts, chassis: str) -> bool:
-    """Whether the chassis is as it should be, or has said why it cannot be."""
-    flows, host = facts.flows.get(chassis, FlowFacts()), facts.hosts.get(chassis, HostFacts())
-    programmed = not model.chassis[chassis].has_tables or (flows.connected and flows.revision >= model.revision)
-    return host.revision >= model.revision and (programmed or bool(host.errors))
 
 
 def snapshot(lab: str) -> tuple[Model | None, Facts]:

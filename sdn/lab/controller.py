@@ -1,4 +1,7 @@
-"""The controller as a process of a lab: store → `sdn.controller` → switches on the lab's OpenFlow socket."""
+"""The controller as a process of a lab: store → `sdn.controller` → switches on the lab's OpenFlow socket.
+
+Beside it the historian, who sees there what is confirmed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import gc
 
 from sdn.controller import Controller
+from sdn.lab.historian import Historian
 from sdn.lab.rundir import RunDir
 from sdn.southbound.server import Server
 from sdn.store import Store
@@ -30,8 +34,11 @@ async def _run(run: RunDir) -> None:
     # The model and its flows are many small values that stay: looking through them again and again finds nothing.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    loop = asyncio.get_running_loop()
     try:
-        await controller.run(store.watch(asyncio.get_running_loop()))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Historian(store.settle).run(store.watch(loop)))
+            tasks.create_task(controller.run(store.watch(loop)))
     finally:
         await server.close()
         store.close()

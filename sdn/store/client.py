@@ -19,11 +19,11 @@ from ovsdbapp import exceptions
 
 from datapath import ovsdb
 from datapath.errors import SdnError, TransientError
+from sdn import author as who
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.model.history import Revision
 from sdn.store.api import StoreApi
-from sdn.store.author import author as this_user
 from sdn.store.commands import Change, Observed
 from sdn.store.history import REVISION
 from sdn.store.replica import Replica
@@ -87,14 +87,14 @@ class Store:
     ) -> int:
         """Makes `model` the intent, in one transaction of only the rows that differ; returns the revision it has there.
 
-        The same transaction writes into the history who wanted it (`author`, else the user of this process) and by
-        what (`origin`: a command, a request). Whatever the store has is overwritten, unless `expected` says from which
-        revision the change was made.
+        The same transaction writes into the history who wanted it, and by what: a command, a request (see
+        `sdn.author`, for where they are not given). Whatever the store has is overwritten, unless `expected` says
+        from which revision the change was made.
         Nothing is sent if nothing differs, unless it is to be confirmed `anew`, by everyone, as a new revision. Raises
         StaleError if the store is not at revision `expected` (0: empty), TransientError, and SdnError for what the
         schema forbids: a value out of range, a name used twice; then nothing was written.
         """
-        change = Change(model, author or this_user(), origin, expected, anew)
+        change = Change(model, author or who.author(), origin or who.origin(), expected, anew)
         return self._execute(self._api.apply_model(change), int)
 
     def settle(self, revision: int, errors: Sequence[str] = ()) -> None:

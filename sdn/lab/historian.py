@@ -1,0 +1,76 @@
+"""The historian: says how each revision ended, once every chassis has confirmed it.
+
+Enters: updates of the store. Leaves: calls of `Store.settle`: a revision is confirmed, and what was wrong in the lab
+then. Never: a state of its own: a revision that ended while no historian ran is settled by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from datapath.errors import TransientError
+from sdn.lab.condition import chassis_troubles, confirmed_revision
+from sdn.model import Model
+from sdn.model.facts import Facts
+from sdn.store import Update
+
+LOG = logging.getLogger(__name__)
+RETRY: Final = 0.2  # seconds
+REMEMBERED: Final = 64
+"""Models that are not confirmed yet."""
+
+
+class Historian:
+    """`settle` is `Store.settle` or something like it: it blocks."""
+
+    def __init__(self, settle: Callable[[int, Sequence[str]], None]) -> None:
+        self._settle = settle
+        self._settled = 0
+        self._models: deque[Model] = deque(maxlen=REMEMBERED)
+
+    async def run(self, updates: asyncio.Queue[Update]) -> None:
+        """Follow the store until cancelled."""
+        while True:
+            update = await updates.get()
+            if not self._models or self._models[-1].revision != update.model.revision:
+                self._models.append(update.model)
+            revision = confirmed_revision(update.model, update.facts)
+            if revision > self._settled:
+                await self._write(revision, troubles_at(revision, update.model, update.facts, self._models))
+                self._settled = revision
+                self._forget()
+
+    async def _write(self, revision: int, errors: Sequence[str]) -> None:
+        while True:
+            try:
+                return await asyncio.to_thread(self._settle, revision, errors)
+            except TransientError as error:
+                LOG.warning("revision %d cannot be settled yet: %s", revision, error)
+                await asyncio.sleep(RETRY)
+
+    def _forget(self) -> None:
+        while len(self._models) > 1 and self._models[1].revision <= self._settled:
+            self._models.popleft()
+
+
+def troubles_at(revision: int, model: Model, facts: Facts, known: Sequence[Model]) -> list[str]:
+    """What is wrong in the lab, without what came after `revision`: that may be on its way. `known` are Models that
+    were in the store, the oldest first."""
+    then = next((each for each in reversed(known) if each.revision <= revision), model)
+    return chassis_troubles(model if then is model else _since(then, model, revision), facts)
+
+
+def _since(then: Model, model: Model, revision: int) -> Model:
+    """`model` with those ports and guests only that are as they were."""
+    guests = {name: guest for name, guest in model.guests.items() if then.guests.get(name) == guest}
+    ports = {
+        name: port
+        for name, port in model.ports.items()
+        if then.ports.get(name) == port and (port.node in guests or port.node not in model.guests)
+    }
+    return replace(model, guests=guests, ports=ports, revision=revision)
