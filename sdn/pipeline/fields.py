@@ -52,6 +52,10 @@ class Kind(IntEnum):
 COOKIE_MARK: Final = 0x5D0E
 """The top 16 bits of every cookie of ours."""
 
+USER_MARK: Final = 0x5D0F
+"""The top 16 bits of the cookies of flows that users add by Ryu's REST; the other 48 are theirs. They are not ours:
+reconciliation leaves them alone."""
+
 
 class Cookie(NamedTuple):
     """64 bits: mark (16) | kind (8) | zero (8) | object id (32)."""
