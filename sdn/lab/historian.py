@@ -60,17 +60,21 @@ class Historian:
 
 def troubles_at(revision: int, model: Model, facts: Facts, known: Sequence[Model]) -> list[str]:
     """What is wrong in the lab, without what came after `revision`: that may be on its way. `known` are Models that
-    were in the store, the oldest first."""
-    then = next((each for each in reversed(known) if each.revision <= revision), model)
-    return chassis_troubles(model if then is model else _since(then, model, revision), facts)
+    were in the store, the oldest first; where none is old enough only the chassis are spoken of."""
+    if revision < model.revision:
+        then = next((each for each in reversed(known) if each.revision <= revision), None)
+        model = _since(then, model).with_revision(revision)
+    return chassis_troubles(model, facts)
 
 
-def _since(then: Model, model: Model, revision: int) -> Model:
+def _since(then: Model | None, model: Model) -> Model:
     """`model` with those ports and guests only that are as they were."""
+    if then is None:
+        return replace(model, guests={}, ports={})
     guests = {name: guest for name, guest in model.guests.items() if then.guests.get(name) == guest}
     ports = {
         name: port
         for name, port in model.ports.items()
         if then.ports.get(name) == port and (port.node in guests or port.node not in model.guests)
     }
-    return replace(model, guests=guests, ports=ports, revision=revision)
+    return replace(model, guests=guests, ports=ports)
