@@ -73,3 +73,9 @@ def _colours(colours: Sequence[str]) -> str:
 STYLE: Final = (
     f"""{_LIGHT_STYLE}{_colours(LIGHT)}@media (prefers-color-scheme: dark) {{{_DARK_STYLE}{_colours(DARK)}}}"""
 )
+
+
+def themed(light: str, dark: str) -> str:
+    """The same for pictures within a page, which chooses itself: rules below the selectors `light` (always) and `dark`,
+    nested as CSS Nesting Module Level 1 has it."""
+    return f"{light} {{{_LIGHT_STYLE}{_colours(LIGHT)}}}\n{dark} {{{_DARK_STYLE}{_colours(DARK)}}}\n"

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from sdn.graph import layout
 from sdn.graph.cards import STATE, Line, shorten, text_width
 from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
-from sdn.graph.shapes import path, pill, rect, state, text
+from sdn.graph.shapes import group, path, pill, rect, state, text
 from sdn.graph.state import guest_state, is_up
 from sdn.graph.style import LIGHT, PATTERNS, STYLE, SWITCHES
 from sdn.model import Model, Network
@@ -115,7 +115,7 @@ class _Drawing:
 
     def chip(self, x: float, y: float, network: Network) -> Iterator[str]:
         name, rest = _chip_text(network)
-        yield f"<g><title>{escape(str(network.source))}</title>"
+        yield group("network", name, str(network.source))
         yield rect("pill", x, y, _chip_width(network), _CHIP, 13)
         yield path(f"M{x + 12:.1f} {y + 13:.1f}h18", f"rail {self.stroke(network.name)}")
         yield f'<text x="{x + 38:.1f}" y="{y + 17:.1f}"><tspan style="font-weight:600">{escape(name)}</tspan>'
@@ -157,26 +157,30 @@ class _Drawing:
 
     def bar(self, bar: Bar, row: Row) -> Iterator[str]:
         right = max(box.x + box.width for box in row.boxes)
+        yield group("physnet" if bar.physnet else "underlay", bar.physnet)
         yield text(self.picture.left - 6, bar.y + 4, shorten(bar.label, 18), "small soft", "text-anchor:end")
         yield path(f"M{self.picture.left + 8:.1f} {bar.y:.1f}H{right:.1f}", "bar")
         for x, y in bar.joins:
             yield path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot")
             yield f'<circle class="soft" cx="{x:.1f}" cy="{bar.y:.1f}" r="3"/>'
+        yield "</g>"
 
     def between(self, name: str, y: float, row: Row) -> Iterator[str]:
         """A network's name and its way to the last chassis that has it, behind the boxes; a local one goes nowhere, and
         what leads to it is no cable."""
         last = [box for box in row.boxes if name in box.networks][-1]
         style = f"c{self.number[name] % len(LIGHT)}"
+        yield group("network", name)
         yield text(
             self.picture.left - 6, y + 4, shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
         )
         local = self.model.networks[name].segment.kind == "local"
-        yield path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}")
+        yield path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}") + "</g>"
 
     # --- a chassis
 
     def box(self, box: Box) -> Iterator[str]:
+        yield group("chassis", box.chassis.name)
         yield rect("box", box.x, box.y, box.width, box.height, 12)
         yield f"<g><title>{escape(f'{box.chassis.name} · {box.chassis.source}')}</title>"
         yield text(box.x + layout.PADDING, box.y + 25, shorten(box.chassis.name, 22), "host") + "</g>"
@@ -189,6 +193,7 @@ class _Drawing:
                 yield from self.drops(shelf, card)
                 yield from self.card(card)
         yield from self.feet(box)
+        yield "</g>"
 
     def host_state(self, box: Box) -> Iterator[str]:
         right = box.x + box.width - layout.PADDING
@@ -214,7 +219,7 @@ class _Drawing:
         for name, y in shelf.rails.items():
             ends = [x for card in shelf.cards for x, network, _ in card.drops if network == name]
             start = box.x if first else box.risers[name]
-            yield path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}")
+            yield path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}", rail=name)
         if first:
             yield from self.passing(box)
 
@@ -225,17 +230,17 @@ class _Drawing:
         for name in box.networks:
             y = row.rails[name]
             if any(name in other.networks for other in after):
-                yield path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}")
-            yield f'<circle class="f{self.colour(name)}" cx="{box.x:.1f}" cy="{y:.1f}" r="3.6"/>'
+                yield path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}", rail=name)
+            entry = f"data-entry={quoteattr(name)}"
+            yield f'<circle class="f{self.colour(name)}" {entry} cx="{box.x:.1f}" cy="{y:.1f}" r="3.6"/>'
 
     def risers(self, box: Box) -> Iterator[str]:
         row = next(row for row in self.picture.rows if box in row.boxes)
         for name, x in box.risers.items():
             heights = [shelf.rails[name] for shelf in box.shelves[1:] if name in shelf.rails]
             if heights:
-                yield path(
-                    f"M{box.x:.1f} {row.rails[name]:.1f}H{x:.1f}V{max(heights):.1f}", f"rail {self.stroke(name)}"
-                )
+                line = f"M{box.x:.1f} {row.rails[name]:.1f}H{x:.1f}V{max(heights):.1f}"
+                yield path(line, f"rail {self.stroke(name)}", rail=name, riser=f"{x:.1f}")
 
     def feet(self, box: Box) -> Iterator[str]:
         """The vtep on the lower edge, and the uplinks."""
@@ -249,7 +254,7 @@ class _Drawing:
             line = f"M{x:.1f} {shelf.rails[name]:.1f}V{card.y:.1f}"
             if card.y - shelf.rails[name] > layout.DROP + layout.RAIL / 2:  # over the rails that lie between
                 yield path(f"M{x:.1f} {shelf.rails[name] + 6:.1f}V{card.y:.1f}", "halo")
-            yield f"<g><title>{escape(self.port_title(port))}</title>" + path(line, f"rail {self.stroke(name)}")
+            yield group("port", port, self.port_title(port), network=name) + path(line, f"rail {self.stroke(name)}")
             yield f'<circle class="f{self.colour(name)}" cx="{x:.1f}" cy="{shelf.rails[name]:.1f}" r="4"/></g>'
 
     def port_title(self, name: str) -> str:
@@ -264,6 +269,7 @@ class _Drawing:
 
     def card(self, card: Card) -> Iterator[str]:
         is_guest = card.node in self.model.guests
+        yield group("guest" if is_guest else "node", card.node)
         yield rect("card guest" if is_guest else "card", card.x, card.y, card.width, card.height, 7)
         if is_guest:
             yield path(f"M{card.x:.1f} {card.y + layout.CARD_HEAD - 1.5:.1f}h{card.width:.1f}", "card guest")
@@ -274,6 +280,7 @@ class _Drawing:
         if up is not None:
             yield state(card.x + card.width - 13, card.y + 14, up)
         yield from self.card_lines(card)
+        yield "</g>"
 
     def card_lines(self, card: Card) -> Iterator[str]:
         y = card.y + layout.CARD_HEAD + 11
