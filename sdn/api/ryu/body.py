@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import json
-import socket
 from typing import Any, Final
 
 from sdn.api.ryu.problem import bad
@@ -41,10 +40,13 @@ def parse(data: bytes) -> dict[str, Any]:
     return found
 
 
+_TCP, _UDP = 6, 17  # IANA's protocol numbers
+
+
 def _check_transport(match: dict[str, Any]) -> None:
     """Ryu's old names for ports of TCP or UDP say nothing of which."""
     protocol = match.get("nw_proto", match.get("ip_proto"))
-    if {"tp_src", "tp_dst"} & match.keys() and protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+    if {"tp_src", "tp_dst"} & match.keys() and protocol not in (_TCP, _UDP):
         raise bad("tp_src and tp_dst need nw_proto, 6 (TCP) or 17 (UDP)")
 
 
@@ -60,8 +62,10 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         wrong = error
+    if len(text) > LITERAL_MAX:
+        raise bad(f"the body is not JSON: {wrong}")
     try:
-        return ast.literal_eval(text) if len(text) <= LITERAL_MAX else None
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise bad(f"the body is neither JSON ({wrong}) nor a Python literal") from wrong
 
@@ -82,6 +86,16 @@ def applied(body: dict[str, Any]) -> dict[str, Any]:
             raise bad(f"actions should be a list, and is {type(inner).__name__}")
         actions += inner
     return {**body, "actions": actions}
+
+
+_BITS: Final = {"priority": 16, "idle_timeout": 16, "hard_timeout": 16, "flags": 16, "cookie": 64, "cookie_mask": 64}
+
+
+def check_flow(body: dict[str, Any]) -> None:
+    """The numbers of a flow fit into their places; os-ken says of others only that they do not. Raises Problem 400."""
+    for name, bits in _BITS.items():
+        if name in body and not 0 <= number(body[name], name) < 1 << bits:
+            raise bad(f"{name} should be 0 to {(1 << bits) - 1}, and is {str(body[name])[:40]}")
 
 
 def number(value: object, what: str) -> int:

@@ -37,20 +37,14 @@ def is_user(cookie: int) -> bool:
 def mark(flow_mod: Any, *, adds: bool) -> None:
     """An addition has no cookie to compare; everything else acts on the user's flows only."""
     flow_mod.cookie = marked(flow_mod.cookie)
-    flow_mod.cookie_mask = 0 if adds else _within(flow_mod.cookie_mask) | _TOP
+    flow_mod.cookie_mask = 0 if adds else flow_mod.cookie_mask | _TOP
 
 
 def mark_filter(question: Any) -> None:
     """Whoever asks by cookie means the user's flows, unless it is a whole cookie of others."""
     if question.cookie_mask and 0 <= question.cookie <= COOKIE_MAX:
         question.cookie |= USER_MARK << 48
-        question.cookie_mask = _within(question.cookie_mask) | _TOP
-
-
-def _within(mask: int) -> int:
-    if not 0 <= mask < 1 << 64:
-        raise bad(f"a cookie_mask has 64 bits: {mask:#x} has not")
-    return mask
+        question.cookie_mask |= _TOP
 
 
 def unmark(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:

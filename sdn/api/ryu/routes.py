@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from datapath.errors import ConflictError, RefusedError, SdnError, TransientError
 from sdn.api.ryu import marks, switches, words
-from sdn.api.ryu.body import applied, number, parse
+from sdn.api.ryu.body import number, parse
 from sdn.api.ryu.paths import ALL, COMMANDS, EXPERIMENT, FILTER, QUESTIONS, Command, Question
 from sdn.api.ryu.problem import Problem, bad
 from sdn.api.ryu.switches import About, Switches, kind_and_id
@@ -173,7 +173,7 @@ def _command(found: Switches, about: About, command: Command) -> Endpoint:
 async def _carry_out(switch: Plain, dpid: int, about: About, command: Command, body: dict[str, Any]) -> None:
     change: Any = getattr(words.ofproto(), command.constant) if command.constant else None
     if command.function == "flow":
-        await switches.change_flows(switch, dpid, about, applied(body), change)
+        await switches.change_flows(switch, dpid, about, body, change)
     elif command.function == "group":
         await switches.change_groups(switch, body, change)
     elif command.function == "port":

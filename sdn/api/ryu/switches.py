@@ -16,7 +16,7 @@ from datapath.openflow.flow import Flow, Match, MatchField
 from datapath.openflow.text import format_flow
 from datapath.openflow.tlv import decode_tlv
 from sdn.api.ryu import marks, words
-from sdn.api.ryu.body import number
+from sdn.api.ryu.body import applied, check_flow, number
 from sdn.api.ryu.problem import bad, missing, occupied
 from sdn.pipeline.fields import COOKIE_MARK, Cookie
 from sdn.southbound.plain import Plain
@@ -71,7 +71,8 @@ async def tell(switch: Plain, function: str, *arguments: Any) -> None:
 async def change_flows(switch: Plain, dpid: int, about: About, flow: dict[str, Any], command: int) -> None:
     """A flow-mod for the user's flows. Raises Problem 409 where an addition would replace a flow of somebody else."""
     adds = command == words.ofproto().OFPFC_ADD
-    flow_mod = words.message("mod_flow_entry", flow, command)
+    check_flow(flow)
+    flow_mod = words.message("mod_flow_entry", applied(flow), command)
     marks.mark(flow_mod, adds=adds)
     request = words.request(flow_mod)
     if adds and (other := await _in_the_way(switch, flow_mod, request)):

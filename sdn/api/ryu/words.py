@@ -1,4 +1,4 @@
-"""Ryu's JSON from and to OpenFlow 1.3 messages, by os-ken's `ofctl_v1_3`, which is the code that Ryu's REST runs. PURE.
+"""Ryu's JSON from and to OpenFlow 1.3 messages, by os-ken's `ofctl_v1_3`, which is the code that Ryu's REST runs.
 
 Enters: the name of one of its functions with its arguments; replies of a switch. Leaves: the message that it wants
 sent; the JSON that it makes of the replies. Never: a message on a wire. `ofctl` waits for replies inside of its
