@@ -1,0 +1,38 @@
+"""The application: its routers, its errors, its description. Never: a route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from sdn.api import crud, openapi, problem
+from sdn.api.live import Live
+from sdn.api.resources import KINDS
+
+
+def create_app(live: Live) -> FastAPI:
+    """The API of one lab. What comes in has passed the gate, which says who asks (`sdn.api.caller`)."""
+    app = FastAPI(title="sdn", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app.state.live = live
+    app.state.kinds = tuple(KINDS.values())
+    problem.add_handlers(app)
+    for router in crud.routers():
+        app.include_router(router)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    live: Live = app.state.live
+    following = asyncio.create_task(live.follow(), name="follow")
+    try:
+        yield
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await live.close()

@@ -1,0 +1,295 @@
+"""The resources that can be changed: list, get, create, replace, patch, delete.
+
+Enters: requests under /v1/<kind>. Leaves: resources as JSON; for writes, once they are stored, or with `?wait=` once
+they are confirmed. Never: two ways to change one thing: every write is an edit, given to `Live.change`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from datapath.errors import ConflictError, FileError, StaleError
+from sdn.api import openapi, writes
+from sdn.api.answer import answer, mapping_of
+from sdn.api.caller import caller
+from sdn.api.live import Edit, Live, Since, Written
+from sdn.api.problem import MalformedError, NotFoundError
+from sdn.api.resources import KINDS, Kind, Resource
+from sdn.model import Model
+from sdn.topology.edit import edited
+
+USUAL: Final = 500
+MOST: Final = 5000
+"""Members of a list in one answer."""
+LONGEST_WAIT: Final = 300.0
+
+Wait = Annotated[
+    Literal["stored", "applied", "whole"],
+    Query(description="When to answer: stored, confirmed by the switches (applied), or by the hosts too (whole)."),
+]
+Timeout = Annotated[float, Query(gt=0, le=LONGEST_WAIT, description="Seconds to wait at most.")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Members of the list in one answer.")]
+After = Annotated[str, Query(description="Only those behind this name: from `next` of the answer before.")]
+Pattern = Annotated[str, Query(description="Only those with such a name, such as web*.")]
+
+
+class Asked(NamedTuple):
+    """What a write wants of its answer."""
+
+    wait: str
+    timeout: float
+    started: float
+
+
+def live_of(request: Request) -> Live:
+    found: Live = request.app.state.live
+    return found
+
+
+def routers() -> list[APIRouter]:
+    """One for each kind."""
+    return [_router(kind) for kind in KINDS.values()]
+
+
+def _router(kind: Kind) -> APIRouter:
+    router = APIRouter(prefix=f"/v1/{kind.path}", tags=[kind.path])
+    words = openapi.Words(kind)
+
+    @router.get("", **words.listing())
+    async def _list(request: Request, limit: Limit = USUAL, after: After = "", name: Pattern = "") -> Response:
+        return _listed(live_of(request), kind, request, limit, after, name)
+
+    @router.get("/{name}", **words.getting())
+    async def _get(request: Request, name: str) -> Response:
+        live = live_of(request)
+        return _resource(live.model, live, kind, name)
+
+    @router.post("", **words.creating())
+    async def _create(request: Request, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+        asked = Asked(wait, timeout, time.monotonic())
+        fields = await mapping_of(request)
+        name = _name_in(kind, fields)
+        return await _write(request, kind, name, lambda model: _created(model, kind, name, fields), asked)
+
+    @router.put("/{name}", **words.replacing())
+    async def _replace(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+        asked = Asked(wait, timeout, time.monotonic())
+        fields = await mapping_of(request)
+        _check_same(kind, name, fields)
+        return await _write(request, kind, name, lambda model: writes.replaced(model, kind, name, fields), asked)
+
+    @router.patch("/{name}", **words.patching())
+    async def _patch(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+        asked = Asked(wait, timeout, time.monotonic())
+        patch = await mapping_of(request)
+        _check_same(kind, name, patch)
+        return await _write(
+            request, kind, name, lambda model: writes.patched(_having(model, kind, name), kind, name, patch), asked
+        )
+
+    @router.delete("/{name}", **words.deleting())
+    async def _delete(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+        asked = Asked(wait, timeout, time.monotonic())
+        return await _removed(request, kind, name, asked)
+
+    return router
+
+
+# Reading
+
+
+def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pattern: str) -> Response:
+    model, facts = live.model, live.facts
+    wanted = _filters(kind, request)
+    names = [name for name in kind.names(model) if not pattern or fnmatchcase(name, pattern)]
+    if after:
+        names = _behind(names, kind, after)
+    items: list[Resource] = []
+    for index, name in enumerate(names):
+        item = kind.view(model, facts, name)
+        if all(_text(item, field) in values for field, values in wanted.items()):
+            items.append(item)
+        if len(items) == limit:
+            more = index + 1 < len(names)
+            return _page(model, items, _next(request, limit, name) if more else None)
+    return _page(model, items, None)
+
+
+def _page(model: Model, items: list[Resource], more: str | None) -> Response:
+    return answer({"items": items, "next": more, "revision": model.revision}, headers=_headers(model))
+
+
+def _next(request: Request, limit: int, name: str) -> str:
+    query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("limit", "after")]
+    return f"{request.url.path}?{urlencode([*query, ('limit', limit), ('after', name)])}"
+
+
+def _behind(names: list[str], kind: Kind, after: str) -> list[str]:
+    if after not in names:
+        raise NotFoundError(f"there is no {kind.noun} '{after}' any more", remedy="begin with the first page again")
+    return names[names.index(after) + 1 :]
+
+
+def _filters(kind: Kind, request: Request) -> dict[str, set[str]]:
+    """By field. Raises MalformedError for one that lists are not narrowed by."""
+    found: dict[str, set[str]] = {}
+    for key, value in request.query_params.multi_items():
+        if key in ("limit", "after", "name"):
+            continue
+        if key not in kind.filters:
+            known = ", ".join(("name", *kind.filters))
+            raise MalformedError(f"{kind.path} are not filtered by '{key}'", remedy=f"there are: {known}")
+        found.setdefault(key, set()).add(value)
+    return found
+
+
+def _text(item: Resource, field: str) -> str:
+    """A field of the resource, or of its status, as a query has it."""
+    value = item.get(field, item["status"].get(field))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _resource(model: Model, live: Live, kind: Kind, name: str, status: int = 200, **more: Any) -> Response:
+    try:
+        found = kind.view(model, live.facts, name)
+    except KeyError:
+        raise _unknown(live.lab, kind, name) from None
+    location = {"Location": f"/v1/{kind.path}/{quote(name, safe=':')}"} if status == 201 else {}
+    return answer(found | more, status, {**_headers(model), **location})
+
+
+def _headers(model: Model) -> dict[str, str]:
+    """The validator is the lab's revision: a write that gives it back (`If-Match`) is made only where the resource has
+    not changed since."""
+    return {"ETag": f'"{model.revision}"', "Sdn-Revision": str(model.revision)}
+
+
+def _unknown(lab: str, kind: Kind, name: str) -> NotFoundError:
+    return NotFoundError(f"there is no {kind.noun} '{name}' in lab {lab}", remedy=f"see: GET /v1/{kind.path}")
+
+
+def _having(model: Model, kind: Kind, name: str) -> Model:
+    """Raises NotFoundError where it has no such resource."""
+    if name not in kind.names(model):
+        raise _unknown(model.lab, kind, name)
+    return model
+
+
+# Writing
+
+
+async def _write(request: Request, kind: Kind, name: str, edits: Any, asked: Asked) -> Response:
+    live = live_of(request)
+    written = await live.change(_edit(request, kind, name, edits), **_told(request, kind, name))
+    is_new = written.before is None or name not in kind.names(written.before)
+    more = await applied(live, written, asked)
+    status = 202 if more.get("applied", {}).get("missing") else 201 if is_new else 200
+    return _resource(written.model, live, kind, name, status, **more)
+
+
+async def _removed(request: Request, kind: Kind, name: str, asked: Asked) -> Response:
+    """What others need cannot go: that is a conflict with them, and no mistake in the request."""
+    live = live_of(request)
+
+    def edits(model: Model) -> Any:
+        return writes.removed(_having(model, kind, name), kind, name)
+
+    try:
+        written = await live.change(_edit(request, kind, name, edits), **_told(request, kind, name))
+    except NotFoundError:
+        raise
+    except FileError as error:
+        raise needed(error, kind, name) from error
+    more = await applied(live, written, asked)
+    if not more:
+        return Response(status_code=204, headers=_headers(written.model))
+    return answer({"name": name, **more}, 202 if more["applied"]["missing"] else 200, _headers(written.model))
+
+
+def needed(error: FileError, kind: Kind, name: str) -> ConflictError:
+    told = "; ".join(str(each) for each in error.problems[:3]) or error.message
+    return ConflictError(f"{kind.noun} '{name}' is needed by others: {told}", remedy="change or remove those first")
+
+
+def _edit(request: Request, kind: Kind, name: str, edits: Any) -> Edit:
+    confined = not caller(request).is_local
+
+    def edit(base: Model | None) -> Model:
+        model = base if base is not None else live_of(request).model
+        _check_absent(request, model, kind, name)
+        return edited(model, edits(model), confined=confined)
+
+    return edit
+
+
+def _told(request: Request, kind: Kind, name: str) -> dict[str, Any]:
+    model = live_of(request).model
+    return {
+        "author": caller(request).name,
+        "origin": f"{request.method} {request.url.path}",
+        "since": precondition(request, frozenset(kind.rows(model, name))),
+    }
+
+
+def _created(model: Model, kind: Kind, name: str, fields: Resource) -> Any:
+    """A create of what is there already, and so, changes nothing; of something else it is a conflict."""
+    found = writes.replaced(model, kind, name, fields)
+    if name in kind.names(model) and edited(model, found) != model:
+        raise ConflictError(
+            f"there is a {kind.noun} '{name}' already, and it is another",
+            remedy=f"PUT or PATCH /v1/{kind.path}/{name} changes it",
+        )
+    return found
+
+
+def _name_in(kind: Kind, fields: Resource) -> str:
+    name = fields.get("name")
+    if not isinstance(name, str) or not name:
+        raise FileError(f"the {kind.noun} has no name", remedy='expected "name" in what is sent')
+    return name
+
+
+def _check_same(kind: Kind, name: str, fields: Resource) -> None:
+    if fields.get("name", name) != name:
+        raise FileError(f"'{name}' cannot be renamed to '{fields['name']}'", remedy=f"create another {kind.noun}")
+
+
+_TAG: Final = re.compile(r'\s*(?:W/)?"([0-9]{1,18})"\s*')
+
+
+def precondition(request: Request, rows: frozenset[tuple[str, str]] | None) -> Since | None:
+    """What `If-Match` asks for (RFC 9110 section 13.1.1): of several revisions the newest. Raises MalformedError."""
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*":
+        return None
+    tags = [_TAG.fullmatch(each) for each in given.split(",")]
+    if not all(tags):
+        raise MalformedError(
+            f"If-Match {given} is none of ours", remedy='send back the ETag of an answer, such as "12"'
+        )
+    return Since(max(int(tag[1]) for tag in tags if tag), rows)
+
+
+def _check_absent(request: Request, model: Model, kind: Kind, name: str) -> None:
+    """`If-None-Match: *`: only where there is none; `If-Match: *`: only where there is one."""
+    there = name in kind.names(model)
+    if request.headers.get("if-none-match", "").strip() == "*" and there:
+        raise StaleError(0, model.revision)
+    if request.headers.get("if-match", "").strip() == "*" and not there:
+        raise StaleError(model.revision, model.revision)
+
+
+async def applied(live: Live, written: Written, asked: Asked) -> dict[str, Any]:
+    """What the answer to a write says of its confirmation: nothing where nobody asked for it."""
+    if asked.wait == "stored":
+        return {}
+    left = max(asked.timeout - (time.monotonic() - asked.started), 0.0)
+    found = await live.applied(written.revision, timeout=left, whole=asked.wait == "whole")
+    seconds = round(time.monotonic() - asked.started, 6)
+    return {"applied": {"revision": found.revision, "seconds": seconds, "missing": list(found.missing)}}

@@ -1,0 +1,116 @@
+"""What a write to a resource comes to: edits of the topology's entries. PURE.
+
+Enters: a Model, a kind, a name, what was sent. Leaves: Edits for `sdn.topology.edit`. Never: a look at what was sent
+beyond its shape: the file's own checks do that, in the file's words.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from datapath.addr import IPNetwork
+from datapath.errors import FileError
+from sdn.api import ports
+from sdn.api.resources import GIVEN, Kind
+from sdn.model import Model
+from sdn.topology import written
+from sdn.topology.edit import Edits
+
+Fields = dict[str, Any]
+
+_ATTACHING: Final = ("network", "trunk")
+"""Of an entry with one interface: they stand for the list of interfaces, and the list for them."""
+
+
+def replaced(model: Model, kind: Kind, name: str, fields: Fields) -> Edits:
+    """The resource with these fields and no others."""
+    entry = {key: value for key, value in fields.items() if key not in GIVEN}
+    if not kind.section:
+        return ports.with_port(model, name, entry)
+    _check_name(kind, name)
+    rehomed = _rehomed(model, name, entry) if kind.section == "networks" and name in model.networks else {}
+    return {**rehomed, (kind.section, name): entry}
+
+
+def patched(model: Model, kind: Kind, name: str, patch: Fields) -> Edits:
+    """The resource with a JSON merge patch applied (RFC 7396). Null is what the file does not say: left to sdn."""
+    entry = kind.entry(model, name)
+    for key in _left_open(kind, patch):
+        entry.pop(key, None)
+    return replaced(model, kind, name, merged(entry, {key: patch[key] for key in patch.keys() - GIVEN}))
+
+
+def removed(model: Model, kind: Kind, name: str) -> Edits:
+    return {(kind.section, name): None} if kind.section else ports.without_port(model, name)
+
+
+def merged(value: Any, patch: Any) -> Any:
+    """RFC 7396 section 2."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(value) if isinstance(value, dict) else {}
+    for key, each in patch.items():
+        if each is None:
+            found.pop(key, None)
+        else:
+            found[key] = merged(found.get(key), each)
+    return found
+
+
+def _left_open(kind: Kind, patch: Fields) -> set[str]:
+    """What a new value leaves to be chosen anew, unless the patch says that too: an address is one of its network."""
+    found: set[str] = set()
+    if kind.path == "ports" and "network" in patch:
+        found = {"ip"}
+    elif kind.path == "networks" and "segment" in patch:
+        found = {"mtu", "unknown_unicast", "segment"}
+    elif kind.path == "networks" and patch.keys() & {"subnet", "subnets"}:
+        found = {"subnets"}
+    elif kind.section in ("nodes", "guests") and patch.keys() & {*_ATTACHING, "ports", "nics"}:
+        found = {*_ATTACHING, "ports", "nics"}
+    elif kind.path == "tests" and patch.keys() & {"ping", "tcp", "udp"}:
+        found = {"ping", "tcp", "udp", "expect"}
+    return found
+
+
+def _rehomed(model: Model, name: str, entry: Fields) -> dict[tuple[str, str], Any]:
+    """Ports whose address is in none of the network's new subnets get another: their entries no longer say it."""
+    subnets = _subnets(entry)
+    homeless = {
+        port.node for port in model.ports_of[name] if any(all(ip not in each for each in subnets) for ip in port.ips)
+    }
+    found: dict[tuple[str, str], Any] = {}
+    for node in homeless:
+        section = "guests" if node in model.guests else "nodes"
+        node_entry = written.entry(model, section, node)
+        for interface in node_entry["nics" if section == "guests" else "ports"]:
+            for link in (interface, *interface.get("trunk", {}).values()):
+                if link.get("network") == name:
+                    link["ip"] = [ip for ip in link["ip"] if any(ip_address(ip) in each for each in subnets)]
+                    _drop_empty(link)
+        found[section, node] = node_entry
+    return found
+
+
+def _drop_empty(link: Fields) -> None:
+    if not link["ip"]:
+        del link["ip"]
+
+
+def _subnets(entry: Fields) -> list[IPNetwork]:
+    """Those that can be read: the others are reported by the checks."""
+    given = entry.get("subnets") if isinstance(entry.get("subnets"), list) else [entry.get("subnet")]
+    found: list[IPNetwork] = []
+    for text in given or ():
+        try:
+            found.append(ip_network(str(text)))
+        except ValueError:
+            continue
+    return found
+
+
+def _check_name(kind: Kind, name: str) -> None:
+    """A range would be several resources."""
+    if "[" in name and kind.section != "tests":
+        raise FileError(f"'{name}' is a range", remedy=f"create one {kind.noun} after the other, or PUT /v1/topology")
