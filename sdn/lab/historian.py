@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from datapath.errors import TransientError
+from datapath.errors import SdnError
 from sdn.lab.condition import chassis_troubles, confirmed_revision
 from sdn.model import Model
 from sdn.model.facts import Facts
@@ -46,11 +46,14 @@ class Historian:
                 self._forget()
 
     async def _write(self, revision: int, errors: Sequence[str]) -> None:
+        """What the store will never take is left to the next revision, which settles this one too."""
         while True:
             try:
                 return await asyncio.to_thread(self._settle, revision, errors)
-            except TransientError as error:
-                LOG.warning("revision %d cannot be settled yet: %s", revision, error)
+            except SdnError as error:
+                LOG.warning("revision %d is not settled: %s", revision, error)
+                if not error.retry:
+                    return None
                 await asyncio.sleep(RETRY)
 
     def _forget(self) -> None:

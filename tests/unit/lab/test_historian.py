@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from datapath.errors import TransientError
+from datapath.errors import SdnError, TransientError
 from sdn.lab.historian import Historian, troubles_at
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
@@ -25,9 +25,10 @@ def facts(model: Model, revision: int, *, errors: tuple[str, ...] = (), up: int 
 
 
 class Record:
-    """A store that is told how revisions ended, and is away `absences` times."""
+    """A store that is told how revisions ended, is away `absences` times, and does not take revision `refused`."""
 
-    def __init__(self, absences: int = 0) -> None:
+    def __init__(self, absences: int = 0, refused: int = 0) -> None:
+        self.refused = refused
         self.told: asyncio.Queue[tuple[int, tuple[str, ...]]] = asyncio.Queue()
         self.absences = absences
         self._loop = asyncio.get_running_loop()
@@ -36,6 +37,8 @@ class Record:
         if self.absences:
             self.absences -= 1
             raise TransientError("the store is away")
+        if revision == self.refused:
+            raise SdnError("constraint violation")
         self._loop.call_soon_threadsafe(self.told.put_nowait, (revision, tuple(errors)))
 
     async def next(self) -> tuple[int, tuple[str, ...]]:
@@ -90,6 +93,14 @@ async def test_a_store_that_is_away_is_told_later() -> None:
         updates.put_nowait(Update(model, facts(model, 1), None))
         assert await record.next() == (1, ())
         assert record.absences == 0
+
+
+async def test_what_the_store_refuses_is_left_to_the_next_revision() -> None:
+    record, model = Record(refused=1), big(ports=2, chassis=2)
+    async with historian(record) as updates:
+        updates.put_nowait(Update(model.with_revision(1), facts(model, 1), None))
+        updates.put_nowait(Update(model.with_revision(2), facts(model, 2), Changed()))
+        assert await record.next() == (2, ())
 
 
 async def test_a_lab_without_chassis_has_nobody_to_wait_for() -> None:
