@@ -25,12 +25,13 @@ def read(path: Path, previous: Model | None = None) -> Model:
     return parse(_text(path), str(path), previous)
 
 
-def parse(text: str, file: str, previous: Model | None = None) -> Model:
-    """As `read`, of `text`; `file` is what problems and sources call it."""
+def parse(text: str, file: str, previous: Model | None = None, *, confined: bool = False) -> Model:
+    """As `read`, of `text`; `file` is what problems and sources call it. `confined`: whoever wrote it has no files of
+    this machine but those of the image pool, and those that `previous` names already."""
     from sdn.topology.build import build
     from sdn.topology.nodes import load
 
-    return build(load(text, file), previous)
+    return build(load(text, file), previous, confined=confined)
 
 
 def json_schema() -> dict[str, Any]:

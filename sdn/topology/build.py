@@ -21,12 +21,15 @@ from sdn.topology.nodes import Document
 from sdn.topology.plain import Plain
 
 
-def build(document: Document | Plain, previous: Model | None = None, kept: Model | None = None) -> Model:
+def build(
+    document: Document | Plain, previous: Model | None = None, kept: Model | None = None, *, confined: bool = False
+) -> Model:
     """The model of the file. Raises FileError with every problem of the file.
 
-    Nodes and ports of `kept` are there besides: they are not in the result, but what they have is taken.
+    Nodes and ports of `kept` are there besides: they are not in the result, but what they have is taken. `confined`:
+    the file may not name files of this machine but those of the image pool, and those that `previous` names.
     """
-    draft = validated(document, previous, kept)
+    draft = validated(document, previous, kept, confined=confined)
     found = _model(draft)
     draft.problems.raise_if_any()
     return found

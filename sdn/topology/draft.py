@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
+from datapath.pool import images
 from sdn.model import Model, Source, Underlay
 from sdn.topology.broken import Broken, names_of, usable
 from sdn.topology.nodes import Document
-from sdn.topology.plain import Plain
+from sdn.topology.plain import NOWHERE, Plain
 from sdn.topology.problems import Problems
 from sdn.topology.schema import Attached, Guest, Topology
 
@@ -42,13 +44,18 @@ class Member(NamedTuple, Generic[T]):
 
 @dataclass
 class Draft:
-    """`previous` is the model of the running lab; nodes and ports of `kept` are there although they are not built."""
+    """`previous` is the model of the running lab; nodes and ports of `kept` are there although they are not built.
+
+    `confined`: whoever wrote it has no files of this machine but those of the image pool, and those that `previous`
+    names already.
+    """
 
     topology: Topology
     problems: Problems
     broken: Broken
     previous: Model | None
     kept: Model
+    confined: bool = False
 
     def known(self, section: str, found: Iterable[str]) -> list[str]:
         """`found` and what the section defines wrongly: the names that a reference may have meant."""
@@ -89,13 +96,32 @@ class Draft:
                 self.problems.at(guest.source, message)
         return nodes
 
+    @property
+    def home(self) -> FilePath:
+        """What relative paths begin with."""
+        return NOWHERE if self.confined else self.problems.document.home
+
+    def may_open(self, path: FilePath) -> bool:
+        """Whether what is at an absolute path without links may be named."""
+        return not self.confined or str(path) in self._known_files or path.is_relative_to(images().resolve())
+
+    @cached_property
+    def _known_files(self) -> frozenset[str]:
+        machines = [guest.machine for guest in self.previous.guests.values()] if self.previous else []
+        kernels = [machine.kernel for machine in machines if machine.kernel]
+        return frozenset(
+            (*(machine.image for machine in machines), *(path for k in kernels for path in (k.image, k.initrd)))
+        )
+
     def _keys(self, section: str, specs: Mapping[str, T]) -> list[str]:
         """As the file has them, with those of what cannot be used: their names are taken all the same."""
         written = self.problems.document.data.get(section)
         return [*written, *(specs.keys() - written.keys())] if isinstance(written, dict) else list(specs)
 
 
-def validated(document: Document | Plain, previous: Model | None, kept: Model | None = None) -> Draft:
+def validated(
+    document: Document | Plain, previous: Model | None, kept: Model | None = None, *, confined: bool = False
+) -> Draft:
     """Pydantic's verdict on the whole file; what it refuses is left out, so that the rest can be checked too.
 
     A section with nothing in it, as when all its lines are commented out, is as good as none.
@@ -106,4 +132,4 @@ def validated(document: Document | Plain, previous: Model | None, kept: Model | 
     written = {section: value for section, value in document.data.items() if value is not None}
     topology, broken = usable(written, problems)
     nothing = Model(topology.name, Underlay(topology.underlay.subnet, topology.underlay.mtu))
-    return Draft(topology, problems, broken, previous, kept or nothing)
+    return Draft(topology, problems, broken, previous, kept or nothing, confined)

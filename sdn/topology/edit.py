@@ -9,7 +9,7 @@ beside what stays (`_nodes`); a test holds the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -35,22 +35,11 @@ def edited(model: Model, edits: Edits, *, confined: bool = False) -> Model:
 
 def built(sections: dict[str, Any], model: Model | None = None, *, confined: bool = False) -> Model:
     """The model of a whole file given as plain values; `model` is that of the running lab. Raises FileError."""
-    return _as_before(build(_plain(sections, model, confined), model), model)
+    return _as_before(build(Plain(sections), model, confined=confined), model)
 
 
 def _whole(model: Model, edits: Edits, confined: bool) -> Model:
-    return build(_plain(_sections(written.document(model), edits), model, confined), model)
-
-
-def _plain(sections: dict[str, Any], model: Model | None, confined: bool) -> Plain:
-    return Plain(sections, confined, frozenset(_files(model)) if model and confined else frozenset())
-
-
-def _files(model: Model) -> Iterator[str]:
-    for guest in model.guests.values():
-        kernel = guest.machine.kernel
-        yield guest.machine.image
-        yield from (kernel.image, kernel.initrd) if kernel else ()
+    return build(Plain(_sections(written.document(model), edits)), model, confined=confined)
 
 
 def _sections(document: dict[str, Any], edits: Edits) -> dict[str, Any]:
@@ -94,7 +83,7 @@ def _nodes(model: Model, edits: Edits, confined: bool) -> Model:
         ports={name: port for name, port in model.ports.items() if port.node not in touched},
     )
     sections = {key: value for key, value in _others(model).items() if value}
-    made = build(Plain(_sections(sections, edits), confined), model, kept)
+    made = build(Plain(_sections(sections, edits)), model, kept, confined=confined)
     return replace(made, nodes=kept.nodes | made.nodes, ports=kept.ports | made.ports, guests=model.guests)
 
 

@@ -59,22 +59,31 @@ def _kernel(draft: Draft, member: Member[schema.Guest], kernel: schema.Kernel) -
 def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], text: str) -> str:
     """The absolute path of a file: as the topology file sees it, or for a mere name an image of the pool."""
     places = [_path(draft, text), *([] if "/" in text else [images() / text])]
-    found = next(filter(_is_there, places), None)
-    if found is None:
-        message = f"there is no file {' or '.join(map(str, places))}; expected the path of one that is there"
-    elif not draft.problems.document.may_open(found.resolve()):
-        message = f"{found} is not in the pool; expected an image that is (sdn image list)"
-    else:
+    open_to = [place for place in places if draft.may_open(_resolved(place))]
+    found = next(filter(_is_there, open_to), None)
+    if found is not None:
         return str(found.resolve())
+    if not open_to:  # nor is it said whether there is one
+        message = f"{text} is not in the pool; expected an image that is (sdn image list)"
+    else:
+        message = f"there is no file {' or '.join(map(str, open_to))}; expected the path of one that is there"
     draft.problems.add_once((*member.path, *field), message)
     return ""
 
 
 def _path(draft: Draft, text: str) -> Path:
     try:
-        return draft.problems.document.home / Path(text).expanduser()
+        return draft.home / Path(text).expanduser()
     except RuntimeError:  # ~ of somebody who has no home
-        return draft.problems.document.home / text
+        return draft.home / text
+
+
+def _resolved(path: Path) -> Path:
+    """Without links, where they can be followed."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long, a zero byte
+        return path
 
 
 def _is_there(path: Path) -> bool:
@@ -108,7 +117,7 @@ def _keys(draft: Draft, member: Member[schema.Guest], written: Sequence[str]) ->
 def _text(draft: Draft, member: Member[schema.Guest], field: str, text: str) -> str:
     path = _path(draft, text)
     try:
-        if not draft.problems.document.may_open(path.resolve()):
+        if not draft.may_open(_resolved(path)):
             raise ValueError("it is not in the pool; expected its text itself")
         return _content(path)
     except OSError as error:

@@ -97,10 +97,6 @@ class Document:
         """What paths in it are relative to."""
         return FilePath(self.file).absolute().parent
 
-    def may_open(self, path: FilePath) -> bool:
-        """Whoever wrote the file has this machine's files."""
-        return bool(path)
-
     def mark(self, path: Path, *, key: bool = False) -> yaml.Mark:
         """Where `path` is written: a scalar's or list's own place, a mapping's key, or with `key` always the key.
 

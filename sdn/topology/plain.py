@@ -12,7 +12,6 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from datapath.errors import Problem
-from datapath.pool import images
 from sdn.model import Source
 from sdn.topology.nodes import Path
 
@@ -22,11 +21,9 @@ NOWHERE: Final = FilePath("/nonexistent")
 
 @dataclass
 class Plain:
-    """`confined`: it may name files of the image pool only, and those that `known` holds already."""
+    """`data` is what was sent; `file` is what problems of the whole call it."""
 
     data: dict[str, Any]
-    confined: bool = False
-    known: frozenset[str] = frozenset()
     file: str = "the change"
     home: FilePath = NOWHERE
     problems: list[Problem] = field(default_factory=list)
@@ -40,9 +37,6 @@ class Plain:
         del key  # a pointer does not tell them apart
         known = self._known(path)
         return Source(pointer(known), 0, self._columns.setdefault(known, len(self._columns)))
-
-    def may_open(self, path: FilePath) -> bool:
-        return not self.confined or str(path) in self.known or path.is_relative_to(images().resolve())
 
     def _known(self, path: Path) -> tuple[str | int, ...]:
         """Without the parts that are not in the data (a tag of pydantic's); a missing key is told where it misses."""

@@ -159,10 +159,31 @@ def test_confined_to_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             edit.edited(model, {("guests", "h"): {"network": "db", **field}}, confined=True)
 
 
+def test_a_file_of_a_client_is_confined_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name neither: relative paths would be beside it. Nor is it told which files there are."""
+    monkeypatch.setenv("SDN_POOL", str(tmp_path / "pool"))
+    (tmp_path / "pool" / "images").mkdir(parents=True)
+    (tmp_path / "out.raw").write_bytes(b"x")
+    name, text = str(tmp_path / "t.yaml"), LAB + "guests: {g: {network: db, image: %s}}\n"
+    model = parse(text % "out.raw", name)
+    told = []
+    for image in ("out.raw", "none.raw"):
+        for path in (f"./{image}", f"../{tmp_path.name}/{image}", str(tmp_path / image)):
+            with pytest.raises(FileError) as caught:
+                parse(text % path, name, confined=True)
+            told.append(str(caught.value).replace(path, "IT"))
+    assert all("IT is not in the pool" in each for each in told), told
+    assert len(set(told)) == 1
+    assert parse(text % str(tmp_path / "out.raw"), name, model, confined=True) == model
+    (tmp_path / "pool" / "images" / "in.raw").symlink_to(tmp_path / "out.raw")
+    with pytest.raises(FileError, match="is not in the pool"):
+        parse(text % "in.raw", name, confined=True)
+
+
 def test_a_whole_file_of_plain_values(model: Model) -> None:
     sections = written.document(model)
     assert edit.built(sections, model) == model
-    with pytest.raises(FileError, match="^'chassis' is missing"):
+    with pytest.raises(FileError, match=r"^'chassis' is missing"):
         edit.built({"name": "t"}, model)
     new = Source(REVISION, 1)
     assert edit.built(sections).ports == {name: replace(port, source=new) for name, port in model.ports.items()}
