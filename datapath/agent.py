@@ -1,8 +1,8 @@
 """The compute agent: makes what every HostSpec of a lab says true on this host, and keeps it so.
 
 Enters: HostSpecs, the whole desired state each time. Leaves: namespaces, veths, switches; PortState and ChassisState
-events. Never: an object without our mark changed or removed; something right touched; state of its own on disk:
-whoever restarts it, it finds everything by the marks.
+events; what others change of it, as Drift events, and put right. Never: an object without our mark changed or removed;
+something right touched; state of its own on disk: whoever restarts it, it finds everything by the marks.
 
 The order of `apply` overlaps what takes time: switches start (in threads) while the kernel makes devices, which must
 exist before a switch can plug them.
@@ -11,6 +11,7 @@ exist before a switch can plug them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,16 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from datapath.addr import IPInterface, Mac
+from datapath.drift import Difference
 from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
-from datapath.linux import limits, wiring
+from datapath.linux import differences, limits, namespaces, wiring
 from datapath.linux.host import Host, Namespace, Wanted
 from datapath.linux.joined import MachineUplinks
 from datapath.linux.macvlan import Macvlans
+from datapath.linux.names import Names
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
 from datapath.ovs import control, daemons
 from datapath.ovs.switch import OvsSwitch
+from datapath.restore import Restorer
 from datapath.spec import HostSpec, Interface, Node, SwitchKind, alias, namespace
 from datapath.switch import Switch
 
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
+GATHER: Final = 0.02
+"""Seconds from a change of somebody else's until it is looked at. One command makes several, and undoing the first at
+once is in its way: `ip address flush` looks again whether any are left; a device that is deleted is set down first."""
+
 CHASSIS_DEVICES: Final = ("veth", "tun", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
 
@@ -46,7 +54,8 @@ NODE_DEVICES: Final = ("veth", "vlan", "macvlan", "macvtap")
 
 UPLINKS: Final = "uplinks"
 GUESTS: Final = "guests"
-"""Where errors and notes of the machine's interfaces and of guests come from."""
+NAMES: Final = "names"
+"""Where errors and notes of the machine's interfaces, of guests and of names of namespaces come from."""
 
 
 @dataclass
@@ -100,10 +109,12 @@ class _Chassis:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A node that was right when last looked at; it still is while neither the wish nor its namespace changes."""
+    """A node that was right when last looked at; it still is while neither the wish nor a namespace changes."""
 
     node: Node
     chassis: str
+    home: Namespace
+    """The chassis' own, where its bridge ports are."""
     namespace: Namespace
     version: int
 
@@ -121,6 +132,13 @@ class Agent:
         self._reported: dict[tuple[str, str], PortState] = {}
         self._owners: dict[str, tuple[_Chassis, Node]] = {}
         self._turn = asyncio.Lock()
+        self._specs: Mapping[str, HostSpec] = {}
+        self._names: Names | None = None
+        self._doubtful: set[str] = set()
+        """Namespaces whose names came or went while something was being done."""
+        self._suspects: dict[Namespace, float] = {}
+        """Namespaces in which something has changed, and when that was noticed."""
+        self._restorer = Restorer(on_event, self._restore)
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
         self._guests: Guests | None = None
@@ -137,26 +155,39 @@ class Agent:
         """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState.
         `anew`: somebody wishes it just now, and what of guests has failed is tried again at once."""
         async with self._turn:
-            await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
-            daemons.template(self.run_dir)
-            await self._remove_chassis(specs)
-            failed = self._host.ensure(_foundations(self.lab, specs))
-            starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
-            await asyncio.sleep(0)  # the threads begin
-            failed |= self._host.ensure(_homes(specs))
-            unsettled = {name: spec for name, spec in specs.items() if not self._is_right(spec)}
-            self._remove_unwanted(specs, unsettled.values())
-            self._settle_uplinks(specs)
-            configured = []
-            for name, spec in unsettled.items():
-                self._chassis[name].unsettle()
-                self._try_to_wire(spec, failed)
-                configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
-                await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
-            await asyncio.gather(*configured)
-            self._settle_guests(specs, anew=anew)
-            for name in specs:
-                self._conclude(self._chassis[name], name in unsettled, anew)
+            self._specs = specs
+            await self._make_true(specs, anew=anew)
+
+    async def _restore(self) -> Mapping[str, tuple[str, ...]]:
+        """The same as was wished for last."""
+        async with self._turn:
+            await self._make_true(self._specs, anew=False)
+            return {name: chassis.troubles for name, chassis in self._chassis.items()}
+
+    async def _make_true(self, specs: Mapping[str, HostSpec], *, anew: bool) -> None:
+        await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
+        self._examine()
+        daemons.template(self.run_dir)
+        await self._remove_chassis(specs)
+        self._watch_names()
+        failed = self._host.ensure(_foundations(self.lab, specs))
+        starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
+        await asyncio.sleep(0)  # the threads begin
+        failed |= self._host.ensure(_homes(specs))
+        unsettled = {name: spec for name, spec in specs.items() if not self._is_right(spec)}
+        self._remove_unwanted(specs, unsettled.values())
+        self._settle_uplinks(specs)
+        configured = []
+        for name, spec in unsettled.items():
+            self._chassis[name].unsettle()
+            self._try_to_wire(spec, failed)
+            configured.append(asyncio.ensure_future(self._configure(starts[name], self._chassis[name], failed)))
+            await asyncio.sleep(0)  # its switch sets to work while the next chassis is wired
+        await asyncio.gather(*configured)
+        self._settle_guests(specs, anew=anew)
+        for name in specs:
+            self._conclude(self._chassis[name], name in unsettled, anew)
+        self._look_back()
 
     def _conclude(self, chassis: _Chassis, looked_at: bool, anew: bool) -> None:
         is_tried_again = anew and bool(chassis.errors.get(GUESTS))
@@ -176,6 +207,10 @@ class Agent:
 
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
+        self._restorer.close()
+        if self._names is not None:
+            asyncio.get_running_loop().remove_reader(self._names.fileno())
+            self._names.close()
         if self._guests is not None:
             self._guests.close()
         for chassis in self._chassis.values():
@@ -383,13 +418,13 @@ class Agent:
     def _unsure(self, spec: HostSpec) -> list[Node]:
         """Nodes whose wish or devices have changed since they were right."""
         home = self._host.namespaces.get(spec.namespace)
-        touched = home.devices.touched if home else set()
-        return [node for node in spec.nodes if not self._is_settled(spec.chassis, node, touched)]
+        return [node for node in spec.nodes if home is None or not self._is_settled(spec.chassis, node, home)]
 
-    def _is_settled(self, chassis: str, node: Node, touched: set[str]) -> bool:
-        settled = self._settled.get(node.name)
+    def _is_settled(self, chassis: str, node: Node, home: Namespace) -> bool:
+        settled, touched = self._settled.get(node.name), home.devices.touched
         return (
             settled is not None
+            and settled.home is home
             and self._host.namespaces.get(node.namespace) is settled.namespace
             and settled.version == settled.namespace.devices.version
             and settled.chassis == chassis
@@ -407,13 +442,14 @@ class Agent:
         chassis.errors["kernel"] = tuple(dict.fromkeys(refusals))
         chassis.notes |= {node.namespace: tuple(wires.notes.get(node.namespace, ())) for node in looked_at}
         chassis.notes = {
-            place: notes for place, notes in chassis.notes.items() if notes and place in (*places, UPLINKS)
+            place: notes for place, notes in chassis.notes.items() if notes and place in (*places, UPLINKS, NAMES)
         }
         blamed = any(wires.refusals.get(place) for place in own)
+        home = self._host.namespaces.get(spec.namespace)
         for node in looked_at:
-            home = self._host.namespaces.get(node.namespace)
-            if home is not None and not blamed and not wires.refusals.get(node.namespace):
-                self._settled[node.name] = _Settled(node, spec.chassis, home, home.devices.version)
+            inside = self._host.namespaces.get(node.namespace)
+            if home is not None and inside is not None and not blamed and not wires.refusals.get(node.namespace):
+                self._settled[node.name] = _Settled(node, spec.chassis, home, inside, inside.devices.version)
             else:
                 self._settled.pop(node.name, None)
         if not blamed and spec.namespace in self._host.namespaces:
@@ -433,6 +469,7 @@ class Agent:
         if spoken.devices.version == before:
             return
         self._stir(spoken)
+        self._examine_soon(spoken)
         owner = self._owners.get(spoken.name)
         if owner is not None:
             chassis, node = owner
@@ -444,10 +481,21 @@ class Agent:
                 self._repair(chassis, chassis.spec)
 
     def _repair(self, chassis: _Chassis, spec: HostSpec) -> None:
+        home = self._host.namespaces.get(spec.namespace)
+        journal: list[str] = []
+        if home is not None and chassis.switch.type == "netdev" and not self._turn.locked():
+            self._find(chassis, differences.of_vtep(spec, home))
         try:
+            if home is not None:
+                home.journal = journal
             chassis.switch.hear(spec)
         except (OSError, SdnError) as error:
             chassis.errors["kernel"] = (f"what was changed could not be put right: {error}",)
+        finally:
+            if home is not None:
+                home.journal = None
+        if home is not None and chassis.kind == "linux" and not self._turn.locked():
+            self._find(chassis, differences.of_repair(spec, journal, home))
         self._follow_taps(chassis, spec)
         if not self._turn.locked():
             self._report(chassis)
@@ -459,6 +507,87 @@ class Agent:
         of_it = [owner[0]] if owner else [each for each in every if each.spec and each.spec.namespace == place.name]
         for chassis in of_it or every:  # in the lab's own all have an end
             chassis.stir()
+
+    # What others change
+
+    def _find(self, chassis: _Chassis | None, found: Iterable[Difference], when: float = 0.0) -> None:
+        """None: it is not of one chassis. `when` 0 is now."""
+        if chassis is not None:
+            self._restorer.find(chassis.name, found, chassis.troubles, when)
+        else:
+            self._restorer.find("", found, when=when)
+
+    def _examine_soon(self, place: Namespace) -> None:
+        if not self._turn.locked():
+            if not self._suspects:
+                asyncio.get_running_loop().call_later(GATHER, self._examine)  # or when something is to be done
+            self._suspects.setdefault(place, time.time())
+
+    def _examine(self) -> None:
+        suspects, self._suspects = self._suspects, {}
+        for place, when in suspects.items():
+            if self._host.namespaces.get(place.name) is place:
+                self._suspect(place, when)
+
+    def _suspect(self, place: Namespace, when: float = 0.0) -> None:
+        """Something of a namespace has changed while nothing was being done."""
+        owner = self._owners.get(place.name)
+        if owner is not None:
+            chassis, node = owner
+            if chassis.spec is not None:
+                self._find(chassis, differences.of_node(chassis.spec, node, place, chassis.switch.type), when)
+            return
+        if place.name == namespace(self.lab):
+            self._suspect_lab(place, when)
+        for chassis in self._chassis.values():
+            if chassis.spec is not None and chassis.spec.namespace == place.name and chassis.kind == "ovs":
+                self._find(chassis, differences.of_chassis(chassis.spec, place, chassis.switch.type), when)
+
+    def _suspect_lab(self, place: Namespace, when: float) -> None:
+        specs = [chassis.spec for chassis in self._chassis.values() if chassis.spec is not None]
+        for name, each in differences.of_lab(wiring.bridges(self.lab, specs), specs, place):
+            self._find(self._chassis.get(name), [each], when)
+
+    def _look_back(self) -> None:
+        """What others did meanwhile is wrong now; where something is wrong anyway, nobody can tell."""
+        self._check_names(self._doubtful)
+        self._doubtful = set()
+        for place in self._host.namespaces.values():
+            owner = self._owners.get(place.name)
+            if owner is None or not owner[0].troubles:
+                self._suspect(place)
+            place.devices.forget_news()
+
+    def _watch_names(self) -> None:
+        if self._names is not None:
+            return
+        try:
+            self._names = Names()
+        except OSError as error:
+            note = f"it is not noticed when somebody removes a namespace: {error.strerror}"
+            for chassis in self._chassis.values():
+                chassis.notes[NAMES] = (note,)
+        else:
+            asyncio.get_running_loop().add_reader(self._names.fileno(), self._hear_names)
+
+    def _hear_names(self) -> None:
+        if self._names is None:
+            return
+        names = self._names.hear()
+        if self._turn.locked():
+            self._doubtful |= self._host.namespaces.keys() if names is None else names
+        else:
+            self._check_names(self._host.namespaces.keys() if names is None else names)
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        for held in [self._host.namespaces[name] for name in names if name in self._host.namespaces]:
+            if namespaces.inode(held.name) != held.inode:
+                self._stir(held)
+                owner = self._owners.get(held.name)
+                found = [each for each in self._chassis.values() if each.spec and each.spec.namespace == held.name]
+                chassis = owner[0] if owner else next(iter(found), None)
+                whose = f"node {owner[1].name}" if owner else f"chassis {found[0].name}" if found else "the lab"
+                self._find(chassis, [Difference(f"namespace of {whose}", "removed")])
 
     # The switch's part
 
@@ -477,6 +606,9 @@ class Agent:
         chassis = self._chassis.get(name)
         if chassis is None:
             return
+        found, chassis.switch.found = chassis.switch.found, []
+        if not self._turn.locked():
+            self._find(chassis, found)
         if not port:
             self._report(chassis)
             return

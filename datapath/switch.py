@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from datapath.drift import Difference
 from datapath.spec import HostSpec, Interface
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Switch(Protocol):
     """Made for one chassis. `errors` are by where they come from; `notes` say what was chosen, and why."""
 
     errors: dict[str, tuple[str, ...]]
+    found: list[Difference]
+    """What others have changed of it, for whoever is called by `on_change` to take."""
 
     @property
     def notes(self) -> tuple[str, ...]: ...

@@ -143,6 +143,8 @@ def _number(value: bytes | None) -> int:
 class Devices:
     """The devices of one namespace. `version` grows with every change, `touched` gathers the names concerned.
 
+    `gone` are devices that were there and are not any more, or not the same ones, since `forget_news`.
+
     What is at their tc hooks is not kept, only that it has changed.
     The addresses that the kernel gives itself (link-local) come a little after a link is up and do not count.
     """
@@ -151,6 +153,8 @@ class Devices:
         self.by_name: dict[str, Device] = {}
         self.version = 0
         self.touched: set[str] = set()
+        self.gone: dict[str, Device] = {}
+        self._news: set[str] = set()
         self._names: dict[int, str] = {}
         self._addresses: dict[int, set[RawAddress]] = {}
 
@@ -161,11 +165,14 @@ class Devices:
         """Everything anew, and then what has changed meanwhile."""
         channel.hear()  # what was notified before must not be taken for news afterwards
         present = channel.dump(RTM_GETLINK, bytes(_LINK.size)) + channel.dump(RTM_GETADDR, bytes(_ADDRESS.size))
+        before = dict(self.by_name)
         self.by_name.clear()
         self._names.clear()
         self._addresses.clear()
         for notice in present:
             self.fold(notice)
+        self.gone |= {name: device for name, device in before.items() if name not in self.by_name}
+        self._news |= self.gone.keys()
         channel.hear()
 
     def fold(self, notice: Notice) -> None:
@@ -192,7 +199,7 @@ class Devices:
     def _drop(self, index: int) -> None:
         name = self._names.pop(index, None)
         if name is not None:
-            del self.by_name[name]
+            self.gone[name] = self.by_name.pop(name)
             self._addresses.pop(index, None)
             self._touch(name)
 
@@ -204,10 +211,21 @@ class Devices:
         if not address[0].startswith(LINK_LOCAL):
             self._touch(self._names.get(index, ""))
 
+    def take_news(self) -> set[str]:
+        """The names about which something was told since they were last taken."""
+        news, self._news = self._news, set()
+        return news
+
+    def forget_news(self) -> None:
+        """What has happened up to now was our own doing."""
+        self._news.clear()
+        self.gone.clear()
+
     def touch(self, index: int) -> None:
         """Something about the device has changed that is not kept here."""
         self._touch(self._names.get(index, ""))
 
     def _touch(self, name: str) -> None:
         self.touched.add(name)
+        self._news.add(name)
         self.version += 1

@@ -81,6 +81,8 @@ class Namespace:
         self._has_way = False
         self.lost = False
         self.sent = 0
+        self.journal: list[str] | None = None
+        """Of what is sent, what it is about, while somebody wants to know."""
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
         self._cookie = namespaces.cookie()
         self.channel = Channel(self._notice, self._overrun)
@@ -141,6 +143,8 @@ class Namespace:
     def send(self, batch: list[Message]) -> list[Refusal]:
         """Carries the batch out; what it brought about is known afterwards."""
         self.sent += len(batch)
+        if self.journal is not None:
+            self.journal += (message.about for message in batch)
         refusals = self.channel.send(batch)
         self.hear()
         return refusals

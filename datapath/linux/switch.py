@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from datapath.drift import Difference
 from datapath.errors import SdnError
 from datapath.linux import form, wiring
 from datapath.linux.announce import announce
@@ -48,6 +49,7 @@ class LinuxSwitch:
 
     def __init__(self, host: Host, chassis: str, on_change: Callable[[str], None]) -> None:
         self.errors: dict[str, tuple[str, ...]] = {}
+        self.found: list[Difference] = []
         self._host = host
         self._chassis = chassis
         self._on_change = on_change
@@ -224,6 +226,7 @@ class LinuxSwitch:
         return Plugged(device is not None and device.up)
 
     def _firewall_changed(self) -> None:
+        self.found.append(Difference(f"firewall of {self._chassis}", "changed"))
         if self._plugged is not None and self._made is not None and self._made[0] is self._plugged:
             self.hear(self._plugged)  # else another wish is being carried out, which looks at it
         self._on_change("")

@@ -167,6 +167,9 @@ class Wires:
 
     def _changes(self, namespace: Namespace, end: End, device: Device) -> Iterator[Message]:
         about = end.alias
+        mtu = end.mtu if end.mtu not in (0, device.mtu) else None
+        if mtu is not None:  # a link has no IPv6 addresses below 1280 octets (RFC 8200 section 5)
+            yield messages.set_link(about, end.device, mtu=mtu)
         if end.addresses is not None:
             yield from _addresses(namespace, device, end)
         if end.neighbours is not None:
@@ -174,13 +177,12 @@ class Wires:
         master = namespace.devices.by_name.get(end.master) if end.master else None
         up = True if end.up and not device.up else None
         arp = end.arp if end.arp != device.arp else None
-        mtu = end.mtu if end.mtu not in (0, device.mtu) else None
         # A link that is up keeps its MAC until the flows of the new one are confirmed: the announcement gets through
         address = end.mac if end.mac not in (None, device.mac) and (end.up or not device.up) else None
         mark = end.alias if end.alias != device.alias else None
         index = master.index if master and master.index != device.master else None
-        if any(value is not None for value in (up, arp, mtu, address, mark, index)):
-            yield messages.set_link(about, end.device, up=up, arp=arp, mtu=mtu, mac=address, alias=mark, master=index)
+        if any(value is not None for value in (up, arp, address, mark, index)):
+            yield messages.set_link(about, end.device, up=up, arp=arp, mac=address, alias=mark, master=index)
         if end.leads and (end.up or device.up):
             yield from namespace.lead(about, device.index, end.gateway)
 

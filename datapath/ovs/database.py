@@ -10,7 +10,7 @@ transactions are made too, so that nothing needs a lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,17 +21,20 @@ from ovs.db.idl import ROW_DELETE
 from ovsdbapp.backend.ovs_idl.command import BaseCommand
 from ovsdbapp.backend.ovs_idl.transaction import Transaction
 
+from datapath.drift import Difference
 from datapath.errors import TransientError
+from datapath.events import How
 from datapath.ovs import rows
 from datapath.ovs.rows import (
     CONTROLLER_BACKOFF_MS,
     INACTIVITY_PROBE_MS,
     INDEX_MARK,
+    PORT_MARK,
     SWITCH_OPTIONS,
     BridgeRow,
     PortRow,
 )
-from datapath.plan import diff
+from datapath.plan import Verb, diff
 from datapath.spec import MARK
 
 TABLES: Final[ovsdb.Tables] = {
@@ -46,6 +49,9 @@ TABLES: Final[ovsdb.Tables] = {
     "Controller": ("target", "max_backoff", "inactivity_probe"),
 }  # fmt: skip
 
+
+HOW: Final[dict[Verb, How]] = {"add": "removed", "change": "changed", "remove": "added"}
+"""What somebody else did, by what it takes to put it right."""
 
 EVICT: Final = "evict"
 """Flow_Table.overflow_policy: instead of refusing a flow, the one that expires first goes."""
@@ -70,10 +76,26 @@ class PortFact(NamedTuple):
     error: str
 
 
+class Watcher(NamedTuple):
+    """Who is told, in the connection's thread: what the switch says of a port, and what others change of our rows."""
+
+    on_port: Callable[[str, PortFact | None], None]
+    on_difference: Callable[[list[Difference]], None]
+
+
+class Wanted(NamedTuple):
+    """The rows as we have made them; those of ports without their bridge, which the replica does not know."""
+
+    bridges: Mapping[str, BridgeRow]
+    ports: Mapping[str, PortRow]
+    places: Mapping[str, str]
+    """The bridge of each port."""
+
+
 class _Replica(ovsdb.Idl):
     """Keeps what is ours: names and rows, for comparison and for writing. Only in the connection's thread."""
 
-    def __init__(self, *args: Any, lab: str, on_port: Callable[[str, PortFact | None], None], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lab: str, watcher: Watcher, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lab = lab
         self.seen: dict[str, PortRow] = {}
@@ -82,7 +104,10 @@ class _Replica(ovsdb.Idl):
         self.version = 0
         self.current = 0
         self.moved = threading.Condition()
-        self._on_port = on_port
+        self.wanted: Wanted | None = None
+        """None as long as it is not so, and while it is being made so."""
+        self._looked_at = 0
+        self._watcher = watcher
 
     def notify(self, event: str, row: Any, _updates: Any = None) -> None:
         table = row._table.name
@@ -99,7 +124,17 @@ class _Replica(ovsdb.Idl):
             with self.moved:
                 self.current = current
                 self.moved.notify_all()
+        self._look()
         return changed
+
+    def _look(self) -> None:
+        """Whatever of our rows changed since we made them so was somebody else's doing."""
+        if self.wanted is None or self.version == self._looked_at:
+            return
+        self._looked_at = self.version
+        self.forget_the_lost()
+        if found := list(_differences(self.wanted, self)):
+            self._watcher.on_difference(found)
 
     def _keep(self, table: str, event: str, row: Any) -> None:
         name = row.name
@@ -124,7 +159,7 @@ class _Replica(ovsdb.Idl):
         if self.seen.get(name) != before[0]:
             self.version += 1
         if self.facts.get(name) != before[1]:
-            self._on_port(name, self.facts.get(name))
+            self._watcher.on_port(name, self.facts.get(name))
 
     def forget_the_lost(self) -> None:
         """After a reconnection rows may be gone without a notification."""
@@ -134,6 +169,22 @@ class _Replica(ovsdb.Idl):
                 del kept[name]
                 if table == "Interface":
                     self._keep_interface(name, None)
+
+
+def _differences(wanted: Wanted, replica: _Replica) -> Iterator[Difference]:
+    """Ports that went with their bridge are not told one by one."""
+    rows = replica.rows["Bridge"]
+    ours = {name: row for name, row in rows.items() if row.external_ids.get(MARK) == replica.lab}
+    bridges = {name: _bridge_row(row, replica.lab) for name, row in ours.items()}
+    for bridge in diff(wanted.bridges, bridges):
+        yield Difference(f"bridge {bridge.key}", HOW[bridge.verb])
+    for port in diff(wanted.ports, replica.seen):
+        place = wanted.places.get(port.key, "")
+        if not place or place in bridges:
+            row = port.desired or port.observed
+            about = dict(row.external_ids).get(PORT_MARK) if row else None
+            named = f"port {port.key}" + (f" of {place}" if place else "") + (f" ({about})" if about else "")
+            yield Difference(named, HOW[port.verb])
 
 
 def _single(value: Any) -> Any:
@@ -189,10 +240,19 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
         self.result = self._foreign(replica)
         self._change_bridges(txn, replica, root)
         self._change_ports(txn, replica)
+        replica.wanted = None if self._changed else self._wanted()
         if self._changed:
             root.increment("next_cfg")
 
+    def _wanted(self) -> Wanted:
+        """What there is when all is done; what is not ours is none of it."""
+        ports = {name: row for name, row in self.ports.items() if name not in self.result}
+        bridges = {name: row for name, row in self.bridges.items() if name not in self.result}
+        places = {name: row.bridge for name, row in ports.items()}
+        return Wanted(bridges, {name: row._replace(bridge="") for name, row in ports.items()}, places)
+
     def post_commit(self, txn: Any) -> None:
+        self.api.idl.wanted = self._wanted()
         if self._changed:
             self.awaited = txn.get_increment_new_value()
 
@@ -323,14 +383,12 @@ def _index(row: PortRow) -> str | None:
 class Switch:
     """A connection to the database of one chassis. Its methods wait: call them in a worker thread."""
 
-    def __init__(
-        self, socket: Path, lab: str, schema: dict[str, Any], on_port: Callable[[str, PortFact | None], None]
-    ) -> None:
-        """`on_port` is called in another thread. Raises TransientError."""
+    def __init__(self, socket: Path, lab: str, schema: dict[str, Any], watcher: Watcher) -> None:
+        """`watcher` is called in another thread. Raises TransientError."""
         self.transactions = 0
         self._settled: tuple[object, object, int] | None = None
         self._connection = ovsdb.connect(
-            socket, "Open_vSwitch", TABLES, timeout=_TIMEOUT, idl=_Replica, schema_json=schema, lab=lab, on_port=on_port
+            socket, "Open_vSwitch", TABLES, timeout=_TIMEOUT, idl=_Replica, schema_json=schema, lab=lab, watcher=watcher
         )
         self.idl: _Replica = self._connection.idl
         try:
@@ -358,9 +416,11 @@ class Switch:
             self._commit(bridges, rows.local_ports(self.idl.lab, bridges), wait=False)
 
     def _stale(self, ports: Mapping[str, PortRow]) -> set[str]:
-        """Ports that the switch has on devices of the past."""
-        seen = dict(self.idl.seen)
-        return {name for name, row in ports.items() if name in seen and _index(row) != _index(seen[name])}
+        """Ports that the switch has on devices of the past, or looked for when there were none yet."""
+        seen, facts = dict(self.idl.seen), dict(self.idl.facts)
+        known = [(name, row) for name, row in ports.items() if name in seen]
+        past = {name for name, row in known if _index(row) != _index(seen[name])}
+        return past | {name for name, row in known if _index(row) not in (None, "0") and facts[name].error}
 
     def _commit(
         self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow], *, wait: bool = True

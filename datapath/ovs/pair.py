@@ -21,7 +21,7 @@ from datapath.linux.host import Namespace
 from datapath.linux.namespaces import inside
 from datapath.ovs import daemons
 from datapath.ovs.daemons import DAEMONS, DaemonName, Place
-from datapath.ovs.database import PortFact, Switch, needed
+from datapath.ovs.database import Switch, Watcher, needed
 from datapath.ovs.rows import BridgeRow
 
 STORM: Final = 4
@@ -40,14 +40,14 @@ class Beginning(NamedTuple):
 
 
 class Pair:
-    """`on_port` is called in another thread; `after_restart` and `on_trouble` in the event loop."""
+    """`watcher` is called in another thread; `after_restart` and `on_trouble` in the event loop."""
 
     def __init__(
         self,
         place: Place,
         lab: str,
         executor: Executor,
-        on_port: Callable[[str, PortFact | None], None],
+        watcher: Watcher,
         after_restart: Callable[[DaemonName], Awaitable[None]],
         on_trouble: Callable[[], None],
     ) -> None:
@@ -56,7 +56,7 @@ class Pair:
         self.switch: Switch | None = None
         self._lab = lab
         self._executor = executor
-        self._on_port = on_port
+        self._watcher = watcher
         self._after_restart = after_restart
         self._on_trouble = on_trouble
         self._home: Namespace | None = None
@@ -117,7 +117,7 @@ class Pair:
         """
         if self.switch is None and beginning is not None:
             schema = needed(daemons.schema(beginning.database))
-            self.switch = Switch(self.place.socket, self._lab, schema, self._on_port)
+            self.switch = Switch(self.place.socket, self._lab, schema, self._watcher)
             self.switch.begin(beginning.bridges)
 
     def _adopted(self, home: Namespace, daemon: DaemonName) -> int | None:

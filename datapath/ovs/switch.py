@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
+from datapath.drift import Difference
 from datapath.errors import SdnError
 from datapath.linux import wiring
 from datapath.linux.host import Host, Namespace
@@ -19,7 +20,7 @@ from datapath.linux.wires import Wires
 from datapath.linux.wiring import DatapathType
 from datapath.ovs import control, daemons, kind, rows
 from datapath.ovs.daemons import DaemonName, Place
-from datapath.ovs.database import PortFact
+from datapath.ovs.database import PortFact, Watcher
 from datapath.ovs.pair import Pair
 from datapath.spec import UNDERLAY_BRIDGE, HostSpec, Interface, Underlay
 from datapath.switch import Plugged
@@ -30,6 +31,7 @@ class OvsSwitch:
 
     def __init__(self, host: Host, run_dir: Path, chassis: str, workers: Executor, on_change: Callable[[str], None]):
         self.errors: dict[str, tuple[str, ...]] = {}
+        self.found: list[Difference] = []
         self._host = host
         self._run_dir = run_dir
         self._workers = workers
@@ -37,6 +39,7 @@ class OvsSwitch:
         self._spec: HostSpec | None = None
         self._interfaces: dict[str, Interface] = {}
         self._facts: dict[str, PortFact] = {}
+        self._home: Namespace | None = None
         self._told: Underlay | None = None
         """The underlay that the switch was told of."""
         loop = asyncio.get_running_loop()
@@ -44,7 +47,11 @@ class OvsSwitch:
         def on_port(port: str, fact: PortFact | None) -> None:
             loop.call_soon_threadsafe(self._take, port, fact)
 
-        self._pair = Pair(Place(run_dir / chassis), host.lab, workers, on_port, self._after_restart, self._on_trouble)
+        def on_difference(differences: list[Difference]) -> None:
+            loop.call_soon_threadsafe(self._differ, differences)
+
+        watcher = Watcher(on_port, on_difference)
+        self._pair = Pair(Place(run_dir / chassis), host.lab, workers, watcher, self._after_restart, self._on_trouble)
 
     @property
     def type(self) -> DatapathType:
@@ -74,6 +81,8 @@ class OvsSwitch:
         if spec is not self._spec:
             self._spec = spec
             self._interfaces = {interface.bridge_port: interface for interface in spec.interfaces}
+        if home is not self._home:  # its daemons start anew there
+            self._home, self._told = home, None
         bridges = rows.bridges(spec, self.type, self._pair.place.directory)
         await self._pair.ensure(home, daemons.template(self._run_dir), bridges)
 
@@ -174,6 +183,10 @@ class OvsSwitch:
             self._facts[port] = fact
         self.errors["ports"] = tuple(f"{self._label(port)}: {f.error}" for port, f in self._facts.items() if f.error)
         self._on_change(port)
+
+    def _differ(self, differences: list[Difference]) -> None:
+        self.found += differences
+        self._on_change("")
 
     def _label(self, port: str) -> str:
         interface = self._interfaces.get(port)
