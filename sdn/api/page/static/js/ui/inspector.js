@@ -1,0 +1,122 @@
+/**
+ * The chosen thing: what it is, how it is, its traffic, its flows, the line in the file, and what belongs to it.
+ */
+import { html } from "../../vendor/preact.js";
+import { memory } from "../core/format.js";
+import { use } from "../core/store.js";
+import { openConsole } from "../lab/choose.js";
+import { isUp, object, portsOf } from "../lab/objects.js";
+import { Flows } from "./flows.js";
+import { Icon } from "./icons.js";
+import { Empty, Link, Loading, Panel, State } from "./parts.js";
+import { traceFrom } from "./trace.js";
+import { Traffic } from "./traffic.js";
+
+const HIDDEN = new Set(["name", "status", "source", "applied", "ports", "nics"]);
+/** @type {Record<string, string>} fields whose value is the name of another thing → its kind */
+const LINKS = { chassis: "chassis", network: "network", at: "chassis", physnet: "physnet" };
+
+/** @param {{at: import("../core/store.js").Ref, onClose: () => void}} props */
+export function Inspector({ at, onClose }) {
+  const thing = use((s) => object(at, s));
+  const loaded = use((s) => s.loaded);
+  const title = `${at.kind} ${at.name}`;
+  if (!thing) {
+    const note = !loaded ? html`<${Loading} label="reading" />` : html`<${Empty} title=${`There is no ${title}`} hint="It may have been removed." />`;
+    return html`<${Panel} title=${title} onClose=${onClose}>${note}<//>`;
+  }
+  return html`<${Panel} title=${at.name} onClose=${onClose} key=${title}>
+    <div class="summary"><span class="kind">${at.kind}</span><${State} up=${isUp(at.kind, thing)} label=${phase(at.kind, thing)} />
+      <span class="source mono" title="where the topology says so">${thing.source}</span></div>
+    <${Troubles} kind=${at.kind} thing=${thing} />
+    <${Actions} at=${at} thing=${thing} />
+    <${Ports} at=${at} />
+    <${Traffic} at=${at} />
+    <${Fields} title="As the file says" values=${without(thing)} />
+    <${Fields} title="As it is" values=${thing.status ?? {}} />
+    ${at.kind !== "test" && at.kind !== "physnet" && html`<${Flows} at=${at} key=${title} />`}
+  <//>`;
+}
+
+/** @param {string} kind @param {any} thing */
+function phase(kind, thing) {
+  if (kind === "guest") return thing.status.phase;
+  if (kind === "chassis" && thing.datapath !== "external") return isUp(kind, thing) ? "connected" : "not connected";
+  return undefined;
+}
+
+/** @param {any} thing */
+const without = (thing) => Object.fromEntries(Object.entries(thing).filter(([key]) => !HIDDEN.has(key)));
+
+/** What is wrong with it, in the words of whoever found it. @param {{kind: string, thing: any}} props */
+function Troubles({ thing }) {
+  const status = thing.status ?? {};
+  const told = [status.error, status.note, status.flows?.error, ...(status.host?.errors ?? []), ...(status.host?.notes ?? [])].filter(Boolean);
+  return told.length ? html`<div class="failure">${told.map((line) => html`<p>${line}</p>`)}</div>` : null;
+}
+
+/** @param {{at: import("../core/store.js").Ref, thing: any}} props */
+function Actions({ at }) {
+  const node = at.kind === "node" || at.kind === "guest" || at.kind === "port";
+  if (!node) return null;
+  return html`<div class="actions">
+    ${at.kind === "guest" && html`<button onClick=${() => openConsole(at.name)}><${Icon} name="terminal" size=${16} /> Console</button>`}
+    <button onClick=${() => traceFrom("from", at.name)}><${Icon} name="trace" size=${16} /> Trace from here</button>
+    <button onClick=${() => traceFrom("to", at.name)}>to here</button>
+  </div>`;
+}
+
+/** The ports that belong to it. @param {{at: import("../core/store.js").Ref}} props */
+function Ports({ at }) {
+  use((s) => s.objects);
+  if (at.kind === "port") return null;
+  const by = at.kind === "guest" ? "node" : at.kind;
+  if (by !== "node" && by !== "network" && by !== "chassis") return null;
+  const ports = portsOf(by, at.name);
+  if (!ports.length) return html`<${Section} title="Ports"><p class="soft">none</p><//>`;
+  return html`<${Section} title=${`Ports (${ports.length})`}><table class="list"><tbody>${ports.map(
+    (port) => html`<tr><td><${Link} kind="port" name=${port.name} /></td>
+      <td>${by !== "network" && html`<${Link} kind="network" name=${port.network} />`}</td><td class="mono">${port.ip.map((/** @type {string} */ ip) => html`<div>${ip}</div>`)}</td></tr>`,
+  )}</tbody></table><//>`;
+}
+
+/** @param {{title: string, children?: any, open?: boolean}} props */
+export const Section = ({ title, children, open = true }) => html`<details class="section" open=${open}><summary>${title}</summary>${children}</details>`;
+
+/** @param {{title: string, values: any}} props */
+function Fields({ title, values }) {
+  const entries = Object.entries(values).filter(([, value]) => !isNothing(value));
+  if (!entries.length) return null;
+  return html`<${Section} title=${title}><dl class="fields">${entries.map(
+    ([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd><${Value} name=${key} value=${value} /></dd>`,
+  )}</dl><//>`;
+}
+
+/** @param {any} value */
+const isNothing = (value) => value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
+
+/** @param {{name: string, value: any}} props */
+function Value({ name, value }) {
+  if (name in LINKS && typeof value === "string") return html`<${Link} kind=${LINKS[name]} name=${value} />`;
+  if (name === "node") return html`<${NodeLink} name=${value} />`;
+  if (name === "memory" && typeof value === "number") return memory(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (name === "ports" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="port" name=${each} />`);
+  if (name === "physnets" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="physnet" name=${each} />`);
+  if (Array.isArray(value) && value.every((each) => typeof each !== "object")) return html`<span class="mono">${value.join("\n")}</span>`;
+  if (Array.isArray(value)) return value.map((each) => html`<${Nested} values=${each} />`);
+  if (typeof value === "object") return html`<${Nested} values=${value} />`;
+  return html`<span class="mono">${String(value)}</span>`;
+}
+
+/** @param {{values: any}} props */
+function Nested({ values }) {
+  const entries = Object.entries(values).filter(([, value]) => !isNothing(value));
+  return html`<dl class="fields is-nested">${entries.map(([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd><${Value} name=${key} value=${value} /></dd>`)}</dl>`;
+}
+
+/** @param {{name: string}} props */
+function NodeLink({ name }) {
+  const isGuest = use((s) => s.objects.guests.has(name));
+  return html`<${Link} kind=${isGuest ? "guest" : "node"} name=${name} />`;
+}
