@@ -225,6 +225,8 @@ def _port_state(state: Status, model: Model, name: str) -> Cell:
 def _processes(state: Status) -> Iterator[output.Row]:
     for process in state.processes:
         alive = Cell("running", GOOD) if process.alive else Cell("not running", BAD)
+        if process.waits:
+            alive = Cell("starts when asked", SOFT)
         age = output.since(time.time() - process.started) if process.alive else ""
         restarts = Cell(str(process.restarts), output.WARNING if process.restarts else "")
         yield Cell(process.name, STRONG), process.pid or "", alive, age, restarts

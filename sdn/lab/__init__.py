@@ -72,7 +72,7 @@ class Status:
     @property
     def troubles(self) -> tuple[str, ...]:
         """Everything that is not as it should be, in words; empty where the lab is whole."""
-        dead = [f"{process.name} is not running" for process in self.processes if not process.alive]
+        dead = [f"{process.name} is not running" for process in self.processes if process.is_missing]
         model = self.model
         return (*dead, *(chassis_troubles(model, self.facts) if model else ("no topology has been applied",)))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 class Process:
     """A process of the lab; `pid` is None for one that does not run.
 
-    `started` is in seconds since the epoch, `restarts` counts since the supervisor came up.
+    `started` is in seconds since the epoch, `restarts` counts since the supervisor came up. One that `waits` does not
+    run because nobody has asked it for anything yet.
     """
 
     name: str
@@ -19,6 +20,11 @@ class Process:
     alive: bool
     started: float
     restarts: int
+    waits: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        return not self.alive and not self.waits
 
 
 def write(file: Path, processes: list[Process]) -> None:

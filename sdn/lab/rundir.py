@@ -48,6 +48,11 @@ class RunDir:
         return self.path / "openflow.sock"
 
     @property
+    def api_socket(self) -> Path:
+        """Of the lab's REST API: the supervisor listens, and starts the process that answers."""
+        return self.path / "api.sock"
+
+    @property
     def processes(self) -> Path:
         """What the supervisor runs, as JSON."""
         return self.path / "processes.json"

@@ -5,6 +5,9 @@ Enters: a lab's run directory. Leaves: running processes. Never: a model, a flow
 It is a process of its own, without threads and without what the command that brought the lab up has read: so its
 children, controller and agent, are small. They are forks of it and end with it; the store's ovsdb-server and the
 switches outlive it, are found again by the next one, and keep the traffic.
+
+The API, which is large and which not every lab needs, is started when somebody connects to its socket: the supervisor
+listens, never accepts, and the fork finds the connection waiting.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datapath.errors import SdnError
@@ -34,6 +39,7 @@ _HOME = str(Path(__file__).parent.parent.parent)
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0  # seconds between restarts of a process that keeps dying
 STEADY = 10.0  # seconds after which a process counts as having come up well
 GRACE = 2.0  # seconds that children get to end by themselves
+WAITING = 128  # connections to the API before it answers
 
 Main = Callable[[RunDir], None]
 
@@ -106,13 +112,17 @@ def _run_and_exit(main: Callable[[], None]) -> None:
 
 @dataclass
 class Child:
-    """A process that has to run. `spawn` starts it, or finds it running, and returns its pid.
+    """A process that has to run; with `calls`, a listening socket, as soon as somebody connects to that. `spawn` starts
+    it, or finds it running, and returns its pid.
 
     It is waited for and signalled by `descriptor`, a pidfd: its number may be somebody else's once it is dead.
     """
 
     name: str
     spawn: Callable[[], int]
+    calls: socket.socket | None = None
+    waits: bool = False
+    """For a call."""
     pid: int = 0
     descriptor: int | None = None
     started: float = 0.0
@@ -136,17 +146,31 @@ class Child:
         """Return when it has; a child's exit status is taken, so that it does not stay a zombie."""
         if self.descriptor is None:
             return
-        done = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self.descriptor, done.set)
-        try:
-            await done.wait()
-        finally:
-            loop.remove_reader(self.descriptor)
+        await _readable(self.descriptor)
         with suppress(ChildProcessError):  # the store's server is not our child
             os.waitpid(self.pid, os.WNOHANG)
         os.close(self.descriptor)
         self.descriptor = None
+
+
+async def _readable(descriptor: int) -> None:
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _listening(path: Path) -> socket.socket:
+    """For root alone. What a supervisor that was killed has left there is nobody's: this one has the lab's lock."""
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    made.bind(str(path))
+    path.chmod(0o600)
+    made.listen(WAITING)
+    return made
 
 
 class Supervisor:
@@ -167,6 +191,8 @@ class Supervisor:
         """Returns after SIGTERM or SIGINT, with its children ended and the store stopped."""
         self._run.hold()
         os.close(self._lock)
+        calls = _listening(self._run.api_socket)
+        self._children.append(Child("api", lambda: self._fork("api", calls), calls))
         asyncio.run(self._supervise())
 
     async def _supervise(self) -> None:
@@ -174,7 +200,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         for child in self._children:
-            child.start()
+            if child.calls is None:
+                child.start()
         self._tell()
         with suppress(BrokenPipeError):  # the command that waited was killed; the next one finds us running
             os.write(self._ready, b"\n")
@@ -186,10 +213,12 @@ class Supervisor:
                 for watcher in watchers:
                     watcher.cancel()
         finally:
+            self._run.api_socket.unlink(missing_ok=True)
             await self._end_children()
 
     async def _look_after(self, child: Child) -> None:
         while True:
+            await self._until_called(child)
             await child.ended()
             lived = time.time() - child.started
             child.backoff = FIRST_BACKOFF if lived > STEADY else min(child.backoff * 2, LONGEST_BACKOFF)
@@ -199,8 +228,20 @@ class Supervisor:
             )
             self._tell()
             await asyncio.sleep(wait)
-            await self._start_again(child)
-            self._tell()
+            if child.calls is None:
+                await self._start_again(child)
+                self._tell()
+
+    async def _until_called(self, child: Child) -> None:
+        """Return when the first connection waits and the process for it has been started. It accepts; we never do."""
+        if child.calls is None:
+            return
+        child.waits = True
+        self._tell()
+        await _readable(child.calls.fileno())
+        child.waits = False
+        await self._start_again(child)
+        self._tell()
 
     async def _start_again(self, child: Child) -> None:
         """However often it takes: a full disk, a file that is being repaired."""
@@ -224,7 +265,14 @@ class Supervisor:
     def _tell(self) -> None:
         """What cannot be told is no reason to stop supervising."""
         known = [
-            Process(child.name, child.pid, child.descriptor is not None, child.started, child.restarts)
+            Process(
+                name=child.name,
+                pid=child.pid or None,
+                alive=child.descriptor is not None,
+                started=child.started,
+                restarts=max(child.restarts, 0),
+                waits=child.waits,
+            )
             for child in self._children
         ]
         try:
@@ -239,29 +287,39 @@ class Supervisor:
         server.close()  # we watch it as we watch the others
         return server.pid
 
-    def _fork(self, name: str) -> int:
+    def _fork(self, name: str, kept: socket.socket | None = None) -> int:
         """A child that has the code already loaded, and that ends with the supervisor."""
         supervisor = os.getpid()
         pid = os.fork()
         if pid:
             return pid
         asyncio.set_event_loop(None)
-        _run_and_exit(lambda: self._be(name, supervisor))
+        _run_and_exit(lambda: self._be(name, supervisor, kept))
         return 0
 
-    def _be(self, name: str, supervisor: int) -> None:
+    def _be(self, name: str, supervisor: int, kept: socket.socket | None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != supervisor:
             return  # it died before we asked to be told
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _close_all_but(kept.fileno() if kept else 2)
         _log_to(self._run, name)
-        _main(name)(self._run)
+        _main(name, kept)(self._run)
 
 
-def _main(name: str) -> Main:
+def _close_all_but(kept: int) -> None:
+    """And the standard ones."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _main(name: str, kept: socket.socket | None) -> Main:
+    if kept is not None:
+        from sdn.lab.api import main as api_main
+
+        return partial(api_main, listening=kept)
     if name == "controller":
         from sdn.lab.controller import main
 

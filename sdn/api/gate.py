@@ -1,0 +1,250 @@
+"""The gate: who asks, whether they may, how much and how often. ASGI, in front of the app.
+
+Enters: every request and websocket. Leaves: those that are admitted, with `scope["sdn.caller"]`; to the others problem
+details (RFC 9457). Never: a body read, a look at what is asked for beyond method, path and headers.
+
+    strange? ─▶ who? ─▶ how often? ─▶ may they? ─▶ how large? ─▶ app ─▶ answer with safe headers ─▶ audit
+     403         401       429           403          413
+
+A token or session that is revoked or expires while a stream is open ends the stream within WATCH seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from datapath.errors import SdnError
+from sdn.api import limits, refusals
+from sdn.api.audit import Audit, Entry
+from sdn.api.caller import SCOPE, Caller, Role
+from sdn.api.limits import ASKING, FAILING, STREAMS, Buckets, body_limit, neighbourhood
+from sdn.api.listeners import Listener, strangeness
+from sdn.api.passage import GOING_AWAY, POLICY_VIOLATION, Passage, refuse
+from sdn.api.refusals import Refusal
+from sdn.api.roles import READING, RoleOf, roles_of
+from sdn.api.sessions import GATE, LISTENER, TOKEN, Sessions, cookie_of
+from sdn.api.tokens import InvalidTokenError, Token, Tokens
+from sdn.author import author
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOG = logging.getLogger(__name__)
+WATCH: Final = 1.0
+"""Seconds between looks at the tokens of open streams: expiry tells nobody, and a stat(2) costs a microsecond."""
+AUTHOR: Final = b"sdn-author"
+"""A header, believed on the unix socket only: for whom root asks."""
+NOBODY: Final = Caller("nobody", Role.READ)
+"""Who asks for what is public."""
+_BEARER: Final = "bearer "
+_LONGEST_NAME: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """`holds` says whether what was shown still does; None where nothing had to be. `body` in bytes."""
+
+    caller: Caller
+    token: Token | None
+    holds: Callable[[], bool] | None
+    body: int
+
+
+Headers = dict[bytes, bytes]
+
+
+class Gate:
+    """Of one server process. `in_front_of` makes one for each place that it listens at; they share what they know."""
+
+    def __init__(self, tokens: Tokens, audit: Audit, *, streams: int = STREAMS) -> None:
+        self.sessions = Sessions()
+        self._tokens = tokens
+        self._audit = audit
+        self._most = streams
+        self._asking, self._failing = Buckets(ASKING), Buckets(FAILING)
+        self._streams: set[Passage] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._own = author()
+
+    def in_front_of(self, app: FastAPI, listener: Listener) -> ASGIApp:
+        """When all routes are in the app."""
+        role_of = roles_of(app)
+
+        async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await app(scope, receive, send)
+                return
+            await self._serve(app, listener, role_of, scope, receive, send)
+
+        return gated
+
+    def close(self) -> None:
+        """The server ends: streams end now. Nothing else is waited for but answers that are on their way."""
+        for passage in list(self._streams):
+            passage.end(GOING_AWAY, "the server ends")
+        self._audit.close()
+
+    # One request
+
+    async def _serve(
+        self, app: ASGIApp, listener: Listener, role_of: RoleOf, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        started = time.monotonic()
+        headers: Headers = dict(scope["headers"])
+        scope[GATE], scope[LISTENER] = self, listener
+        try:
+            admitted = self._admit(listener, role_of, scope, headers)
+        except Refusal as refusal:
+            self._note(scope, started, refusal.status, refusal=refusal)
+            await refuse(scope, send, refusal)
+            return
+        scope[SCOPE], scope[TOKEN] = admitted.caller, admitted.token
+        passage = Passage(self, admitted, scope, receive, send)
+        has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        try:
+            await passage.go(app, has_body)
+        finally:
+            if scope["type"] == "websocket" or scope["method"] not in READING or passage.refusal:
+                self._note_passage(scope, started, passage)
+
+    def _admit(self, listener: Listener, role_of: RoleOf, scope: Scope, headers: Headers) -> Admitted:
+        """Raises Refusal."""
+        method, path = scope.get("method", "GET"), scope["path"]
+        needed = role_of(scope["type"], method, path)
+        limit = body_limit(method, path)
+        if listener.path is not None:
+            name = headers.get(AUTHOR, b"").decode("latin-1")[:_LONGEST_NAME]
+            admitted = Admitted(Caller(name or "root", Role.ADMIN, is_local=True), None, None, limit)
+        else:
+            admitted = self._admit_over_tcp(listener, needed, scope, headers, limit)
+        scope[SCOPE] = admitted.caller
+        if needed is not None and admitted.caller.role < needed:
+            raise refusals.too_weak(admitted.caller, needed)
+        if headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > limit:
+            raise refusals.too_large(limit)
+        return admitted
+
+    def _admit_over_tcp(
+        self, listener: Listener, needed: Role | None, scope: Scope, headers: Headers, limit: int
+    ) -> Admitted:
+        peer = neighbourhood(_peer(scope))
+        try:
+            if why := strangeness(listener, headers):
+                raise refusals.strange(why)
+            if needed is None:
+                admitted = Admitted(NOBODY, None, None, limit)
+            else:
+                admitted = self._recognise(listener, headers, limit)
+        except Refusal:
+            if wait := self._failing.take(peer):
+                raise refusals.too_many(wait, "too many requests that were refused") from None
+            raise
+        if wait := self._asking.take(f"token {admitted.token.id}" if admitted.token else peer):
+            raise refusals.too_many(wait, f"more than {limits.ASKING.rate:.0f} requests a second")
+        return admitted
+
+    def _recognise(self, listener: Listener, headers: Headers, limit: int) -> Admitted:
+        """Raises Refusal."""
+        said = headers.get(b"authorization", b"").decode("latin-1")
+        try:
+            if said[: len(_BEARER)].lower() == _BEARER:
+                token = self._tokens.check(said[len(_BEARER) :].strip())
+                return Admitted(Caller(token.name, token.role), token, lambda: self._is_valid(token.id), limit)
+            if said:
+                raise refusals.no_token()
+            if found := self._of_session(cookie_of(listener, headers.get(b"cookie")), limit):
+                return found
+        except InvalidTokenError as error:
+            raise refusals.bad_token(error) from None
+        except SdnError as error:
+            LOG.error("%s", error)
+            raise refusals.no_tokens(error) from None
+        if listener.token:
+            raise refusals.no_token()
+        return Admitted(Caller(self._own, Role.ADMIN), None, None, limit)
+
+    def _of_session(self, cookie: str, limit: int) -> Admitted | None:
+        session = self.sessions.find(cookie) if cookie else None
+        token = self._tokens.valid(session.token) if session else None
+        if token is None:
+            return None
+
+        def holds() -> bool:
+            return self.sessions.find(cookie) is not None and self._is_valid(token.id)
+
+        return Admitted(Caller(token.name, token.role), token, holds, limit)
+
+    def _is_valid(self, number: str) -> bool:
+        """A file that cannot be read vouches for nobody."""
+        try:
+            return self._tokens.valid(number) is not None
+        except SdnError as error:
+            LOG.error("%s", error)
+            return False
+
+    # Streams
+
+    def opened(self, passage: Passage) -> bool:
+        """False where there are too many."""
+        if len(self._streams) >= self._most:
+            return False
+        self._streams.add(passage)
+        if passage.admitted.holds and (self._watch is None or self._watch.done()):
+            self._watch = asyncio.create_task(self._watch_streams())
+        return True
+
+    def closed(self, passage: Passage) -> None:
+        self._streams.discard(passage)
+
+    async def _watch_streams(self) -> None:
+        """As long as there are any that depend on a token."""
+        while watched := [each for each in self._streams if each.admitted.holds]:
+            for passage in watched:
+                if passage.admitted.holds and not passage.admitted.holds():
+                    passage.end(POLICY_VIOLATION, "the token is not valid any more")
+            await asyncio.sleep(WATCH)
+
+    # The audit log
+
+    def _note_passage(self, scope: Scope, started: float, passage: Passage) -> None:
+        ended = time.monotonic() if scope["type"] == "websocket" else passage.answered or time.monotonic()
+        self._note(scope, started, passage.status, ended, passage.revision, passage.refusal)
+
+    def _note(
+        self,
+        scope: Scope,
+        started: float,
+        status: int,
+        ended: float = 0.0,
+        revision: int | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        if refusal and not refusal.is_audited:
+            return
+        caller: Caller | None = scope.get(SCOPE)
+        query = scope.get("query_string", b"").decode("latin-1")
+        entry = Entry(
+            caller=caller.name if caller else "",
+            role=caller.role.label if caller else "",
+            peer=_peer(scope) or "unix",
+            method=scope.get("method", "WEBSOCKET"),
+            path=scope["path"] + (f"?{query}" if query else ""),
+            status=status,
+            seconds=(ended or time.monotonic()) - started,
+            revision=revision,
+            why=refusal.why if refusal else "",
+        )
+        self._audit.write(entry)
+
+
+def _peer(scope: Scope) -> str:
+    """'' on a unix socket."""
+    client = scope.get("client")
+    return client[0] if client else ""

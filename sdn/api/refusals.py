@@ -1,0 +1,90 @@
+"""What the gate refuses, as RFC 9457 problem details. PURE.
+
+Enters: why. Leaves: a Refusal with status, headers and body. Never: a hint about tokens to whoever has none.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from datapath.errors import SdnError
+from sdn.api.caller import Caller, Role
+from sdn.api.limits import retry_after
+
+Headers = list[tuple[bytes, bytes]]
+_MEDIA_TYPE: Final = b"application/problem+json"
+_MAKE_ONE: Final = "make a token on the machine of the lab: sdn token create NAME --role read|operate|admin"
+
+
+class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
+    """`why` is the problem's detail. One that is not `counted` stays out of the audit log: there are too many."""
+
+    def __init__(
+        self, status: HTTPStatus, kind: str, title: str, why: str, *, remedy: str = "", headers: Headers | None = None
+    ) -> None:
+        super().__init__(why)
+        self.status = int(status)
+        self.why = why
+        body: dict[str, Any] = {"type": f"urn:sdn:problem:{kind}", "title": title, "status": self.status, "detail": why}
+        self.body = orjson.dumps({**body, "remedy": remedy} if remedy else body)
+        length = str(len(self.body)).encode()
+        self.headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", length), *(headers or [])]
+
+    @property
+    def is_audited(self) -> bool:
+        """Of too many there are too many: they would push everything else out of the log."""
+        return self.status != HTTPStatus.TOO_MANY_REQUESTS
+
+
+def no_token() -> Refusal:
+    why = "this needs a token: Authorization: Bearer sdn_…"
+    challenge = (b"www-authenticate", b'Bearer realm="sdn"')
+    return Refusal(HTTPStatus.UNAUTHORIZED, "token", "A token is needed", why, remedy=_MAKE_ONE, headers=[challenge])
+
+
+def bad_token(error: SdnError) -> Refusal:
+    """RFC 6750 section 3.1."""
+    words = error.message.encode("ascii", "replace").replace(b'"', b"'").replace(b"\\", b"/")
+    challenge = b'Bearer realm="sdn", error="invalid_token", error_description="%b"' % words
+    headers = [(b"www-authenticate", challenge)]
+    title = "The token is not valid"
+    return Refusal(HTTPStatus.UNAUTHORIZED, "token", title, error.message, remedy=_MAKE_ONE, headers=headers)
+
+
+def too_weak(caller: Caller, needed: Role) -> Refusal:
+    challenge = b'Bearer realm="sdn", error="insufficient_scope", scope="%b"' % needed.label.encode()
+    why = f"this needs role {needed.label}; {caller.name} has role {caller.role.label}"
+    remedy = f"sdn token create NAME --role {needed.label}"
+    headers = [(b"www-authenticate", challenge)]
+    return Refusal(HTTPStatus.FORBIDDEN, "role", "The role is too weak", why, remedy=remedy, headers=headers)
+
+
+def strange(why: str) -> Refusal:
+    return Refusal(HTTPStatus.FORBIDDEN, "origin", "The request is not from here", why)
+
+
+def no_tokens(error: SdnError) -> Refusal:
+    """Nobody can be recognised; why is in the log, and not everybody's business."""
+    why = "the tokens of this machine cannot be read; the server's log says why"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tokens", "Tokens cannot be checked", why, remedy=error.remedy)
+
+
+def too_large(limit: int) -> Refusal:
+    """The rest of the body is not read: the connection goes."""
+    why = f"the body is larger than {limit} bytes"
+    headers = [(b"connection", b"close")]
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large", why, headers=headers)
+
+
+def too_slow(seconds: float) -> Refusal:
+    why = f"the body did not arrive within {seconds:.0f} s"
+    headers = [(b"connection", b"close")]
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body is too slow", why, headers=headers)
+
+
+def too_many(seconds: float, what: str) -> Refusal:
+    headers = [(b"retry-after", retry_after(seconds).encode())]
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too-many", "Too many at once", what, headers=headers)
