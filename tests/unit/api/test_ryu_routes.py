@@ -255,7 +255,8 @@ def test_garbage_gets_an_answer(path: str, body: Any) -> None:
 def test_any_path_gets_an_answer(name: str, rest: list[str]) -> None:
     path = "/".join(httpx.QueryParams({"x": part}).__str__().removeprefix("x=").replace("+", "%20") for part in rest)
     with client(Script()) as call:
-        assert call("GET", f"/stats/{name}/{path}").status_code in (200, 400, 404)
+        response = call("GET", f"/stats/{name}/{path}")
+    assert response.status_code in (200, 307, 400, 404)  # 307: a slash at the end is taken off
 
 
 # ── OpenAPI ──
