@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from sdn.api import crud, openapi, problem
+from sdn.api import crud, events, history, openapi, problem
+from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.resources import KINDS
 
@@ -17,10 +18,13 @@ def create_app(live: Live) -> FastAPI:
     """The API of one lab. What comes in has passed the gate, which says who asks (`sdn.api.caller`)."""
     app = FastAPI(title="sdn", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.live = live
+    app.state.hub = Hub(live)
     app.state.kinds = tuple(KINDS.values())
     problem.add_handlers(app)
     for router in crud.routers():
         app.include_router(router)
+    app.include_router(events.router())
+    app.include_router(history.router())
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -28,11 +32,14 @@ def create_app(live: Live) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     live: Live = app.state.live
-    following = asyncio.create_task(live.follow(), name="follow")
+    hub: Hub = app.state.hub
+    tasks = [asyncio.create_task(hub.run(), name="events"), asyncio.create_task(live.follow(), name="follow")]
     try:
         yield
     finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        hub.close()
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await live.close()

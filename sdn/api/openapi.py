@@ -159,7 +159,7 @@ class Words:
         gone: dict[int | str, dict[str, Any]] = {204: {"description": "It is gone"}}
         applied = {"type": "object", "properties": {"name": {"type": "string"}, "applied": APPLIED}}
         waited = {**found("It is gone, as was waited for", applied), **found("Gone, not confirmed", applied, 202)}
-        return self._route("Remove", {**gone, **waited, **refusals(404, 409, 412)}, {"parameters": [_IF_MATCH]})
+        return self._route("Remove", {**gone, **waited, **refusals(404, 409, 412)}, {"parameters": [IF_MATCH]})
 
     def _body(self) -> dict[str, Any]:
         example = {key: value for key, value in _EXAMPLES[self.kind.path].items() if key != "name"}
@@ -170,7 +170,7 @@ class Words:
         for status in more:
             answers |= found("Created", self.named, status, Location="Its path")
         answers |= found("Stored, but not confirmed in time", self.named, 202)
-        parameters = {"parameters": [_IF_MATCH]}
+        parameters = {"parameters": [IF_MATCH]}
         return self._route(verb, {**answers, **refusals(404, 409, 412)}, {**extra, **parameters})
 
     def _one(self) -> str:
@@ -181,7 +181,7 @@ class Words:
         return {"summary": summary, "response_model": None, "responses": responses, "openapi_extra": extra}
 
 
-_IF_MATCH: Final = {
+IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
     "required": False,

@@ -1,0 +1,338 @@
+"""What has happened between two states of a lab, in the words of the command line. PURE.
+
+Enters: what was known before, what is known now. Leaves: events, in the order in which one follows from the other.
+Never: the time of day, which is given; a guess about what came and went in between.
+
+| kind | what has happened |
+|---|---|
+| `model.changed` | a revision was written: by whom, by what, which objects |
+| `flows.confirmed` | a switch has confirmed the flows of a revision by a barrier |
+| `chassis.changed` | a switch came or went, a host has built a revision, has new notes, or has no errors any more |
+| `port.up`, `port.down` | a port carries packets, or does so no more |
+| `guest.changed` | a guest starts, runs, moves, ends |
+| `drift.found`, `drift.repaired` | somebody changed something behind our back; it has been put right |
+| `failure` | something is not as it shall be, beside the event that says what has changed |
+| `revision.settled` | every chassis has confirmed a revision |
+| `test.done` | tests were run (told by whoever ran them) |
+| `missed` | there was more than is kept: look at the lab again |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+from sdn.model import Model
+from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.history import Count, Revision, unpack
+
+KINDS: Final = (
+    "model.changed",
+    "flows.confirmed",
+    "chassis.changed",
+    "port.up",
+    "port.down",
+    "guest.changed",
+    "drift.found",
+    "drift.repaired",
+    "failure",
+    "revision.settled",
+    "test.done",
+    "missed",
+)
+TABLES: Final = {
+    "Lab": "lab",
+    "Physnet": "physnet",
+    "Chassis": "chassis",
+    "Network": "network",
+    "Node": "node",
+    "Guest": "guest",
+    "Port": "port",
+    "Test": "test",
+}
+"""The store's tables, as their members are called."""
+PLURAL: Final = {noun: noun if noun == "chassis" else f"{noun}s" for noun in TABLES.values()}
+NAMED: Final = 200
+"""Objects that an event names; of more it says only how many."""
+_PUT_RIGHT: Final = {"removed": "put back", "changed": "set right", "added": "removed again"}
+
+T = TypeVar("T")
+
+
+class About(NamedTuple):
+    """An object: `port`, `web1:eth0`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`time` is in seconds since the epoch. `touches` are all objects that it is about, `chassis` where they are."""
+
+    time: float
+    kind: str
+    message: str
+    about: About | None = None
+    revision: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    touches: tuple[str, ...] = ()
+    chassis: str = ""
+
+
+class State(NamedTuple):
+    """What is known of a lab; `model` is None before the first file."""
+
+    model: Model | None = None
+    facts: Facts = Facts()
+    revisions: Mapping[int, Revision] = {}
+
+
+def happened(old: State, new: State, now: float) -> Iterator[Event]:
+    """What is other in `new`. `now` is for what does not say itself when it was."""
+    yield from _written(old, new)
+    yield from _flows(old, new, now)
+    yield from _hosts(old, new, now)
+    yield from _ports(old, new, now)
+    yield from _guests(old, new, now)
+    yield from _drifts(old.facts.drifts, new.facts.drifts, now)
+    yield from _settled(old, new)
+
+
+def past(state: State) -> list[Event]:
+    """What can be told of before, since the store says when it was: revisions and drifts, the oldest first."""
+    told = (*_written(State(), state), *_drifts({}, state.facts.drifts, 0.0), *_settled(State(), state))
+    return sorted(told, key=lambda event: event.time)
+
+
+def _differing(old: Mapping[Any, T], new: Mapping[Any, T]) -> Iterator[tuple[Any, T | None, T]]:
+    """What did not change is the same object: a thousand take 50 us."""
+    if old is new:
+        return
+    for name, value in new.items():
+        before = old.get(name)
+        if value is not before and value != before:
+            yield name, before, value
+
+
+# Revisions
+
+
+class Summary(NamedTuple):
+    """Of a revision's changes: how many objects of each kind, and their names by what happened to them (None where
+    they are too many)."""
+
+    counts: Mapping[str, Count]
+    names: Mapping[str, Mapping[str, tuple[str, ...]]] | None
+
+
+@lru_cache(1024)
+def summary(packed: str) -> Summary:
+    """Of what `Revision.packed` holds. A guest is not counted as a node too."""
+    counts: dict[str, Count] = {}
+    names: dict[str, dict[str, tuple[str, ...]]] = {}
+    changes = unpack(packed)
+    guests = changes.get("Guest", {})
+    for table, noun in TABLES.items():
+        rows = {name: row for name, row in changes.get(table, {}).items() if table != "Node" or name not in guests}
+        if rows:
+            added = tuple(name for name, (before, _) in rows.items() if before is None)
+            removed = tuple(name for name, (_, after) in rows.items() if after is None)
+            changed = tuple(name for name, row in rows.items() if None not in row)
+            counts[noun] = Count(len(added), len(changed), len(removed))
+            names[noun] = {"added": added, "changed": changed, "removed": removed}
+    return Summary(counts, names if sum(map(sum, counts.values())) <= NAMED else None)
+
+
+def counted(counts: Mapping[str, Count]) -> str:
+    """`3 nodes and 3 ports added, 1 network changed`."""
+    told = []
+    for index, verb in enumerate(Count._fields):
+        some = [f"{count[index]} {noun if count[index] == 1 else PLURAL[noun]}" for noun, count in counts.items()]
+        some = [text for text in some if not text.startswith("0 ")]
+        if some:
+            told.append(f"{_listed(some)} {verb}")
+    return ", ".join(told) or "nothing changed"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _written(old: State, new: State) -> Iterator[Event]:
+    for _, before, revision in _differing(old.revisions, new.revisions):
+        if before is None:
+            yield _of_revision(revision, new.model)
+
+
+def _of_revision(revision: Revision, model: Model | None) -> Event:
+    found = summary(revision.packed)
+    by = f" ({revision.origin})" if revision.origin else ""
+    names = found.names or {}
+    touches = tuple(
+        f"{noun}/{name}" for noun, verbs in names.items() for some in verbs.values() for name in some if name
+    )
+    data = {
+        "author": revision.author,
+        "origin": revision.origin,
+        "counts": {noun: count._asdict() for noun, count in found.counts.items()},
+        "names": found.names,
+    }
+    message = f"revision {revision.number} by {revision.author or 'nobody'}{by}: {counted(found.counts)}"
+    about = About("lab", model.lab) if model else None
+    return Event(revision.time, "model.changed", message, about, revision.number, data, touches)
+
+
+def _settled(old: State, new: State) -> Iterator[Event]:
+    for number, before, revision in _differing(old.revisions, new.revisions):
+        if revision.settled and not (before and before.settled):
+            took = revision.seconds or 0.0
+            troubles = revision.errors
+            count = "an error" if len(troubles) == 1 else f"{len(troubles)} errors"
+            how = f" with {count}: {troubles[0]}" if troubles else ""
+            message = f"revision {number} is settled after {duration(took)}{how}"
+            about = About("lab", new.model.lab) if new.model else None
+            data = {"seconds": took, "errors": list(troubles)}
+            yield Event(revision.time + took, "revision.settled", message, about, number, data)
+
+
+def duration(seconds: float) -> str:
+    """`4.1 ms`, `1.25 s`."""
+    return (
+        f"{seconds * 1000:.1f} ms"
+        if seconds < 0.1
+        else f"{seconds * 1000:.0f} ms"
+        if seconds < 1
+        else f"{seconds:.2f} s"
+    )
+
+
+# Chassis
+
+
+def _flows(old: State, new: State, now: float) -> Iterator[Event]:
+    for name, before, after in _differing(old.facts.flows, new.facts.flows):
+        was = before or FlowFacts()
+        at = About("chassis", name)
+        data = {"flows": asdict(after)}
+        if after.revision > was.revision:
+            message = f"{name} confirmed the flows of revision {after.revision}{_after(new, after.revision, now)}"
+            yield Event(now, "flows.confirmed", message, at, after.revision, data, chassis=name)
+        if after.connected != was.connected:
+            how = "connected to" if after.connected else "disconnected from"
+            yield _chassis(now, name, f"the switch of {name} is {how} the controller", data)
+        if was.connected and not after.connected:
+            yield _failure(now, at, f"{name}: the switch is not connected to the controller", data, name)
+        if after.error and after.error != was.error:
+            yield _failure(now, at, f"{name}: {after.error}", data, name)
+        elif was.error and not after.error:
+            yield _chassis(now, name, f"the flows of {name} are as they shall be again", data)
+
+
+def _after(state: State, number: int, now: float) -> str:
+    """How long it took since it was written."""
+    revision = state.revisions.get(number)
+    return f", {duration(max(now - revision.time, 0.0))}" if revision else ""
+
+
+def _hosts(old: State, new: State, now: float) -> Iterator[Event]:
+    for name, before, after in _differing(old.facts.hosts, new.facts.hosts):
+        was = before or HostFacts()
+        data = {"host": asdict(after)}
+        if after.revision > was.revision:
+            took = _after(new, after.revision, now)
+            yield _chassis(now, name, f"{name} has built revision {after.revision}{took}", data, after.revision)
+        for note in after.notes:
+            if note not in was.notes:
+                yield _chassis(now, name, f"{name}: {note}", data)
+        for error in after.errors:
+            if error not in was.errors:
+                yield _failure(now, About("chassis", name), f"{name}: {error}", data, name)
+        if was.errors and not after.errors:
+            yield _chassis(now, name, f"{name} has no errors any more", data)
+
+
+def _chassis(now: float, name: str, message: str, data: Mapping[str, Any], revision: int | None = None) -> Event:
+    return Event(now, "chassis.changed", message, About("chassis", name), revision, data, chassis=name)
+
+
+def _failure(now: float, about: About, message: str, data: Mapping[str, Any], chassis: str) -> Event:
+    return Event(now, "failure", message, about, None, data, chassis=chassis)
+
+
+# Ports and guests
+
+
+def _ports(old: State, new: State, now: float) -> Iterator[Event]:
+    for name, before, after in _differing(old.facts.ports, new.facts.ports):
+        if after.up != (before or PortFacts()).up:
+            port = new.model.ports.get(name) if new.model else None
+            how = "up" if after.up else "down"
+            touches = (f"node/{port.node}", f"network/{port.network}") if port else ()
+            chassis = port.chassis if port else ""
+            data = {"chassis": chassis, "ofport": after.ofport}
+            about = About("port", name)
+            yield Event(now, f"port.{how}", f"port {name} is {how}", about, None, data, touches, chassis)
+
+
+def _guests(old: State, new: State, now: float) -> Iterator[Event]:
+    for name, before, after in _differing(old.facts.guests, new.facts.guests):
+        was = before or GuestFacts()
+        about = About("guest", name)
+        chassis = after.at or (new.model.nodes[name].chassis if new.model and name in new.model.nodes else "")
+        data = asdict(after)
+        told = _guest_words(was, after)
+        if told:
+            message = f"guest {name}: {told}"
+            yield Event(now, "guest.changed", message, about, None, data, (f"node/{name}",), chassis)
+        if (after.phase == "failed" != was.phase) or (after.error and after.error != was.error):
+            reason = f": {after.error}" if after.error else ""
+            verb = "has failed" if after.phase == "failed" else "is not as it shall be"
+            yield _failure(now, about, f"guest {name} {verb}{reason}", data, chassis)
+
+
+def _guest_words(was: GuestFacts, now: GuestFacts) -> str:
+    """`starting → running on hv1`, `moving to hv2`; '' where only what nobody waits for is other."""
+    told = []
+    if now.phase != was.phase:
+        told.append(f"{was.phase} → {now.phase}")
+    if now.goes and now.goes != was.goes:
+        told.append(f"moving to {now.goes}")
+    if now.at and now.at != was.at:
+        told.append(f"on {now.at}" if not was.at else f"from {was.at} to {now.at}")
+    if now.restarts > was.restarts:
+        told.append(f"started again, {now.restarts} times so far")
+    if now.answers and not was.answers:
+        told.append("its agent answers")
+    if now.note and now.note != was.note:
+        told.append(now.note)
+    return ", ".join(told)
+
+
+# Drift
+
+
+def _drifts(old: Mapping[str, Drift], new: Mapping[str, Drift], now: float) -> Iterator[Event]:
+    for key, before, drift in _differing(old, new):
+        at = About("chassis", drift.chassis)
+        data = {"drift": key, **asdict(drift)}
+        told = f"{drift.chassis}: {drift.what} {_were(drift)} {drift.how} by somebody"
+        if before is None:
+            yield Event(drift.found, "drift.found", told, at, None, data, chassis=drift.chassis)
+        if drift.repaired and not (before and before.repaired):
+            later = duration(drift.repaired - drift.found)
+            message = f"{told}; {_PUT_RIGHT[drift.how]} {later} later"
+            yield Event(drift.repaired, "drift.repaired", message, at, None, data, chassis=drift.chassis)
+        if drift.error and drift.error != (before.error if before else ""):
+            message = f"{told}, and cannot be put right: {drift.error}"
+            yield _failure(now or drift.found, at, message, data, drift.chassis)
+
+
+def _were(drift: Drift) -> str:
+    several = drift.what.startswith("flows ") or drift.what[:1].isdecimal()
+    return "were" if several else "was"

@@ -1,0 +1,171 @@
+"""Everything that happens in a lab, numbered and kept for a while, for any number of listeners.
+
+Enters: the updates of `Live`, and what other routes tell. Leaves: entries of a ring, each serialised once. Never: a
+queue for each listener: one has its place in the ring, and one whose place is gone has missed something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any, Final
+
+from sdn.api.answer import encode
+from sdn.api.happened import About, Event, State, happened, past
+from sdn.api.live import Live
+
+KEPT: Final = 10_000
+"""Events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event with its number, as JSON and as a block of an event stream."""
+
+    number: int
+    event: Event
+    json: bytes
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events a listener wants: patterns, such as port.* or port/web1:*; nothing stands for all of them."""
+
+    kinds: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    chassis: tuple[str, ...] = ()
+
+    def wants(self, event: Event) -> bool:
+        return (
+            _matches(self.kinds, (event.kind,))
+            and _matches(self.objects, (str(event.about or ""), *event.touches))
+            and _matches(self.chassis, (event.chassis,))
+        )
+
+    @property
+    def wants_all(self) -> bool:
+        return not (self.kinds or self.objects or self.chassis)
+
+
+def _matches(patterns: Iterable[str], texts: Iterable[str]) -> bool:
+    found = tuple(patterns)
+    return not found or any(fnmatchcase(text, pattern) for text in texts for pattern in found)
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 has it, in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Hub:
+    """Of one lab. `boot` tells the numbers of this process from those of another: of both an event's id is made."""
+
+    def __init__(self, live: Live, kept: int = KEPT) -> None:
+        self.boot = f"{time.time_ns() // 1_000_000:x}"
+        self._live = live
+        self._state = State()
+        self._ring: deque[Entry] = deque(maxlen=kept)
+        self._last = 0
+        self._news = asyncio.Event()
+        self.is_closed = False
+
+    async def run(self) -> None:
+        """Until cancelled. What was before comes first, with the time at which it was."""
+        with self._live.subscribe() as updates:
+            self._state = self._present()
+            self._add(past(self._state))
+            while True:
+                update = await updates.get()
+                state = State(update.model, update.facts, self._live.store.revisions())
+                self._add(happened(self._state, state, time.time()))
+                self._state = state
+
+    def _present(self) -> State:
+        live = self._live
+        return State(live.model if live.revision else None, live.facts, live.store.revisions())
+
+    def close(self) -> None:
+        """Every listener ends: a server that stops waits for none."""
+        self.is_closed = True
+        self._news.set()
+
+    def tell(self, kind: str, message: str, about: About | None = None, **data: Any) -> None:
+        """What is in no store: tests that were run."""
+        self._add([Event(time.time(), kind, message, about, None, data)])
+
+    # Looking at the ring
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._last
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest that is kept."""
+        return self._last - len(self._ring) + 1
+
+    def id(self, number: int) -> str:
+        return f"{self.boot}-{number}"
+
+    def since(self, number: int) -> list[Entry]:
+        """All that is kept behind this number."""
+        return list(islice(self._ring, max(number + 1 - self.first, 0), None))
+
+    def has_all_since(self, number: int) -> bool:
+        return self.first <= number + 1 <= self._last + 1
+
+    def place(self, text: str) -> int | None:
+        """The number in an event's id: `0` is before the oldest; None for another process' and for nonsense."""
+        if text == "0":
+            return self.first - 1
+        boot, _, number = text.rpartition("-")
+        is_ours = boot == self.boot and number.isdecimal() and len(number) < 19
+        return int(number) if is_ours else None
+
+    def news(self) -> asyncio.Event:
+        """Is set when there is more than there is now. Another one is there for what comes after that."""
+        return self._news
+
+    def missed(self, after: str) -> Entry:
+        """For one listener: what followed `after` is not here any more."""
+        message = "events were missed: look at the lab again"
+        event = Event(time.time(), "missed", message, About("lab", self._live.lab), None, {"after": after})
+        return self._entry(self._last, event)
+
+    # Filling it
+
+    def _add(self, events: Iterable[Event]) -> None:
+        some = False
+        for event in events:
+            self._last += 1
+            self._ring.append(self._entry(self._last, event))
+            some = True
+        if some:
+            told, self._news = self._news, asyncio.Event()
+            told.set()
+
+    def _entry(self, number: int, event: Event) -> Entry:
+        name = self.id(number)
+        about = event.about
+        content = {
+            "id": name,
+            "time": moment(event.time),
+            "kind": event.kind,
+            "lab": self._live.lab,
+            "object": {"kind": about.kind, "name": about.name} if about else None,
+            "revision": event.revision,
+            "message": event.message,
+            "data": event.data,
+        }
+        as_json = encode(content)  # one line: a block of a stream ends with an empty one
+        return Entry(
+            number, event, as_json, b"id: %b\nevent: %b\ndata: %b\n\n" % (name.encode(), event.kind.encode(), as_json)
+        )
