@@ -1,4 +1,4 @@
-"""Ports as resources: in the file a port is a part of its node's entry. PURE.
+"""Ports as resources: in the file a port is a part of its node's entry.
 
 Enters: a Model, a port's name (`web1:eth0`, `fw:eth0.20` with a tag) and fields. Leaves: the node's entry with it, or
 without it, for `sdn.topology.edit`. Never: a check that the file's own checks make.

@@ -1,4 +1,4 @@
-"""What a write to a resource comes to: edits of the topology's entries. PURE.
+"""What a write to a resource comes to: edits of the topology's entries.
 
 Enters: a Model, a kind, a name, what was sent. Leaves: Edits for `sdn.topology.edit`. Never: a look at what was sent
 beyond its shape: the file's own checks do that, in the file's words.

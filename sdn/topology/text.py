@@ -1,4 +1,4 @@
-"""A document as the text of a topology file, as people write it: an object is a line where it fits on one. PURE.
+"""A document as the text of a topology file, as people write it: an object is a line where it fits on one.
 
 Enters: plain values. Leaves: YAML that `nodes.load`, and every other reader of YAML 1.1 or 1.2, reads as these values.
 Never: an anchor, a tag, a word that one reader takes for another thing than text.

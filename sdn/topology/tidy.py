@@ -1,4 +1,4 @@
-"""A Model as a person would have written its file: without what the file need not say. PURE.
+"""A Model as a person would have written its file: without what the file need not say.
 
 Enters: a Model. Leaves: its document, shorter; built, it gives what `written.document` says. Never: a guess at what may
 be left out: it is built again without, and what comes out otherwise is said.
@@ -98,7 +98,7 @@ def _document(whole: dict[str, Any], said: Mapping[tuple[str, str], Said]) -> di
 
 def _entry(section: str, entry: Entry, said: Said) -> Entry:
     """One object: a node with one interface has its words for itself."""
-    found = _short(entry, said)
+    found: Entry = _short(entry, said)
     several = _LISTS.get(section)
     if several and [each.get("name") for each in found[several]] == ["eth0"]:
         (only,) = found.pop(several)

@@ -65,7 +65,8 @@ def test_a_file_that_is_gone_does_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / "image.raw").write_bytes(b"")
     file = tmp_path / "t.yaml"
     file.write_text(
-        "name: t\nchassis: {hv1: {}}\nnetworks: {n: {segment: {vxlan: 5}}}\nguests: {g: {network: n, image: image.raw}}\n"
+        "name: t\nchassis: {hv1: {}}\nnetworks: {n: {segment: {vxlan: 5}}}\n"
+        "guests: {g: {network: n, image: image.raw}}\n"
     )
     model = read(file)
     (tmp_path / "image.raw").unlink()
