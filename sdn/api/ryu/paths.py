@@ -61,16 +61,36 @@ class Command(NamedTuple):
     body: Schema
 
 
+NUMBER: Final = "^(0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18})$"
+"""A number as a string, in paths and in bodies."""
+
+
+def number_schema(bits: int) -> Schema:
+    """Ryu takes 16, "16" and "0x10"."""
+    return {
+        "anyOf": [{"type": "integer", "minimum": 0, "maximum": (1 << bits) - 1}, {"type": "string", "pattern": NUMBER}]
+    }
+
+
+_TYPES: Final[dict[str, Schema]] = {
+    "dpid": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": NUMBER}]},
+    **{name: number_schema(16) for name in ("idle_timeout", "hard_timeout", "priority")},
+    **{name: number_schema(32) for name in ("config", "mask", "experimenter", "exp_type")},
+    "cookie": number_schema(48),
+    "cookie_mask": number_schema(64),
+    "match": {"type": "object"},
+    **{name: {"type": "array", "items": {"type": "object"}} for name in ("actions", "buckets", "bands")},
+}
+"""Others may be names too: LOCAL, ALL, EQUAL."""
+
+
 def _body(example: Mapping[str, Any], **described: str) -> Schema:
-    properties: Schema = {name: {"description": text} for name, text in described.items()}
-    for name, kind in (("match", "object"), ("actions", "array"), ("buckets", "array"), ("bands", "array")):
-        if name in properties:
-            properties[name]["type"] = kind
-    dpid = {"description": "Datapath id, as a number or as a string, decimal or with 0x"}
+    described = {"dpid": "Datapath id", **described}
+    properties: Schema = {name: {"description": text, **_TYPES.get(name, {})} for name, text in described.items()}
     return {
         "type": "object",
         "required": ["dpid"],
-        "properties": {"dpid": dpid, **properties},
+        "properties": properties,
         "example": dict(example),
     }
 

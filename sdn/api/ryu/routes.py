@@ -19,7 +19,7 @@ from starlette.responses import Response
 from datapath.errors import ConflictError, RefusedError, SdnError, TransientError
 from sdn.api.ryu import marks, switches, words
 from sdn.api.ryu.body import number, parse
-from sdn.api.ryu.paths import ALL, COMMANDS, EXPERIMENT, FILTER, QUESTIONS, Command, Question
+from sdn.api.ryu.paths import ALL, COMMANDS, EXPERIMENT, FILTER, NUMBER, QUESTIONS, Command, Question
 from sdn.api.ryu.problem import Problem, bad
 from sdn.api.ryu.switches import About, Switches, kind_and_id
 from sdn.southbound.plain import Plain
@@ -260,8 +260,9 @@ def _operation(path: str, method: str) -> str:
 
 
 def _parameter(name: str) -> dict[str, Any]:
-    text = _PARAMETERS[name]
-    return {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
+    pattern = NUMBER if name == "dpid" else f"{NUMBER}|^{ALL}$"
+    schema = {"type": "string", "pattern": pattern}
+    return {"name": name, "in": "path", "required": True, "description": _PARAMETERS[name], "schema": schema}
 
 
 def _described(status: int) -> dict[str, Any]:

@@ -179,15 +179,18 @@ def _complaints() -> Iterator[list[str]]:
     said: list[str] = []
     handler = _Keep(said)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
         logger.propagate = False
     try:
         yield said
     finally:
-        for logger in loggers:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
-            logger.propagate = True
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 class _Keep(logging.Handler):

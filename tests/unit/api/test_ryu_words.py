@@ -159,7 +159,15 @@ def test_complaints_are_not_logged_too(caplog: pytest.LogCaptureFixture) -> None
     with pytest.raises(Problem):
         flow_mod({"match": {"nope": 1}})
     assert not caplog.records
-    assert logging.getLogger("os_ken.lib.ofctl_v1_3").propagate
+
+
+def test_complaints_are_heard_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("os_ken.lib.ofctl_v1_3")
+    with caplog.at_level(logging.CRITICAL), caplog.at_level(logging.CRITICAL, logger.name):
+        with pytest.raises(Problem, match="Unknown match field"):
+            flow_mod({"match": {"nope": 1}})
+        assert logger.level == logging.CRITICAL
+        assert logger.propagate
 
 
 def test_arguments_stay_as_they_are() -> None:
