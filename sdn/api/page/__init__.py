@@ -63,7 +63,7 @@ def files() -> Mapping[str, File]:
         for path in sorted(STATIC.rglob("*"))
         if path.is_file() and path.name != "index.html"
     }
-    colours = themed(".graph svg", '[data-theme="dark"] .graph svg')
+    colours = themed(":is(.graph svg, .swatch)", '[data-theme="dark"] :is(.graph svg, .swatch)')
     return found | {"css/colours.css": File(colours.encode(), _TYPES[".css"])}
 
 

@@ -87,7 +87,7 @@ export class Camera {
     if (!this.svg) return;
     this.svg.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
     this.viewport.classList.toggle("is-far", this.scale < FAR);
-    this.viewport.style.setProperty("--dots", `${Math.max(22 * this.scale, 11)}px`);
+    this.viewport.style.setProperty("--dots-size", `${Math.max(22 * this.scale, 11)}px`);
     this.viewport.style.setProperty("--dots-at", `${this.x}px ${this.y}px`);
   }
 

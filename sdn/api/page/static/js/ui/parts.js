@@ -42,7 +42,7 @@ export function Link({ kind, name, short }) {
 /** A network's colour, the same as in the picture. @param {{network: string}} props */
 export function Swatch({ network }) {
   const number = [...state.objects.networks.keys()].indexOf(network);
-  return number < 0 ? null : html`<svg class="swatch graph-colours" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${`rail c${number % 7}`} d="M1 4h12" /></svg>`;
+  return number < 0 ? null : html`<svg class="swatch" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${`rail c${number % 7}`} d="M1 4h12" /></svg>`;
 }
 
 /** @param {{title: string, onClose: () => void, actions?: any, children?: any, id?: string}} props */
