@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
-GATHER: Final = 0.02
+GATHER: Final = 0.05
 """Seconds from a change of somebody else's until it is looked at. One command makes several, and undoing the first at
-once is in its way: `ip address flush` looks again whether any are left; a device that is deleted is set down first."""
+once is in its way: `ip address flush` looks again whether any are left; a device that is deleted is set down first, and
+gone 30 ms later."""
 
 CHASSIS_DEVICES: Final = ("veth", "tun", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
@@ -463,21 +464,19 @@ class Agent:
         asyncio.get_running_loop().remove_reader(watched.channel.fileno())
 
     def _hear(self, spoken: Namespace) -> None:
-        """The kernel tells of a change: the next `apply` looks at it; what traffic needs is put right now."""
+        """The kernel tells of a change: it is looked at when all of it has been told, or by the next `apply`."""
         before = spoken.devices.version
         spoken.hear()
         if spoken.devices.version == before:
             return
         self._stir(spoken)
         self._examine_soon(spoken)
-        owner = self._owners.get(spoken.name)
-        if owner is not None:
-            chassis, node = owner
-            for interface in node.interfaces if not self._turn.locked() else ():
-                self._report_port(chassis, interface)
-            return
+        if self._turn.locked():
+            self._repair_in(spoken)
+
+    def _repair_in(self, place: Namespace) -> None:
         for chassis in self._chassis.values():
-            if chassis.spec is not None and chassis.spec.namespace == spoken.name:
+            if chassis.spec is not None and chassis.spec.namespace == place.name:
                 self._repair(chassis, chassis.spec)
 
     def _repair(self, chassis: _Chassis, spec: HostSpec) -> None:
@@ -528,6 +527,13 @@ class Agent:
         for place, when in suspects.items():
             if self._host.namespaces.get(place.name) is place:
                 self._suspect(place, when)
+                self._repair_in(place)
+                self._report_ports_in(place)
+
+    def _report_ports_in(self, place: Namespace) -> None:
+        if owner := self._owners.get(place.name):
+            for interface in owner[1].interfaces:
+                self._report_port(owner[0], interface)
 
     def _suspect(self, place: Namespace, when: float = 0.0) -> None:
         """Something of a namespace has changed while nothing was being done."""

@@ -108,4 +108,5 @@ def of_repair(spec: HostSpec, journal: Iterable[str], home: Namespace) -> Iterat
     gone = {device.alias for device in home.devices.gone.values()}
     for about in dict.fromkeys(journal):
         if about not in missing:
-            yield Difference(f"{about.replace(mark, '')} on {spec.chassis}", "removed" if about in gone else "changed")
+            label = about.replace(f"{mark}{spec.chassis}:", "").replace(mark, "")
+            yield Difference(f"{label} on {spec.chassis}", "removed" if about in gone else "changed")

@@ -53,17 +53,22 @@ def _answers(connection: socket.socket, count: int) -> list[str]:
     return answers
 
 
-def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None) -> None:
+def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None, *, anew: bool = False) -> None:
     """Tells the userspace tunnels the way to other vteps and their MACs, so that no first packet is lost to ARP.
 
     Neighbours expire when unused for NEIGHBOUR_LIFETIME. Saying the same again renews them and disturbs nothing.
     One that has left `underlay` goes at once, since it would not expire while it is used: its address may have come to
     another MAC. A single one cannot be taken out (OVS 3.1), so all are, and told anew. Where what was told `before` is
     not known, that happens for every neighbour not told, also for those that the switch has found by ARP.
+
+    `anew`: the vtep's address was gone for a while, and with it the switch's ear for tunnels. It has one again only
+    when the route comes again (OVS 3.1, tnl_port_map_delete_ipdev()).
     """
     # after a turn of its loop vswitchd has heard from the kernel of the vtep's address
     _, shown = call(path, [("version",), ("tnl/neigh/show",)])
     commands: list[tuple[str, ...]] = [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME))]
+    if anew:
+        commands.append(("ovs/route/del", str(underlay.vtep.network)))
     if before and before.vtep.network != underlay.vtep.network:
         commands.append(("ovs/route/del", str(before.vtep.network)))  # first: it takes the device's vtep with it
     commands.append(("ovs/route/add", str(underlay.vtep.network), UNDERLAY_BRIDGE))

@@ -15,6 +15,7 @@ from pathlib import Path
 from datapath.drift import Difference
 from datapath.errors import SdnError
 from datapath.linux import wiring
+from datapath.linux.devices import raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.wires import Wires
 from datapath.linux.wiring import DatapathType
@@ -42,6 +43,8 @@ class OvsSwitch:
         self._home: Namespace | None = None
         self._told: Underlay | None = None
         """The underlay that the switch was told of."""
+        self._lost = False
+        """The vtep was without its address since then."""
         loop = asyncio.get_running_loop()
 
         def on_port(port: str, fact: PortFact | None) -> None:
@@ -82,7 +85,7 @@ class OvsSwitch:
             self._spec = spec
             self._interfaces = {interface.bridge_port: interface for interface in spec.interfaces}
         if home is not self._home:  # its daemons start anew there
-            self._home, self._told = home, None
+            self._home, self._told, self._lost = home, None, False
         bridges = rows.bridges(spec, self.type, self._pair.place.directory)
         await self._pair.ensure(home, daemons.template(self._run_dir), bridges)
 
@@ -143,12 +146,14 @@ class OvsSwitch:
         if home := self._host.namespaces.get(spec.namespace):
             home.hear()  # of the device, which the switch has just made
         self.hear(spec)
-        if self._told == spec.underlay and not renew:
+        if self._told == spec.underlay and not renew and not self._lost:
             return
-        tell = partial(control.set_underlay, self._pair.place.control, spec.underlay, self._told)
+        lost, self._lost = self._lost, False
+        tell = partial(control.set_underlay, self._pair.place.control, spec.underlay, self._told, anew=lost)
         try:
             await asyncio.get_running_loop().run_in_executor(self._workers, tell)
         except SdnError as error:
+            self._lost = lost
             self.errors["underlay"] = (str(error),)
         else:
             self._told = spec.underlay
@@ -157,8 +162,12 @@ class OvsSwitch:
     def hear(self, spec: HostSpec) -> None:
         """A vtep that has lost its address gets it at once."""
         if self.type == "netdev":
-            wires = Wires(self._host)
-            wires.settle([wiring.underlay_end(spec)])
+            end, wires = wiring.underlay_end(spec), Wires(self._host)
+            home = self._host.namespaces.get(spec.namespace)
+            device = home.devices.by_name.get(end.device) if home else None
+            if home and device and self._told and raw(spec.underlay.vtep) not in home.devices.addresses(device):
+                self._lost = True
+            wires.settle([end])
             self.errors["vtep"] = tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
 
     def plugged(self, interface: Interface) -> Plugged:
@@ -194,7 +203,7 @@ class OvsSwitch:
 
     async def _after_restart(self, daemon: DaemonName) -> None:
         if daemon == "ovs-vswitchd" and self._spec is not None:
-            self._told = None
+            self._told, self._lost = None, False
             await self._settle_underlay(self._spec)
 
     def _on_trouble(self) -> None:
