@@ -73,7 +73,7 @@ class Passage:
                 self._gate.closed(self)
 
     def end(self, code: int, why: str) -> None:
-        """Of a stream that is open: the browser sees an end, and what it asks next is refused. `code`: of websockets."""
+        """Of a stream that is open: the browser sees an end, and asking again is refused. `code` is for websockets."""
         if self._ended is None:
             self._ended = code, why
             self._stop()

@@ -68,7 +68,7 @@ async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None]) 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    store = Store.open(run.store_socket)
+    store = Store.open(run.store_socket, history=True)
     try:
         app = create_app(Live(run, store))
         app.include_router(sessions.router())
