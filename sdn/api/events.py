@@ -123,11 +123,11 @@ class Stream(Response):
     async def _follow(self, send: Send, gone: asyncio.Future[None]) -> None:
         hub = self._hub
         place = hub.place(self._after) if self._after else hub.last
-        first = b"retry: %d\n\n" % RETRY
+        first = b"retry: %d\n" % RETRY
         if place is None or not hub.has_all_since(place):
-            first += hub.missed(self._after).block
             place = hub.last
-        await _piece(send, first)
+            first += hub.missed(self._after).block
+        await _piece(send, first + self._mark(place))
         while not gone.done() and not hub.is_closed:
             news = hub.news()
             if not hub.has_all_since(place):
@@ -138,8 +138,12 @@ class Stream(Response):
                 place = some[-1].number
                 await self._send(send, some)
             elif not await _either(news, gone):
-                await _piece(send, b": ping\n\n")
+                await _piece(send, b": ping\n" + self._mark(place))
         await _piece(send, b"", more=False)
+
+    def _mark(self, place: int) -> bytes:
+        """Behind what to resume, also if nothing happens that this listener wants."""
+        return b"id: %b\n\n" % self._hub.id(place).encode()
 
     async def _send(self, send: Send, entries: list[Entry]) -> None:
         everything = self._wanted.wants_all
