@@ -22,6 +22,7 @@ from datapath.openflow.oxm import VLAN_PRESENT
 from datapath.openflow.packet import ARP, IPV4, IPV6, SOLICITATION, Packet
 from datapath.openflow.text import Names, format_flow
 from datapath.spec import TUNNEL_OFPORT
+from sdn import links
 from sdn.model import Chassis, Model, Port
 from sdn.names import names
 from sdn.pipeline import WHY_DROPPED, flows
@@ -50,10 +51,22 @@ class TraceStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a packet came from or went to: by which link (see `sdn.links`; '' where it is none), from or to which
+    chassis, or the port at its end. A physical network leads to all chassis on it: none is named."""
+
+    link: str
+    kind: links.LinkKind
+    chassis: str = ""
+    port: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """The packet on one chassis: where it came in, the tables it met, where copies of it left.
 
-    `realised_by` is '' where the chassis has these tables; else what does there what they say.
+    `came` and `leads` say the same as `in_port` and `outputs`, for pictures. `realised_by` is '' where the chassis has
+    these tables; else what does there what they say.
     """
 
     chassis: str
@@ -63,6 +76,8 @@ class Hop:
     steps: tuple[TraceStep, ...]
     outputs: tuple[str, ...]
     ended: str
+    came: Place
+    leads: tuple[Place, ...]
     realised_by: str = ""
 
 
@@ -277,8 +292,21 @@ class Fabric:
             tuple(_shown(step, printed) for step in walk.steps),
             tuple(self._left_by(chassis, sent) for sent in walk.outputs),
             walk.ended(printed),
+            self._place(chassis, packet["in_port"], packet.get("tun_src", 0), packet),
+            tuple(self._place(chassis, sent.port, sent.packet.get("tun_dst", 0), sent.packet) for sent in walk.outputs),
             "" if self.model.chassis[chassis].has_tables else BRIDGES,
         )
+
+    def _place(self, chassis: str, ofport: int, vtep: int, packet: Packet) -> Place:
+        """What is at the other end of a bridge port; `vtep` is that of a tunnel's."""
+        if ofport in _TUNNELS:
+            peer = self._by_vtep.get(vtep)
+            name = links.of_tunnel(chassis, peer.name, _TUNNELS[ofport]) if peer else ""
+            return Place(name, "tunnel", peer.name if peer else "")
+        if ofport in self._physnet_of:
+            return Place(links.of_uplink(chassis, self._physnet_of[ofport]), "uplink")
+        port = self._by_ofport.get((chassis, ofport, packet.get("vlan_vid", 0)))
+        return Place(links.of_port(port) if port else "", "port", "", port.name if port else "")
 
     def tables(self, chassis: str) -> Tables:
         if chassis not in self._tables:

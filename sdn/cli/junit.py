@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from sdn.cli.pairs import Verdict
+from sdn.lab.pairs import Verdict
 
 
-def document(lab: str, verdicts: Sequence[Verdict], reasons: dict[str, list[str]], seconds: float) -> str:
+def document(lab: str, verdicts: Sequence[Verdict], reasons: Mapping[str, Sequence[str]], seconds: float) -> str:
     """`reasons` are the lines that explain a failed test, by its name."""
     failed = sum(not verdict.passed for verdict in verdicts)
     counts = {"tests": str(len(verdicts)), "failures": str(failed), "errors": "0", "time": f"{seconds:.3f}"}

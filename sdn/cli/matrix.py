@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from datapath.probe import Expect, Outcome
+from datapath.probe import Outcome
 from sdn.cli import output
 from sdn.cli.output import BAD, GOOD, SOFT, STRONG, WARNING, Cell
-from sdn.cli.pairs import Check
-from sdn.model import Model, Test
+from sdn.lab.pairs import Check
+from sdn.lab.reach import BEYOND, DENIED, LEAKS, LOST, REACHES, UNKNOWN, Pair, reached
+from sdn.model import Model
 
 MOST_NODES: Final = 32
-REACHES: Final = "●"
-DENIED: Final = "·"
-LOST: Final = "✗"
-LEAKS: Final = "!"
-BEYOND: Final = "○"
-UNKNOWN: Final = "?"
 
 _LEGEND: Final = (
     (REACHES, GOOD, "reaches"),
@@ -28,45 +23,6 @@ _LEGEND: Final = (
     (UNKNOWN, WARNING, "could not be tried"),
 )
 _STYLES: Final = {sign: style for sign, style, _ in _LEGEND}
-_RANK: Final = (DENIED, REACHES, BEYOND, UNKNOWN, LEAKS, LOST)
-
-Pair = tuple[str, str]
-
-
-def reached(results: Iterable[tuple[Check, Outcome]], tests: Iterable[Test]) -> dict[Pair, str]:
-    """A sign for each pair of nodes; bad news about one address pair outweighs good news about another.
-
-    Nodes that share no network may be meant to reach each other, by a node that is a router: the tests say so.
-    """
-    said = _said(tests)
-    found: dict[Pair, str] = {}
-    for check, outcome in results:
-        pair = check.source.node, check.target.node
-        sign = _sign(check, outcome, said.get(pair))
-        found[pair] = max(found.get(pair, sign), sign, key=_RANK.index)
-    return found
-
-
-def _said(tests: Iterable[Test]) -> dict[Pair, Expect]:
-    return {
-        (source, target): test.expect
-        for test in tests
-        if test.probe == "ping"
-        for source in test.sources
-        for target in test.targets
-    }
-
-
-def _sign(check: Check, outcome: Outcome, said: Expect | None) -> str:
-    """`said` is what a test expects of the pair."""
-    expected = said or check.probe.expect
-    if outcome.answered and expected == "fail":
-        return LEAKS if said else BEYOND
-    if outcome.answered:
-        return REACHES
-    if expected == "ok":
-        return LOST
-    return DENIED if outcome.passed or check.probe.expect == "ok" else UNKNOWN
 
 
 def show(model: Model, results: Sequence[tuple[Check, Outcome]]) -> None:

@@ -14,7 +14,7 @@ from datapath.errors import FileError
 from datapath.linux import inside, namespaces
 from datapath.openflow.text import Names, format_actions, format_flow, format_match
 from datapath.spec import INTEGRATION_BRIDGE, namespace
-from sdn import names
+from sdn import names, plainly
 from sdn.cli import output, target
 from sdn.cli.output import ACCENT, BAD, GOOD, SOFT, STRONG, Cell, count
 from sdn.lab.rundir import RunDir
@@ -24,10 +24,9 @@ from sdn.pipeline.layout import Table
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
     from sdn.model import Model
-    from sdn.trace import Hop, Trace
+    from sdn.trace import Trace
 
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
-_PROTOCOLS = ("icmp", "tcp", "udp", "arp")
 
 
 # ── trace ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -38,22 +37,13 @@ def trace(wanted: str | None, source: str, towards: str, protocol: str, arp: boo
     from sdn import trace as tables
 
     model, _ = target.running(wanted)
-    kind, port = ("arp", 0) if arp else _protocol(protocol)
+    kind, port = ("arp", 0) if arp else plainly.protocol(protocol)
     found = tables.trace(model, *tables.endpoints(model, source, towards), kind, port)
     if as_json:
-        output.as_json(_trace_json(found))
+        output.as_json(plainly.trace(found))
     else:
         _show_trace(found)
     return 0 if found.reached else 1
-
-
-def _protocol(text: str) -> tuple[str, int]:
-    kind, slash, number = text.partition("/")
-    needs_port = kind in ("tcp", "udp")
-    fits = needs_port == bool(slash) and (not slash or (number.isdecimal() and 0 < int(number) < 65536))
-    if kind not in _PROTOCOLS or not fits:
-        raise FileError(f"'{text}' is no protocol", remedy="expected icmp, arp, tcp/80 or udp/53")
-    return kind, int(number or 0)
 
 
 def _show_trace(found: Trace) -> None:
@@ -72,37 +62,6 @@ def _show_trace(found: Trace) -> None:
             output.say(f"  {output.paint('■', BAD)} {hop.ended}")
         output.say()
     output.say(output.paint(found.verdict, GOOD if found.reached else BAD))
-
-
-def _trace_json(found: Trace) -> dict[str, Any]:
-    return {
-        "hops": [_hop_json(hop) for hop in found.hops],
-        "delivered": list(found.delivered),
-        "target": found.target,
-        "reached": found.reached,
-        "verdict": found.verdict,
-    }
-
-
-def _hop_json(hop: Hop) -> dict[str, Any]:
-    steps = [
-        {
-            "table": step.table,
-            "flow": step.text,
-            "raw": format_flow(step.flow) if step.flow else None,
-            "about": step.about,
-            "changes": list(step.changes),
-        }
-        for step in hop.steps
-    ]
-    return {
-        "chassis": hop.chassis,
-        "in_port": hop.in_port,
-        "realised_by": hop.realised_by or None,
-        "steps": steps,
-        "outputs": list(hop.outputs),
-        "ended": hop.ended,
-    }
 
 
 # ── flows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,7 +84,7 @@ def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
     dumps = asyncio.run(_dump(model.lab, _with_tables(model, target.chassis(model, place))))
     kept = {name: [stats for stats in dump if _fits(stats, number, cookies)] for name, dump in dumps.items()}
     if as_json:
-        output.as_json({name: [_flow_json(model, name, stats) for stats in found] for name, found in kept.items()})
+        output.as_json({name: _flows_json(model, name, found) for name, found in kept.items()})
     elif raw:
         _show_raw(kept)
     else:
@@ -217,22 +176,9 @@ def _show_raw(kept: dict[str, list[FlowStats]]) -> None:
             output.say(format_flow(stats.flow))
 
 
-def _flow_json(model: Model, chassis: str, stats: FlowStats) -> dict[str, Any]:
+def _flows_json(model: Model, chassis: str, found: list[FlowStats]) -> list[dict[str, Any]]:
     known = names.names(model, chassis)
-    flow = stats.flow
-    return {
-        "table": known.table(flow.table),
-        "table_id": flow.table,
-        "priority": flow.priority,
-        "match": format_match(flow.match, known),
-        "actions": format_actions(flow, known),
-        "packets": stats.packets,
-        "bytes": stats.bytes,
-        "seconds": stats.duration,
-        "cookie": f"{flow.cookie:#x}",
-        "object": known.cookie(flow.cookie),
-        "raw": format_flow(flow),
-    }
+    return [plainly.flow(stats, known) for stats in found]
 
 
 # ── exec ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

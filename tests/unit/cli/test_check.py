@@ -16,8 +16,9 @@ from datapath import probe
 from datapath.errors import FileError
 from datapath.probe import Expect, Outcome, Probe
 from datapath.spec import ForwardMode, MacvlanMode
-from sdn.cli import check, junit, matrix, pairs, target
+from sdn.cli import check, junit, matrix, target
 from sdn.cli.check import Options
+from sdn.lab import pairs, reach, testing
 from sdn.model import Forward, Macvlan
 from sdn.model.facts import GuestFacts
 from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
@@ -117,9 +118,9 @@ def test_a_dead_guest_is_named_by_its_end() -> None:
         c for c in pairs.checks(model, model.tests.values()) if (c.source.node, c.target.node) == ("web1", "vm2")
     )
     dead = GuestFacts("failed", error="it died: its kernel panicked\n[ 1.0] Kernel panic - not syncing")
-    *_, last = check._explain(model, guest_facts(model, vm2=dead), found)
+    *_, last = testing._explain(model, guest_facts(model, vm2=dead), found)
     assert last == "the tables deliver it, but vm2 is failed: its kernel panicked"
-    *_, last = check._explain(model, guest_facts(model), found)
+    *_, last = testing._explain(model, guest_facts(model), found)
     assert last.startswith("the tables deliver it: see sdn status")
 
 
@@ -130,7 +131,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     state = SimpleNamespace(model=model, deaf="")
     monkeypatch.setattr(target, "running", lambda _: (model, facts(model)))
     monkeypatch.setattr(probe, "run", lambda probes, progress=None: answers(probes, state.deaf))
-    monkeypatch.setattr(check, "_explain", lambda *_: ["hv1 spoof_guard: dropped (overlay.yaml:12:3)"])
+    monkeypatch.setattr(testing, "_explain", lambda *_: ["hv1 spoof_guard: dropped (overlay.yaml:12:3)"])
     return state
 
 
@@ -193,13 +194,13 @@ class TestMatrix:
     @pytest.mark.parametrize(
         ("said", "answered", "passed", "sign"),
         [
-            (None, True, False, matrix.BEYOND),  # a node may be a router
-            (None, False, True, matrix.DENIED),
-            (None, False, False, matrix.UNKNOWN),
-            ("ok", True, False, matrix.REACHES),
-            ("ok", False, True, matrix.LOST),
-            ("fail", True, False, matrix.LEAKS),
-            ("fail", False, True, matrix.DENIED),
+            (None, True, False, reach.BEYOND),  # a node may be a router
+            (None, False, True, reach.DENIED),
+            (None, False, False, reach.UNKNOWN),
+            ("ok", True, False, reach.REACHES),
+            ("ok", False, True, reach.LOST),
+            ("fail", True, False, reach.LEAKS),
+            ("fail", False, True, reach.DENIED),
         ],
     )
     def test_strangers_are_judged_by_what_tests_say(
@@ -209,7 +210,7 @@ class TestMatrix:
         (asked,) = (c for c in pairs.mesh(model) if (c.source.node, c.target.node) == ("db1", "web1"))
         outcome = Outcome(asked.probe, passed, 0.1 if answered else None, 1)
         tests = [replace(model.tests["shut"], probe="ping", expect=said)] if said else [model.tests["shut"]]
-        assert matrix.reached([(asked, outcome)], tests) == {("db1", "web1"): sign}
+        assert reach.reached([(asked, outcome)], tests) == {("db1", "web1"): sign}
 
 
 class TestTarget:

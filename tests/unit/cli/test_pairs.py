@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdn import topology
-from sdn.cli import pairs
+from sdn.lab import pairs
 
 FILE = """
 name: lab1
