@@ -133,7 +133,7 @@ class Stream(Response):
             if not hub.has_all_since(place):
                 await _piece(send, hub.missed(hub.id(place)).block)
                 break
-            some = hub.since(place)[:AT_ONCE]
+            some = hub.since(place, AT_ONCE)
             if some:
                 place = some[-1].number
                 await self._send(send, some)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import Any, Final
 
 from sdn.api.answer import encode
@@ -115,9 +114,10 @@ class Hub:
     def id(self, number: int) -> str:
         return f"{self.boot}-{number}"
 
-    def since(self, number: int) -> list[Entry]:
-        """All that is kept behind this number."""
-        return list(islice(self._ring, max(number + 1 - self.first, 0), None))
+    def since(self, number: int, most: int = KEPT) -> list[Entry]:
+        """What is kept behind this number, the first of it."""
+        start = max(number + 1 - self.first, 0)
+        return [self._ring[index] for index in range(start, min(start + most, len(self._ring)))]
 
     def has_all_since(self, number: int) -> bool:
         return self.first <= number + 1 <= self._last + 1
