@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from sdn.api import crud, events, history, openapi, problem
+from sdn.api import counters, crud, events, health, history, metrics, openapi, problem
 from sdn.api.hub import Hub
 from sdn.api.live import Live
+from sdn.api.metrics import Metrics
 from sdn.api.resources import KINDS
+from sdn.api.samples import Samples
 
 
 def create_app(live: Live) -> FastAPI:
@@ -19,12 +21,16 @@ def create_app(live: Live) -> FastAPI:
     app = FastAPI(title="sdn", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     app.state.live = live
     app.state.hub = Hub(live)
+    app.state.samples = Samples(live)
+    app.state.metrics = Metrics(live, app.state.samples)
     app.state.kinds = tuple(KINDS.values())
     problem.add_handlers(app)
     for router in crud.routers():
         app.include_router(router)
     app.include_router(events.router())
     app.include_router(history.router())
+    for module in (metrics, counters, health):
+        app.include_router(module.router())
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -33,7 +39,12 @@ def create_app(live: Live) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     live: Live = app.state.live
     hub: Hub = app.state.hub
-    tasks = [asyncio.create_task(hub.run(), name="events"), asyncio.create_task(live.follow(), name="follow")]
+    told: Metrics = app.state.metrics
+    tasks = [
+        asyncio.create_task(hub.run(), name="events"),
+        asyncio.create_task(told.run(), name="metrics"),
+        asyncio.create_task(live.follow(), name="follow"),
+    ]
     try:
         yield
     finally:

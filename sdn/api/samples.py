@@ -1,0 +1,241 @@
+"""What the switches of a lab have counted: read when somebody looks, and not more often than that.
+
+Enters: a Live. Leaves: samples of all chassis: of ports and links, or of tables and drops. Never: one chassis that
+hangs and holds up the others; a second reading for the second who looks at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from datapath.errors import SdnError
+from datapath.openflow.codec import FlowStats
+from datapath.spec import TUNNEL_OFPORT
+from sdn.api.live import Live
+from sdn.lab import condition
+from sdn.lab.counters import Device, devices
+from sdn.model import Chassis, Model, Port
+from sdn.model.facts import Facts, PortFacts
+from sdn.model.moves import located
+from sdn.southbound import counters
+from sdn.southbound.counters import Counters, TableCounters
+
+PATIENCE: Final = 2.0
+"""Seconds that a chassis may take to answer."""
+
+T = TypeVar("T")
+
+
+class Link(NamedTuple):
+    """What leads out of a chassis: a tunnel or an uplink. `name` is the kind of tunnel or the physical network.
+
+    Open vSwitch has one tunnel port for each kind. The kernel's bridges have a tunnel for each `network`, and of GRE
+    one for each `peer`, a chassis.
+    """
+
+    chassis: str
+    kind: str
+    name: str
+    network: str = ""
+    peer: str = ""
+
+    @property
+    def label(self) -> str:
+        """`hv1:vxlan`, `hv3:nvgre:db:hv1`."""
+        return ":".join(filter(None, (self.chassis, self.name, self.network, self.peer)))
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Of all chassis: of ports by `node:interface`, as their nodes see it; of links, as their chassis does.
+
+    `missing` has the chassis that did not say, and why. `time` is in seconds since the epoch.
+    """
+
+    time: float
+    ports: Mapping[str, Counters]
+    links: Mapping[Link, Device]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """By chassis: what the tables counted, and the flows that drop."""
+
+    tables: Mapping[str, Mapping[int, TableCounters]]
+    drops: Mapping[str, list[FlowStats]]
+
+
+class Latest(Generic[T]):
+    """Who asks while it is being read, or soon after, gets what the first one gets."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._lock = asyncio.Lock()
+        self._known: tuple[float, T] | None = None
+
+    async def get(self, max_age: float) -> T:
+        """`max_age` in seconds."""
+        async with self._lock:
+            now = time.monotonic()
+            if self._known is None or now - self._known[0] >= max_age:
+                self._known = now, await self._read()
+            return self._known[1]
+
+
+class Samples:
+    """Of one lab."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self.traffic: Final = Latest(self._traffic)
+        self.losses: Final = Latest(self._losses)
+
+    async def _traffic(self) -> Traffic:
+        live = self._live
+        now, model = time.time(), located(live.model, live.facts)
+        places = Places(model, live.facts)
+        names = condition.managed(model)
+        told = await _each((self._chassis(places, model.chassis[name]) for name in names), names)
+        ports: dict[str, Counters] = {}
+        links: dict[Link, Device] = {}
+        for of_ports, of_links in told.found.values():
+            ports |= of_ports
+            links |= of_links
+        return Traffic(now, ports, links, told.missing)
+
+    async def _chassis(self, places: Places, chassis: Chassis) -> _Told:
+        beside = await self._beside_switch(places, chassis)
+        if not chassis.has_tables:
+            found = await asyncio.to_thread(devices, self._live.lab, chassis.name)
+            ports, links = _of_kernel(places, chassis, found)
+        else:
+            async with self._live.switch(chassis.name) as switch:
+                counted, carriers = await asyncio.gather(counters.ports(switch), counters.links(switch))
+            ports, links = _of_switch(places, chassis, counted, carriers)
+        return ports | beside, links
+
+    async def _beside_switch(self, places: Places, chassis: Chassis) -> dict[str, Counters]:
+        """Interfaces that are devices on an uplink: a node has them itself, a guest's are the chassis'."""
+        found: dict[str, Counters] = {}
+        for port in places.beside.get(chassis.name, ()):
+            name = chassis.name if port.node in places.model.guests else port.node
+            there = await asyncio.to_thread(devices, self._live.lab, name)
+            if (device := there.get(interface(port))) is not None:
+                found[interface(port)] = device.counters
+        return found
+
+    async def _losses(self) -> Losses:
+        model = self._live.model
+        names = [name for name in condition.managed(model) if model.chassis[name].has_tables]
+        told = await _each((self._of_tables(model.chassis[name]) for name in names), names)
+        return Losses(
+            {name: tables for name, (tables, _) in told.found.items()},
+            {name: drops for name, (_, drops) in told.found.items()},
+        )
+
+    async def _of_tables(self, chassis: Chassis) -> tuple[dict[int, TableCounters], list[FlowStats]]:
+        async with self._live.switch(chassis.name) as switch:
+            tables, drops = await asyncio.gather(counters.tables(switch), counters.drops(switch, chassis.id))
+        return tables, drops
+
+
+# ── all chassis at once ──
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers(Generic[T]):
+    found: dict[str, T]
+    missing: dict[str, str]
+
+
+async def _each(asked: Iterable[Awaitable[T]], names: Iterable[str]) -> _Answers[T]:
+    answers = await asyncio.gather(*(_patiently(each) for each in asked))
+    found: dict[str, T] = {}
+    missing: dict[str, str] = {}
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, str):
+            missing[name] = answer
+        else:
+            (found[name],) = answer
+    return _Answers(found, missing)
+
+
+async def _patiently(asked: Awaitable[T]) -> tuple[T] | str:
+    """In a tuple, or why not."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return (await asked,)
+    except TimeoutError:
+        return f"no answer within {PATIENCE:g} s"
+    except SdnError as error:
+        return str(error)
+
+
+# ── whose the counters are ──
+
+
+def interface(port: Port) -> str:
+    """Ports of a trunk have one interface, and what is counted is counted there."""
+    return f"{port.node}:{port.interface}"
+
+
+class Places:
+    """Where ports are, of a Model at one time."""
+
+    def __init__(self, model: Model, facts: Facts) -> None:
+        self.model = model
+        self.numbers: dict[str, dict[int, str]] = {name: {} for name in model.chassis}
+        """By chassis and OpenFlow port number."""
+        self.names: dict[str, set[str]] = {name: set() for name in model.chassis}
+        self.beside: dict[str, list[Port]] = {}
+        for port in model.ports.values():
+            if port.macvlan is not None:
+                self.beside.setdefault(port.chassis, []).append(port)
+                continue
+            number = facts.ports.get(port.name, PortFacts()).ofport or port.ofport
+            self.numbers[port.chassis][number] = interface(port)
+            self.names[port.chassis].add(interface(port))
+        self.vteps = {str(chassis.vtep.ip): chassis.name for chassis in model.chassis.values()}
+
+
+_Told = tuple[dict[str, Counters], dict[Link, Device]]
+
+
+def _of_switch(
+    places: Places, chassis: Chassis, counted: Mapping[int, Counters], carriers: Mapping[int, bool]
+) -> _Told:
+    physnets = places.model.physnets
+    numbers = {number: Link(chassis.name, "tunnel", kind) for kind, number in TUNNEL_OFPORT.items()}
+    numbers |= {physnets[name].ofport: Link(chassis.name, "uplink", name) for name in chassis.physnets}
+    links = {
+        link: Device(carriers.get(number, False), counted[number])
+        for number, link in numbers.items()
+        if number in counted
+    }
+    known = places.numbers[chassis.name]
+    return {known[number]: each.turned() for number, each in counted.items() if number in known}, links
+
+
+def _of_kernel(places: Places, chassis: Chassis, found: Mapping[str, Device]) -> _Told:
+    ports = {name: found[name].counters.turned() for name in places.names[chassis.name] & found.keys()}
+    links: dict[Link, Device] = {}
+    for name, device in found.items():
+        of, *about = name.split(":")
+        if of == chassis.name and (link := _link(places, chassis, about)) is not None:
+            links[link] = device
+    return ports, links
+
+
+def _link(places: Places, chassis: Chassis, about: list[str]) -> Link | None:
+    match about:
+        case [physnet] if physnet in chassis.physnets:
+            return Link(chassis.name, "uplink", physnet)
+        case [kind, network, *vtep] if kind in TUNNEL_OFPORT:
+            peer = places.vteps.get(vtep[0], vtep[0]) if vtep else ""
+            return Link(chassis.name, "tunnel", kind, network, peer)
+    return None
