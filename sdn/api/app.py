@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from sdn.api import counters, crud, events, health, history, metrics, openapi, problem
+from sdn.api import counters, crud, events, health, history, metrics, ofctl, openapi, problem
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
@@ -31,6 +31,8 @@ def create_app(live: Live) -> FastAPI:
     app.include_router(history.router())
     for module in (metrics, counters, health):
         app.include_router(module.router())
+    app.state.ofctl = ofctl.LabSwitches(live)
+    app.include_router(ofctl.router(app.state.ofctl))
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -53,4 +55,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await app.state.ofctl.close()
         await live.close()

@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from datapath.errors import FileError, StaleError, TransientError
-from datapath.spec import INTEGRATION_BRIDGE
 from sdn import lab
 from sdn.api.resources import Key
+from sdn.api.switches import Sessions
 from sdn.lab import condition
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
+from sdn.southbound import Switch, connect
 from sdn.store import Store, Update
-
-if TYPE_CHECKING:
-    from sdn.southbound import Switch
 
 TRIES: Final = 50
 """Of a change that others are always faster than."""
@@ -34,7 +32,6 @@ NEWS: Final = 1.0
 """Seconds within which the store tells of a revision that it has."""
 
 Edit = Callable[[Model | None], Model]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +76,7 @@ class Live:
         self._subscribers: set[asyncio.Queue[Update]] = set()
         self._model, self._facts = store.model(), store.facts()
         self._changed = asyncio.Condition()
-        self._switches: dict[str, Switch] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
-        self._open = AsyncExitStack()
+        self._switches: Sessions[Switch] = Sessions(run, connect)
 
     @property
     def lab(self) -> str:
@@ -117,7 +112,7 @@ class Live:
 
     async def close(self) -> None:
         self._writer.shutdown(wait=False, cancel_futures=True)
-        await self._open.aclose()
+        await self._switches.close()
 
     @contextmanager
     def subscribe(self) -> Iterator[asyncio.Queue[Update]]:
@@ -211,21 +206,9 @@ class Live:
 
     # Switches
 
-    @asynccontextmanager
-    async def switch(self, chassis: str) -> AsyncIterator[Switch]:
+    def switch(self, chassis: str) -> AbstractAsyncContextManager[Switch]:
         """A session with a chassis' switch, which stays open for the next who asks. Raises TransientError."""
-        lock = self._opening.setdefault(chassis, asyncio.Lock())
-        async with lock:
-            known = self._switches.get(chassis)
-            if known is None or known.over.done():
-                known = self._switches[chassis] = await self._connect(chassis)
-        yield known
-
-    async def _connect(self, chassis: str) -> Switch:
-        from sdn.southbound import connect
-
-        path = self.run.chassis(chassis) / f"{INTEGRATION_BRIDGE}.mgmt"
-        return await self._open.enter_async_context(connect(path, name=chassis))
+        return self._switches.of(chassis)
 
 
 def look_at_machine(model: Model, before: Model | None) -> None:

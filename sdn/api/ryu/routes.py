@@ -24,6 +24,9 @@ from sdn.api.ryu.problem import Problem, bad
 from sdn.api.ryu.switches import About, Switches, kind_and_id
 from sdn.southbound.plain import Plain
 
+_FILTERED: Final = frozenset(question.name for question in QUESTIONS if question.filtered)
+"""These are asked for by POST too, which changes nothing."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 _PROBLEM: Final = "application/problem+json"
 _TITLES: Final = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 502: "Bad Gateway", 503: "Service Unavailable"}
@@ -233,7 +236,9 @@ def _add(
     statuses: tuple[int, ...] = (400, 404, 502, 503),
 ) -> None:
     """Ryu reads the body whatever its type is said to be, so FastAPI must not."""
+    only_asks = method == "GET" or path.split("/")[1] in _FILTERED
     extra: dict[str, Any] = {"parameters": [_parameter(name) for name in parameters]}
+    extra["x-sdn-role"] = "read" if only_asks else "operate"
     if body:
         extra["requestBody"] = {"content": {"application/json": {"schema": body}}, "required": bool(body["required"])}
     content = {"application/json": {"schema": answers}} if answers else None

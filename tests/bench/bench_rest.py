@@ -1,0 +1,148 @@
+"""REST at 1,000 ports on 20 chassis: a port created until the switches have confirmed its flows, reads of one port, and
+events to 100 streams.
+
+What is timed is what a client sees, over the lab's own unix socket: from before the request is sent until the answer is
+there. Reads are counted over TCP on loopback by wrk, which costs less than what it measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median, quantiles
+
+import httpx
+
+from sdn.lab.rundir import RunDir
+from tests.bench import ovn
+from tests.bench.labs import PORTS, Lab, program, thousand_ports
+from tests.bench.registry import Measured, at_least, at_most, bench
+
+CREATIONS = 300
+STREAMS = 100
+EVENTS = 50
+READ_SECONDS = 5
+_RATE = re.compile(r"Requests/sec:\s*([0-9.]+)")
+
+
+def client(lab: Lab) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(RunDir(lab.name).api_socket))
+    return httpx.Client(transport=transport, base_url="http://lab", timeout=60)
+
+
+@bench(
+    "a port created by REST until its flows are confirmed, 1,000 ports on 20 chassis, median",
+    unit="ms", target=at_most(50), peer="OVN, a port added and bound, 1 chassis", timeout=600,
+)  # fmt: skip
+def create_port() -> Measured:
+    times = _creations()
+    note = (
+        f"{len(times)} times, one after the other: p95 {_percent(times, 95):.0f} ms, p99 {_percent(times, 99):.0f} ms"
+    )
+    return Measured(median(times), ovn.port_more(PORTS), note)
+
+
+@bench("the same, 99th percentile", unit="ms", target=at_most(150), timeout=600)
+def create_port_p99() -> Measured:
+    times = _creations()
+    return Measured(
+        _percent(times, 99), note=f"{len(times)} times: median {median(times):.0f}, max {max(times):.0f} ms"
+    )
+
+
+def _creations() -> list[float]:
+    with thousand_ports() as lab, client(lab) as rest:
+        rest.get("/v1/ports/n1:eth0").raise_for_status()  # the process that answers is started by the first who asks
+        return [_create(rest, number) for number in range(1, CREATIONS + 1)]
+
+
+def _create(rest: httpx.Client, number: int) -> float:
+    started = time.perf_counter()
+    answer = rest.post("/v1/ports?wait=applied", json={"name": f"n{number}:eth1", "network": "lan"})
+    taken = 1000 * (time.perf_counter() - started)
+    assert answer.status_code == 201, answer.text
+    return taken
+
+
+def _percent(times: list[float], percent: int) -> float:
+    return quantiles(times, n=100, method="inclusive")[percent - 1]
+
+
+@bench("one port read by its name, at 1,000 ports", unit="requests/s", target=at_least(2_000))
+def read_port() -> Measured:
+    with thousand_ports() as lab, serving(lab) as address:
+        wrk = ["wrk", "-t1", "-c8", f"-d{READ_SECONDS}s", "--latency", f"http://{address}/v1/ports/n500:eth0"]
+        told = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
+    found = _RATE.search(told)
+    assert found, told
+    assert "Non-2xx" not in told, told
+    latency = re.search(r"99%\s+(\S+)", told)
+    return Measured(float(found[1]), note=f"8 connections, one process; p99 {latency[1] if latency else '?'}")
+
+
+@contextmanager
+def serving(lab: Lab) -> Iterator[str]:
+    """`sdn serve` on a free port of loopback; yields its address once it listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{1}".format(*free.getsockname())
+    command = [*program(), "serve", "--lab", lab.name, "--listen", address, "--rate", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            assert server.stdout is not None
+            line = next((line for line in server.stdout if address in line), None)
+            assert line, f"`{' '.join(command)}` ended with {server.wait()}"
+            yield address
+        finally:
+            server.terminate()
+
+
+@bench(f"an event delivered to {STREAMS} streams, the slowest of them", unit="ms", target=at_most(50))
+def deliver_events() -> Measured:
+    with thousand_ports() as lab:
+        times = asyncio.run(_deliveries(lab))
+    last = [max(each) for each in times]
+    note = (
+        f"{EVENTS} events to {STREAMS} streams: p99 of the slowest {_percent(last, 99):.0f} ms; from the event's time"
+    )
+    return Measured(median(last), note=note)
+
+
+async def _deliveries(lab: Lab) -> list[list[float]]:
+    """Milliseconds from the time in the event until each stream has it."""
+    seen: list[list[float]] = []
+    async with httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(
+            uds=str(RunDir(lab.name).api_socket), limits=httpx.Limits(max_connections=None)
+        ),
+        base_url="http://lab",
+        timeout=60,
+    ) as rest:
+        ready = [asyncio.Event() for _ in range(STREAMS)]
+        arrived: asyncio.Queue[float] = asyncio.Queue()
+        readers = [asyncio.create_task(_read(rest, each, arrived)) for each in ready]
+        try:
+            await asyncio.gather(*(each.wait() for each in ready))
+            for number in range(1, EVENTS + 1):
+                patch = {"allowed_addresses": [{"ip": f"10.99.0.{number}"}]}
+                (await rest.patch("/v1/ports/n7:eth0", json=patch)).raise_for_status()
+                seen.append([await asyncio.wait_for(arrived.get(), 10) for _ in range(STREAMS)])
+        finally:
+            for reader in readers:
+                reader.cancel()
+    return seen
+
+
+async def _read(rest: httpx.AsyncClient, ready: asyncio.Event, arrived: asyncio.Queue[float]) -> None:
+    async with rest.stream("GET", "/v1/events?kind=model.changed") as stream:
+        ready.set()
+        async for line in stream.aiter_lines():
+            if line.startswith("data:"):
+                event = json.loads(line.removeprefix("data:"))
+                arrived.put_nowait(1000 * (time.time() - event["time"]))
