@@ -143,7 +143,9 @@ def _number(value: bytes | None) -> int:
 class Devices:
     """The devices of one namespace. `version` grows with every change, `touched` gathers the names concerned.
 
-    `gone` are devices that were there and are not any more, or not the same ones, since `forget_news`.
+    `gone` are devices that were there and are not any more, or not the same ones, since `forget_news`. `lost` are the
+    addresses that devices have had since then and have no more; one that is not there may also just not be told of yet:
+    of an IPv6 address the kernel tells some time after it has it (addrconf_dad_work()).
 
     What is at their tc hooks is not kept, only that it has changed.
     The addresses that the kernel gives itself (link-local) come a little after a link is up and do not count.
@@ -154,6 +156,8 @@ class Devices:
         self.version = 0
         self.touched: set[str] = set()
         self.gone: dict[str, Device] = {}
+        self.lost: set[tuple[int, RawAddress]] = set()
+        """With the index of the device."""
         self._news: set[str] = set()
         self._names: dict[int, str] = {}
         self._addresses: dict[int, set[RawAddress]] = {}
@@ -166,13 +170,15 @@ class Devices:
         channel.hear()  # what was notified before must not be taken for news afterwards
         present = channel.dump(RTM_GETLINK, bytes(_LINK.size)) + channel.dump(RTM_GETADDR, bytes(_ADDRESS.size))
         before = dict(self.by_name)
+        had = {(index, address) for index, addresses in self._addresses.items() for address in addresses}
         self.by_name.clear()
         self._names.clear()
         self._addresses.clear()
         for notice in present:
             self.fold(notice)
         self.gone |= {name: device for name, device in before.items() if name not in self.by_name}
-        self._news |= self.gone.keys()
+        self.lost |= {each for each in had if each[1] not in self._addresses.get(each[0], ())}
+        self._news |= self.gone.keys() | {self._names.get(index, "") for index, _ in self.lost}
         channel.hear()
 
     def fold(self, notice: Notice) -> None:
@@ -208,6 +214,7 @@ class Devices:
         if (address in known) == present:
             return
         (known.add if present else known.discard)(address)
+        (self.lost.discard if present else self.lost.add)((index, address))
         if not address[0].startswith(LINK_LOCAL):
             self._touch(self._names.get(index, ""))
 
@@ -220,6 +227,7 @@ class Devices:
         """What has happened up to now was our own doing."""
         self._news.clear()
         self.gone.clear()
+        self.lost.clear()
 
     def touch(self, index: int) -> None:
         """Something about the device has changed that is not kept here."""

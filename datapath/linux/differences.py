@@ -75,9 +75,8 @@ def _of_end(label: str, end: End, home: Namespace, news: Collection[str]) -> Ite
         return
     if changes := ", ".join(_changes(end, device, home)):
         yield Difference(f"{label} ({changes})", "changed")
-    observed = home.devices.addresses(device)
     for address in end.addresses or ():
-        if raw(address) not in observed:
+        if (device.index, raw(address)) in home.devices.lost:
             yield Difference(f"address {address} of {label.removeprefix('interface ')}", "removed")
     if end.leads and end.gateway is not None and device.up and any(home.lead(end.alias, device.index, end.gateway)):
         yield Difference(f"default route by {end.gateway} of {label.removeprefix('interface ')}", "removed")
