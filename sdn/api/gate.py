@@ -28,7 +28,7 @@ from sdn.api.limits import ASKING, FAILING, STREAMS, Buckets, body_limit, neighb
 from sdn.api.listeners import Listener, strangeness
 from sdn.api.passage import GOING_AWAY, POLICY_VIOLATION, Passage, refuse
 from sdn.api.refusals import Refusal
-from sdn.api.roles import READING, RoleOf, roles_of
+from sdn.api.roles import RoleOf, roles_of
 from sdn.api.sessions import GATE, LISTENER, TOKEN, Sessions, cookie_of
 from sdn.api.tokens import InvalidTokenError, Token, Tokens
 from sdn.author import author
@@ -106,13 +106,8 @@ class Gate:
             await refuse(scope, send, refusal)
             return
         scope[SCOPE], scope[TOKEN] = admitted.caller, admitted.token
-        passage = Passage(self, admitted, scope, receive, send)
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-        try:
-            await passage.go(app, has_body)
-        finally:
-            if scope["type"] == "websocket" or scope["method"] not in READING or passage.refusal:
-                self._note_passage(scope, started, passage)
+        await Passage(self, admitted, scope, receive, send).go(app, has_body)
 
     def _admit(self, listener: Listener, role_of: RoleOf, scope: Scope, headers: Headers) -> Admitted:
         """Raises Refusal."""
@@ -213,18 +208,12 @@ class Gate:
 
     # The audit log
 
-    def _note_passage(self, scope: Scope, started: float, passage: Passage) -> None:
-        ended = time.monotonic() if scope["type"] == "websocket" else passage.answered or time.monotonic()
-        self._note(scope, started, passage.status, ended, passage.revision, passage.refusal)
+    def note(self, passage: Passage) -> None:
+        passage.owed = False
+        self._note(passage.scope, passage.started, passage.status, passage.revision, passage.refusal)
 
     def _note(
-        self,
-        scope: Scope,
-        started: float,
-        status: int,
-        ended: float = 0.0,
-        revision: int | None = None,
-        refusal: Refusal | None = None,
+        self, scope: Scope, started: float, status: int, revision: int | None = None, refusal: Refusal | None = None
     ) -> None:
         if refusal and not refusal.is_audited:
             return
@@ -237,7 +226,7 @@ class Gate:
             method=scope.get("method", "WEBSOCKET"),
             path=scope["path"] + (f"?{query}" if query else ""),
             status=status,
-            seconds=(ended or time.monotonic()) - started,
+            seconds=time.monotonic() - started,
             revision=revision,
             why=refusal.why if refusal else "",
         )

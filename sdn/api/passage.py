@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sdn.api import refusals
 from sdn.api.limits import BODY_SECONDS
 from sdn.api.refusals import Refusal
+from sdn.api.roles import READING
 
 if TYPE_CHECKING:
     from sdn.api.gate import Admitted, Gate
@@ -38,17 +39,19 @@ _EVENTS: Final = b"text/event-stream"
 
 
 class Passage:
-    """`status` is that of the answer, 0 until it begins; 101 of a websocket that was accepted."""
+    """`status` is that of the answer, 0 until it begins; 101 of a websocket that was accepted. One that is `owed` has
+    yet to be noted in the audit log: that is done before its answer goes out, or when a websocket ends."""
 
     def __init__(self, gate: Gate, admitted: Admitted, scope: Scope, receive: Receive, send: Send) -> None:
         self.admitted = admitted
+        self.scope = scope
+        self.started = time.monotonic()
+        self.owed = scope["type"] == "websocket" or scope["method"] not in READING
         self.status = 0
-        self.answered = 0.0
         self.revision: int | None = None
         self.refusal: Refusal | None = None
         self.is_stream = False
         self._gate = gate
-        self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = asyncio.timeout(None)
@@ -63,7 +66,7 @@ class Passage:
                 if has_body:
                     self._expected = True
                     self._limit.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
-                await app(self._scope, self.receive, self.send)
+                await app(self.scope, self.receive, self.send)
         except TimeoutError:
             if not self._limit.expired():
                 raise  # the app's own
@@ -71,6 +74,8 @@ class Passage:
         finally:
             if self.is_stream:
                 self._gate.closed(self)
+            if self.owed:
+                self._gate.note(self)
 
     def end(self, code: int, why: str) -> None:
         """Of a stream that is open: the browser sees an end, and asking again is refused. `code` is for websockets."""
@@ -93,8 +98,9 @@ class Passage:
             self.refusal = self.refusal or refusals.too_slow(BODY_SECONDS)
             if not self.status:
                 self.status = self.refusal.status
-                await refuse(self._scope, self._send, self.refusal)
-        elif self._scope["type"] == "websocket":
+                self._gate.note(self)
+                await refuse(self.scope, self._send, self.refusal)
+        elif self.scope["type"] == "websocket":
             code, why = self._ended
             await self._send({"type": "websocket.close", "code": code, "reason": why})
         elif self.status:
@@ -120,6 +126,7 @@ class Passage:
             self.status = 101
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
+            self._gate.note(self)
         await self._send(message)
 
     async def _start(self, message: Message) -> Message:
@@ -130,7 +137,8 @@ class Passage:
             elif name == b"sdn-revision" and value.isdigit():
                 self.revision = int(value)
         self.status = message["status"]
-        self.answered = time.monotonic()
+        if self.owed:
+            self._gate.note(self)
         return {**message, "headers": _safe(headers)}
 
     async def _open_stream(self) -> None:

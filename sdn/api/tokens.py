@@ -42,7 +42,7 @@ def tokens_file() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Times are seconds since the epoch, `expires` is None for one that never does. `sha256` is the secret's, in hex."""
+    """Times are seconds since the epoch, `expires` None for one that never does. `sha256` is the secret's, in hex."""
 
     id: str
     name: str

@@ -20,7 +20,7 @@ import typer
 
 from datapath.errors import FileError, MachineError, SdnError
 from sdn.author import acting
-from sdn.cli import complete, guest_commands, token_commands, volume_commands
+from sdn.cli import api_commands, complete, guest_commands, token_commands, volume_commands
 from sdn.cli.arguments import BUILD, CHECK, GUESTS, LOOK, File, Form, Guest, Lab, Output, Patience, Target, Timeout
 
 app = typer.Typer(
@@ -216,6 +216,7 @@ def execute(
 
 guest_commands.add_to(app)
 volume_commands.add_to(app)
+api_commands.add_to(app)
 token_commands.add_to(app)
 
 
