@@ -140,6 +140,8 @@ def summary(packed: str) -> Summary:
     guests = changes.get("Guest", {})
     for table, noun in TABLES.items():
         rows = {name: row for name, row in changes.get(table, {}).items() if table != "Node" or name not in guests}
+        if table == "Lab" and not all(rows.get("", ())):
+            continue  # a lab's first revision: that it comes needs no saying
         if rows:
             added = tuple(name for name, (before, _) in rows.items() if before is None)
             removed = tuple(name for name, (_, after) in rows.items() if after is None)

@@ -102,6 +102,29 @@ def logs(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def kinds(incomplete: str) -> list[str]:
+    from sdn.client.models import KINDS
+
+    return _start(KINDS, incomplete)
+
+
+def events(incomplete: str) -> list[str]:
+    """Kinds of events."""
+    from sdn.api.happened import KINDS
+
+    return _start(KINDS, incomplete)
+
+
+def named(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those of the kind that stands before, of a lab on this machine."""
+    from sdn.api.resources import KINDS
+    from sdn.client.models import BY_WORD
+
+    model, kind = _model(ctx.params), BY_WORD.get(ctx.params.get("kind") or "")
+    of = KINDS.get(kind.path) if kind else None
+    return _start(of.names(model), incomplete) if model and of else []
+
+
 def _model(params: dict[str, Any]) -> Model | None:
     from sdn.cli import target
 

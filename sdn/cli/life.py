@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from datapath.errors import CheckError, FileError
 from datapath.linux.namespaces import DIRECTORY
 from sdn import lab
-from sdn.cli import output, target
+from sdn.cli import output, plans, target
 from sdn.cli.output import Cell
 from sdn.model.facts import GuestFacts
 
 if TYPE_CHECKING:
     from sdn.lab import Result, Status
-    from sdn.lab.plan import Plan, PlanStep
+    from sdn.lab.plan import Plan
     from sdn.model import Model
 
 _PHASES: Final = {
@@ -31,7 +31,6 @@ _PHASES: Final = {
     "host": "removing namespaces",
     "files": "removing files",
 }
-_SIGNS: Final = {"add": ("+", output.GOOD), "change": ("~", output.WARNING), "remove": ("-", output.BAD)}
 
 
 def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
@@ -89,7 +88,7 @@ def plan(file: Path, as_json: bool) -> None:
     if as_json:
         output.as_json(asdict(made) | {"troubles": list(state.troubles) if state else []})
         return
-    if not made.steps and not any(map(any, made.flows.values())):
+    if plans.is_empty(made.steps, made.flows):
         output.say(f"{model.lab} is already so: nothing to do")
     else:
         _show_plan(made, str(file), previous is not None)
@@ -139,20 +138,8 @@ def _has_ended(state: Status, guest: str) -> bool:
 
 
 def _show_plan(made: Plan, file: str, running: bool) -> None:
-    output.table(("", "where", "what", "why", "disturbs"), [_step(step) for step in made.steps])
-    for chassis, (add, change, remove) in made.flows.items():
-        signs = [(f"+{add}", output.GOOD), (f"~{change}", output.WARNING), (f"-{remove}", output.BAD)]
-        output.say(f"flows on {chassis}: " + " ".join(output.paint(text, style) for text, style in signs))
-    verbs = [step.verb for step in made.steps]
-    output.say(f"{verbs.count('add')} to add, {verbs.count('change')} to change, {verbs.count('remove')} to remove")
+    plans.show(made.steps, made.flows)
     output.say(output.paint(f"next: sdn {'apply' if running else 'up'} {shlex.quote(file)}", output.SOFT))
-
-
-def _step(step: PlanStep) -> output.Row:
-    sign, style = _SIGNS[step.verb]
-    disturbs = step.disturbs or "nothing"
-    calm = output.SOFT if disturbs == "nothing" else output.WARNING
-    return Cell(sign, style), step.where, Cell(step.what, style), Cell(step.why, output.SOFT), Cell(disturbs, calm)
 
 
 def down(wanted: str | None, every: bool) -> None:
