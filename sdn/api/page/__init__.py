@@ -4,7 +4,8 @@ Enters: a path. Leaves: the file, compressed where that is understood. Never: a 
 lab: the page asks the REST API as everybody does.
 
 All files are served below a name that is the hash of them all, so that a browser may keep them for ever and never mixes
-two versions; only the document at `/` is asked for again each time, and that costs a comparison of its ETag.
+two versions; only the document at `/` is asked for again each time, and that costs a comparison of its ETag. What a
+browser may do with them (Content-Security-Policy) the gate says, for every answer.
 """
 
 from __future__ import annotations
@@ -30,14 +31,6 @@ _TYPES: Final = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".md": "text/markdown; charset=utf-8",
-}
-SECURITY: Final = {
-    # xterm and the picture style their own elements; nothing is ever run that is not one of these files
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 
@@ -96,7 +89,7 @@ def router() -> APIRouter:
 
 
 async def _document(request: Request) -> Response:
-    return _answer(request, document(), {**SECURITY, "Cache-Control": "no-cache"})
+    return _answer(request, document(), {"Cache-Control": "no-cache"})
 
 
 async def _file(request: Request, edition: str, path: str) -> Response:
@@ -104,7 +97,7 @@ async def _file(request: Request, edition: str, path: str) -> Response:
     if file is None:
         return Response("there is no such file; load the page again\n", 404, media_type="text/plain")
     kept = _ALWAYS if edition == version() else "no-store"
-    return _answer(request, file, {"Cache-Control": kept, "X-Content-Type-Options": "nosniff"})
+    return _answer(request, file, {"Cache-Control": kept})
 
 
 def _answer(request: Request, file: File, headers: Mapping[str, str]) -> Response:

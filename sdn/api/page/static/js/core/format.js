@@ -30,19 +30,19 @@ export const memory = (bytes) => (bytes % 2 ** 30 ? `${Math.round(bytes / 2 ** 2
 /** @param {number} n @param {string} one @param {string} [many] */
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-/** @param {number} seconds since the epoch */
-export function clock(seconds) {
-  const at = new Date(seconds * 1000);
+/** @param {string} moment as RFC 3339 has it */
+export function clock(moment) {
+  const at = new Date(moment);
   return at.toLocaleTimeString("en-GB") + "." + String(at.getMilliseconds()).padStart(3, "0");
 }
 
-/** How long ago. @param {number} seconds since the epoch */
-export function ago(seconds) {
-  const gone = Math.max(0, Date.now() / 1000 - seconds);
+/** How long ago. @param {string} moment as RFC 3339 has it */
+export function ago(moment) {
+  const gone = Math.max(0, Date.now() - Date.parse(moment)) / 1000;
   if (gone < 60) return "just now";
   if (gone < 3600) return `${Math.floor(gone / 60)} min ago`;
   if (gone < 86400) return `${Math.floor(gone / 3600)} h ago`;
-  return new Date(seconds * 1000).toLocaleDateString("en-GB");
+  return new Date(moment).toLocaleDateString("en-GB");
 }
 
 /** @param {number} seconds */

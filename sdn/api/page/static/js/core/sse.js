@@ -34,7 +34,11 @@ async function run(path, told, signal) {
       wait = FIRST_WAIT;
       await read(answer.body, (event) => {
         last = event.id || last;
-        told.onEvent(event);
+        try {
+          told.onEvent(event);
+        } catch (error) {
+          reportError(error); // a fault of the page is no fault of the stream
+        }
       });
       throw new Error("the server ended the stream");
     } catch (error) {

@@ -28,7 +28,7 @@ export const state = {
   view: "",
   /** @type {any[]} the newest event last */
   events: [],
-  /** @type {Map<string, import("../lab/counters.js").Rate>} by port */
+  /** @type {Map<string, import("../lab/counters.js").Rate>} by interface */
   rates: new Map(),
   /** @type {{request: any, result: any, error: any, pending: boolean, hop: number}} */
   trace: { request: { from: "", to: "", protocol: "icmp" }, result: null, error: null, pending: false, hop: -1 },

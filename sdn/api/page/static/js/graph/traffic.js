@@ -1,7 +1,7 @@
 /**
  * Traffic on the picture: lines are as wide as there is traffic on them, with dots that go the way it goes.
  *
- * Enters: rates by port. Leaves: widths of the rails, and one layer of dotted lines above them. Never: more moving dots
+ * Enters: what each port carries. Leaves: widths of the rails, and one layer of dotted lines above them. Never: more moving dots
  * than a browser draws easily, or any where the reader's system asks for no motion.
  */
 const STILL = 100; // bytes per second: below it a line is quiet (ARP, ND)
@@ -13,31 +13,29 @@ export const width = (rate) => (rate < STILL ? 2.6 : Math.min(3.2 + 0.8 * (Math.
 
 /**
  * @param {SVGSVGElement} svg
- * @param {Map<string, import("../lab/counters.js").Rate>} rates
- * @param {(port: string) => {network: string, chassis: string}|null} place
+ * @param {Iterable<{port: string, network: string, chassis: string, sent: number, received: number}>} loads
  */
-export function showTraffic(svg, rates, place) {
+export function showTraffic(svg, loads) {
   const busy = [];
   /** @type {Map<string, number>} */
+  const ports = new Map();
+  /** @type {Map<string, number>} */
   const rails = new Map();
-  for (const [name, rate] of rates) {
-    const total = rate.sent + rate.received;
-    const at = place(name);
-    if (!at) continue;
-    if (total >= STILL) busy.push({ name, rate, total });
-    const key = `${at.chassis} ${at.network}`;
-    rails.set(key, (rails.get(key) ?? 0) + total);
+  for (const load of loads) {
+    const total = load.sent + load.received;
+    const rail = `${load.chassis} ${load.network}`;
+    ports.set(load.port, total);
+    rails.set(rail, (rails.get(rail) ?? 0) + total);
+    if (total >= STILL) busy.push({ ...load, total });
   }
-  const shown = busy.sort((a, b) => b.total - a.total).slice(0, MOVING);
-  widen(svg, rates, rails);
-  dots(svg, shown);
+  widen(svg, ports, rails);
+  dots(svg, busy.sort((a, b) => b.total - a.total).slice(0, MOVING));
 }
 
-/** @param {SVGSVGElement} svg @param {Map<string, any>} rates @param {Map<string, number>} rails */
-function widen(svg, rates, rails) {
+/** @param {SVGSVGElement} svg @param {Map<string, number>} ports @param {Map<string, number>} rails */
+function widen(svg, ports, rails) {
   for (const group of svg.querySelectorAll("[data-kind=port]")) {
-    const rate = rates.get(/** @type {SVGElement} */ (group).dataset.name ?? "");
-    set(group.querySelector(".rail"), rate ? rate.sent + rate.received : 0);
+    set(group.querySelector(".rail"), ports.get(/** @type {SVGElement} */ (group).dataset.name ?? "") ?? 0);
   }
   for (const rail of svg.querySelectorAll("[data-rail]")) {
     const chassis = /** @type {SVGElement} */ (rail.closest("[data-kind=chassis]")).dataset.name;
@@ -52,19 +50,19 @@ function set(line, rate) {
   if (style.strokeWidth !== wanted) style.strokeWidth = wanted;
 }
 
-/** @param {SVGSVGElement} svg @param {{name: string, rate: any, total: number}[]} busy */
+/** @param {SVGSVGElement} svg @param {{port: string, sent: number, received: number, total: number}[]} busy */
 function dots(svg, busy) {
   const layer = svg.querySelector(".traffic") ?? svg.appendChild(document.createElementNS(SVG, "g"));
   layer.setAttribute("class", "traffic");
   const kept = new Map([...layer.children].map((line) => [/** @type {SVGElement} */ (line).dataset.of, line]));
-  for (const { name, rate, total } of busy) {
-    const rail = svg.querySelector(`[data-kind=port][data-name="${CSS.escape(name)}"] .rail`);
+  for (const { port, sent, received, total } of busy) {
+    const rail = svg.querySelector(`[data-kind=port][data-name="${CSS.escape(port)}"] .rail`);
     if (!rail) continue;
-    const line = /** @type {SVGElement} */ (kept.get(name) ?? layer.appendChild(document.createElementNS(SVG, "path")));
-    kept.delete(name);
-    line.dataset.of = name;
+    const line = /** @type {SVGElement} */ (kept.get(port) ?? layer.appendChild(document.createElementNS(SVG, "path")));
+    kept.delete(port);
+    line.dataset.of = port;
     line.setAttribute("d", rail.getAttribute("d") ?? "");
-    line.setAttribute("class", rate.sent > rate.received ? "up-going" : "down-going");
+    line.setAttribute("class", sent > received ? "up-going" : "down-going");
     line.style.strokeWidth = `${Math.max(width(total) - 2.2, 1.2).toFixed(1)}px`;
     const speed = total > 1e7 ? "fast" : total > 1e5 ? "brisk" : "slow";
     line.classList.add(speed); // of few kinds, so that the dots do not jump whenever the rate is another

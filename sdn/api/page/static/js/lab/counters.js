@@ -1,8 +1,9 @@
 /**
  * Traffic: rates from the counters that the switches have.
  *
- * Enters: GET /v1/counters, totals by port every second or so, while somebody looks. Leaves: the store's `rates`. Never:
- * a stream while the page is hidden: the server asks the switches only for those who look.
+ * Enters: GET /v1/counters/stream, every second while somebody looks. Leaves: the store's `rates`, by interface
+ * (node:interface), which the ports of a trunk share. Never: a stream while the page is hidden: the server asks the
+ * switches only for those who look.
  */
 import { follow } from "../core/sse.js";
 import { set, state } from "../core/store.js";
@@ -10,45 +11,46 @@ import { set, state } from "../core/store.js";
 const REMEMBERED = 60; // samples of a sparkline
 
 /**
- * @typedef {object} Rate  of a port, in bytes per second as its node sees it
+ * @typedef {Record<string, number>} Totals  rx_bytes, tx_packets, rx_dropped, …: as the node sees it
+ * @typedef {object} Rate  in bytes per second
  * @property {number} received
  * @property {number} sent
  * @property {number[]} history  both together, the newest last
- * @property {any} totals
+ * @property {Totals} totals
  */
-
-/** @type {Map<string, {time: number, totals: any}>} */
-const before = new Map();
 
 /** @returns {() => void} ends it */
 export function followCounters() {
   let end = () => {};
   const look = () => {
     end();
-    end = document.hidden ? () => {} : follow("/v1/counters", { onEvent: take, onState: () => {} });
+    end = document.hidden ? () => {} : follow("/v1/counters/stream", { onEvent: take, onState: () => {} });
   };
   look();
   document.addEventListener("visibilitychange", look);
   return () => (document.removeEventListener("visibilitychange", look), end());
 }
 
-/** @param {{data: string}} told */
+/** The first event has all totals; the others rates too, and only what has changed. @param {{data: string}} told */
 function take(told) {
-  const { time, ports } = JSON.parse(told.data);
-  if (!ports) return;
-  const rates = new Map(state.rates);
-  for (const [name, totals] of Object.entries(ports)) {
-    const last = before.get(name);
-    before.set(name, { time, totals });
-    if (last && time > last.time) rates.set(name, between(rates.get(name), last.totals, totals, time - last.time));
+  const { columns, ports } = JSON.parse(told.data);
+  /** @type {Map<string, Rate>} */
+  const rates = new Map();
+  for (const [name, rate] of state.rates) rates.set(name, next(rate, rate.totals, 0, 0));
+  for (const [name, row] of Object.entries(ports)) {
+    const totals = Object.fromEntries(columns.map((/** @type {string} */ column, /** @type {number} */ i) => [column, row[i]]));
+    rates.set(name, next(state.rates.get(name), totals, totals.rx_bytes_rate ?? 0, totals.tx_bytes_rate ?? 0));
   }
   set({ rates });
 }
 
-/** What the switch receives on a port, its node has sent. @param {Rate|undefined} rate @param {any} old @param {any} now @param {number} seconds */
-function between(rate, old, now, seconds) {
-  const sent = Math.max(0, now.rx_bytes - old.rx_bytes) / seconds;
-  const received = Math.max(0, now.tx_bytes - old.tx_bytes) / seconds;
-  const history = [...(rate?.history ?? []), sent + received].slice(-REMEMBERED);
-  return { received, sent, history, totals: now };
+/** @param {Rate|undefined} rate @param {Totals} totals @param {number} received @param {number} sent @returns {Rate} */
+function next(rate, totals, received, sent) {
+  return { received, sent, totals, history: [...(rate?.history ?? []), received + sent].slice(-REMEMBERED) };
 }
+
+/** What is counted for a port: its interface. @param {any} port of the REST API */
+export const interfaceOf = (port) => `${port.node}:${port.interface}`;
+
+/** @param {any} port of the REST API @param {typeof state} [from] */
+export const rateOf = (port, from = state) => from.rates.get(interfaceOf(port));

@@ -1,7 +1,7 @@
 /**
  * What happens in the lab, as it happens.
  *
- * Enters: GET /v1/events. Leaves: the store's `events` and `connection`; calls of `refresh` for what an event changes,
+ * Enters: GET /v1/events, from the oldest that is kept. Leaves: the store's `events` and `connection`; calls of `refresh` for what an event changes,
  * and the DOM event "sdn-picture" where the picture is another. Never: an event lost over a cut: the stream goes on from
  * Last-Event-ID, and everything is read again besides.
  */
@@ -26,7 +26,7 @@ let waiting = [];
 
 /** @returns {() => void} ends it */
 export function followEvents() {
-  return follow("/v1/events", { resume: true, onEvent: take, onState: connect });
+  return follow("/v1/events?after=0", { resume: true, onEvent: take, onState: connect });
 }
 
 /** @param {"open"|"away"|"denied"} how @param {string} why */
@@ -53,7 +53,7 @@ function tell() {
   const kinds = new Set(waiting.map((event) => event.kind));
   waiting = [];
   set({ events });
-  if (kinds.has("model.changed")) refreshAll();
+  if (kinds.has("model.changed") || kinds.has("missed")) refreshAll();
   else for (const kind of kinds) refresh(TOUCHES[kind] ?? []);
   if (kinds.has("model.changed") || [...kinds].some((kind) => kind in TOUCHES)) pictureChanged();
 }

@@ -62,9 +62,6 @@ function Stream({ events }) {
 function Event({ event }) {
   const { object } = event;
   const style = BAD.has(event.kind) ? "bad" : GOOD.has(event.kind) ? "good" : "";
-  return html`<li data-event=${event.kind}><time class="mono">${clock(seconds(event.time))}</time> <span class=${`event-kind ${style}`}>${event.kind}</span>
+  return html`<li data-event=${event.kind}><time class="mono">${clock(event.time)}</time> <span class=${`event-kind ${style}`}>${event.kind}</span>
     ${object && object.kind in COLLECTION && html` <button class="link" onClick=${() => select(object)}>${object.name}</button>`} <span class="event-message">${event.message}</span></li>`;
 }
-
-/** Times are seconds or RFC 3339. @param {number|string} time */
-const seconds = (time) => (typeof time === "number" ? time : Date.parse(time) / 1000);

@@ -12,6 +12,7 @@ import { parse, patch } from "../graph/picture.js";
 import { showRoute } from "../graph/route.js";
 import { showTraffic } from "../graph/traffic.js";
 import { select } from "../lab/choose.js";
+import { rateOf } from "../lab/counters.js";
 import { Icon } from "./icons.js";
 import { Empty, Failure, Loading } from "./parts.js";
 import { Tooltip } from "./tooltip.js";
@@ -47,11 +48,10 @@ export function Graph() {
 /** @param {HTMLElement} viewport @param {Camera} camera @param {(status: any) => void} tell */
 function follow(viewport, camera, tell) {
   let timer = 0;
-  let etag = "";
   const draw = async () => {
     timer = 0;
     try {
-      const answer = await request("/v1/graph.svg", { headers: etag ? { "If-None-Match": etag } : {} });
+      const answer = await request("/v1/graph.svg");
       show(viewport, camera, parse(await answer.text()));
       tell({});
     } catch (error) {
@@ -59,10 +59,11 @@ function follow(viewport, camera, tell) {
     }
   };
   const soon = () => (timer ||= setTimeout(draw, GATHER));
+  soon();
   addEventListener("sdn-picture", soon);
   const unwatch = [
     watch((s) => s.selection, () => camera.svg && mark(camera)),
-    watch((s) => s.rates, () => camera.svg && showTraffic(camera.svg, state.rates, place)),
+    watch((s) => s.rates, () => camera.svg && showTraffic(camera.svg, loads())),
     watch((s) => s.trace, () => camera.svg && route(camera.svg)),
   ];
   return () => (removeEventListener("sdn-picture", soon), unwatch.forEach((end) => end()));
@@ -74,14 +75,19 @@ function show(viewport, camera, next) {
   viewport.replaceChildren(next);
   camera.show(next);
   mark(camera);
-  showTraffic(next, state.rates, place);
+  showTraffic(next, loads());
   route(next);
 }
 
-/** @param {string} port */
-function place(port) {
-  const found = state.objects.ports.get(port);
-  return found ? { network: found.network, chassis: found.status.chassis } : null;
+/** What the ports carry: of those that share an interface, the first one. */
+function* loads() {
+  const told = new Set();
+  for (const port of state.objects.ports.values()) {
+    const rate = rateOf(port);
+    if (!rate || told.has(rate)) continue;
+    told.add(rate);
+    yield { port: port.name, network: port.network, chassis: port.status.chassis, sent: rate.sent, received: rate.received };
+  }
 }
 
 /** @param {SVGSVGElement} svg */

@@ -24,7 +24,7 @@ export function History() {
   return html`<ol class="revisions">${found.items.map((/** @type {any} */ each) => html`<li key=${each.number} class=${each.number === open ? "is-open" : ""}>
     <button class="revision-head" aria-expanded=${each.number === open} onClick=${() => setOpen(each.number === open ? 0 : each.number)}>
       <span class="revision-number">${each.number}</span><span class="revision-what"><b>${each.origin || "a change"}</b>
-      <span class="soft" title=${clock(each.time)}>${each.author} · ${ago(each.time)} · ${outcome(each)}</span></span><${Counts} counts=${each.counts} /></button>
+      <span class="soft" title=${clock(each.time)}>${each.author} · ${ago(each.time)} · ${outcome(each)}</span></span><${Counts} changes=${each.changes} /></button>
     ${each.number === open && html`<${Details} revision=${each} isNow=${each.number === revision} onBack=${() => ask(each.number)} />`}
     ${each.number === back && html`<${RollBack} to=${each.number} onDone=${() => ask(0)} />`}
   </li>`)}</ol>`;
@@ -37,12 +37,11 @@ function outcome(revision) {
   return revision.seconds === null || revision.seconds === undefined ? "confirmed" : `confirmed in ${duration(revision.seconds)}`;
 }
 
-/** Of all kinds together; each kind is in the title. @param {{counts: any}} props */
-function Counts({ counts }) {
-  if (!counts) return null;
-  const all = Object.values(counts).map((each) => (Array.isArray(each) ? each : [each.added, each.changed, each.removed]));
-  const [add, change, remove] = [0, 1, 2].map((i) => all.reduce((sum, each) => sum + (each[i] ?? 0), 0));
-  return html`<span class="counts" title=${Object.keys(counts).join(", ")}>${add > 0 && html`<b class="good">+${add}</b>`}${change > 0 && html`<b class="warn">~${change}</b>`}${remove > 0 && html`<b class="bad">−${remove}</b>`}</span>`;
+/** Of all kinds together; which they are is in the title. @param {{changes: any}} props */
+function Counts({ changes }) {
+  const sum = (/** @type {string} */ how) => Object.values(changes).reduce((total, each) => total + each[how], 0);
+  const [add, change, remove] = ["added", "changed", "removed"].map(sum);
+  return html`<span class="counts" title=${Object.keys(changes).join(", ")}>${add > 0 && html`<b class="good">+${add}</b>`}${change > 0 && html`<b class="warn">~${change}</b>`}${remove > 0 && html`<b class="bad">−${remove}</b>`}</span>`;
 }
 
 /** @param {{revision: any, isNow: boolean, onBack: () => void}} props */

@@ -13,6 +13,7 @@ import { traceFrom } from "./trace.js";
 import { Traffic } from "./traffic.js";
 
 const HIDDEN = new Set(["name", "status", "source", "applied", "ports", "nics"]);
+const TOLD = new Set(["error", "note", "errors", "notes"]); // above, where they are seen
 /** @type {Record<string, string>} fields whose value is the name of another thing → its kind */
 const LINKS = { chassis: "chassis", network: "network", at: "chassis", physnet: "physnet" };
 
@@ -28,7 +29,7 @@ export function Inspector({ at, onClose }) {
   return html`<${Panel} title=${at.name} onClose=${onClose} key=${title}>
     <div class="summary"><span class="kind">${at.kind}</span><${State} up=${isUp(at.kind, thing)} label=${phase(at.kind, thing)} />
       <span class="source mono" title="where the topology says so">${thing.source}</span></div>
-    <${Troubles} kind=${at.kind} thing=${thing} />
+    <${Troubles} status=${thing.status ?? {}} />
     <${Actions} at=${at} thing=${thing} />
     <${Ports} at=${at} />
     <${Traffic} at=${at} />
@@ -48,11 +49,12 @@ function phase(kind, thing) {
 /** @param {any} thing */
 const without = (thing) => Object.fromEntries(Object.entries(thing).filter(([key]) => !HIDDEN.has(key)));
 
-/** What is wrong with it, in the words of whoever found it. @param {{kind: string, thing: any}} props */
-function Troubles({ thing }) {
-  const status = thing.status ?? {};
-  const told = [status.error, status.note, status.flows?.error, ...(status.host?.errors ?? []), ...(status.host?.notes ?? [])].filter(Boolean);
-  return told.length ? html`<div class="failure">${told.map((line) => html`<p>${line}</p>`)}</div>` : null;
+/** What is wrong with it, and what one should know, in the words of whoever found it. @param {{status: any}} props */
+function Troubles({ status }) {
+  const wrong = [status.error, status.flows?.error, ...(status.host?.errors ?? [])].filter(Boolean);
+  const notes = [status.note, ...(status.host?.notes ?? [])].filter(Boolean);
+  return html`${wrong.length > 0 && html`<div class="failure">${wrong.map((line) => html`<p>${line}</p>`)}</div>`}
+    ${notes.length > 0 && html`<div class="notice">${notes.map((line) => html`<p>${line}</p>`)}</div>`}`;
 }
 
 /** @param {{at: import("../core/store.js").Ref, thing: any}} props */
@@ -85,7 +87,7 @@ export const Section = ({ title, children, open = true }) => html`<details class
 
 /** @param {{title: string, values: any}} props */
 function Fields({ title, values }) {
-  const entries = Object.entries(values).filter(([, value]) => !isNothing(value));
+  const entries = Object.entries(values).filter(([key, value]) => !isNothing(value) && !TOLD.has(key));
   if (!entries.length) return null;
   return html`<${Section} title=${title}><dl class="fields">${entries.map(
     ([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd><${Value} name=${key} value=${value} /></dd>`,
@@ -111,7 +113,7 @@ function Value({ name, value }) {
 
 /** @param {{values: any}} props */
 function Nested({ values }) {
-  const entries = Object.entries(values).filter(([, value]) => !isNothing(value));
+  const entries = Object.entries(values).filter(([key, value]) => !isNothing(value) && !TOLD.has(key));
   return html`<dl class="fields is-nested">${entries.map(([key, value]) => html`<dt>${key.replaceAll("_", " ")}</dt><dd><${Value} name=${key} value=${value} /></dd>`)}</dl>`;
 }
 

@@ -54,12 +54,15 @@ export function Panel({ title, onClose, actions, children, id }) {
   </section>`;
 }
 
+const SAMPLES = 60; // of a sparkline
+
 /** A line of the last minute. @param {{values: number[], label: string}} props */
 export function Sparkline({ values, label }) {
   const [width, height, most] = [280, 40, Math.max(...values, 1)];
-  const step = width / 59;
-  const points = values.map((value, i) => `${(width - (values.length - 1 - i) * step).toFixed(1)},${(height - 2 - (value / most) * (height - 6)).toFixed(1)}`);
-  const area = points.length > 1 ? `M${points.join("L")}L${width},${height}L${points[0].split(",")[0]},${height}z` : "";
+  const padded = [...Array(Math.max(SAMPLES - values.length, 0)).fill(0), ...values];
+  const step = width / (padded.length - 1);
+  const points = padded.map((value, i) => `${(i * step).toFixed(1)},${(height - 2 - (value / most) * (height - 6)).toFixed(1)}`);
+  const area = `M${points.join("L")}L${width},${height}L0,${height}z`;
   return html`<svg class="sparkline" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${label}>
     <path class="area" d=${area} /><polyline points=${points.join(" ")} /></svg>`;
 }

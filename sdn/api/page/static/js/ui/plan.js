@@ -32,6 +32,9 @@ export function Plan({ plan }) {
   </div>`;
 }
 
+/** @param {{sign: string, style: string, value: number}} props */
+const Number = ({ sign, style, value }) => html`<td class=${`number ${value ? style : "soft"}`}>${value ? `${sign}${count(value)}` : "0"}</td>`;
+
 /** @param {{step: any}} props */
 function Step({ step }) {
   const [sign, style] = SIGNS[step.verb] ?? ["·", ""];
@@ -43,5 +46,5 @@ function Step({ step }) {
 function Flows({ flows }) {
   if (!flows.length) return null;
   return html`<table class="list flow-counts"><thead><tr><th>flows on</th><th class="number">added</th><th class="number">changed</th><th class="number">removed</th></tr></thead>
-    <tbody>${flows.map(([chassis, [add, change, remove]]) => html`<tr><td>${chassis}</td><td class="number good">+${count(add)}</td><td class="number warn">~${count(change)}</td><td class="number bad">−${count(remove)}</td></tr>`)}</tbody></table>`;
+    <tbody>${flows.map(([chassis, [add, change, remove]]) => html`<tr><td>${chassis}</td><${Number} sign="+" style="good" value=${add} /><${Number} sign="~" style="warn" value=${change} /><${Number} sign="−" style="bad" value=${remove} /></tr>`)}</tbody></table>`;
 }

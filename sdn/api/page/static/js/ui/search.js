@@ -34,15 +34,19 @@ export function Search() {
     <input ref=${input} type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-activedescendant=${found.length ? `found-${at}` : undefined} aria-label="search"
       placeholder="a name, an address, a MAC" value=${words} onKeyDown=${key} onInput=${(/** @type {any} */ event) => (setWords(event.target.value), setAt(0))} />
     <ul class="found" id="found" role="listbox">${found.map((entry, i) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
-      <span class="kind">${entry.kind}</span><b>${entry.name}</b><${State} up=${isUp(entry.kind, entry.thing)} label="" /><span class="soft mono">${entry.more}</span></li>`)}</ul>
+      <span class="kind">${entry.kind}</span><b>${entry.name}</b><span><${State} up=${isUp(entry.kind, entry.thing)} label="" /></span><span class="soft mono">${entry.more}</span></li>`)}</ul>
     ${!found.length && html`<p class="soft found-none">nothing is called so</p>`}
   <//>`;
 }
 
 /** @param {typeof import("../core/store.js").state.objects} objects */
 function index(objects) {
+  /** @type {Map<string, string[]>} */
+  const addresses = new Map();
+  for (const port of objects.ports.values()) addresses.set(port.node, [...(addresses.get(port.node) ?? []), ...port.ip]);
   return SEARCHED.flatMap(([kind, all]) => [...objects[all].values()].map((thing) => {
-    const more = [thing.mac, ...(thing.ip ?? []), thing.vtep, ...(thing.subnets ?? [])].filter(Boolean).join(" ");
+    const own = kind === "node" || kind === "guest" ? (addresses.get(thing.name) ?? []) : (thing.ip ?? []);
+    const more = [thing.mac, ...own, thing.vtep, ...(thing.subnets ?? [])].filter(Boolean).join(" ");
     return { kind, name: thing.name, more, thing, text: `${kind} ${thing.name} ${more}`.toLowerCase() };
   }));
 }

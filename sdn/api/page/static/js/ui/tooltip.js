@@ -2,8 +2,9 @@
  * What is under the pointer, in a few words.
  */
 import { html, useEffect, useState } from "../../vendor/preact.js";
-import { state, use } from "../core/store.js";
+import { use } from "../core/store.js";
 import { rate } from "../core/format.js";
+import { rateOf } from "../lab/counters.js";
 import { isUp, object, portsOf } from "../lab/objects.js";
 import { State } from "./parts.js";
 
@@ -41,19 +42,19 @@ export function Tooltip({ viewport }) {
 
 /** @param {string} kind @param {any} thing @returns {string[]} */
 function lines(kind, thing) {
-  if (kind === "port") return [`${thing.mac}  ${thing.ip.join("  ")}`, traffic([thing.name])];
+  if (kind === "port") return [`${thing.mac}  ${thing.ip.join("  ")}`, traffic([thing])];
   if (kind === "node" || kind === "guest") {
     const ports = portsOf("node", thing.name);
-    return [...ports.map((port) => `${port.interface}${port.tag === null ? "" : `.${port.tag}`} on ${port.network}  ${port.ip.join("  ")}`), traffic(ports.map((port) => port.name))];
+    return [...ports.map((port) => `${port.interface}${port.tag === null ? "" : `.${port.tag}`} on ${port.network}  ${port.ip.join("  ")}`), traffic(ports)];
   }
   if (kind === "network") return [`${Object.entries(thing.segment).map((each) => each.join(" "))} · MTU ${thing.mtu}`, `${thing.status.ports} ports`];
   if (kind === "chassis") return [`vtep ${thing.vtep} · ${thing.status.flows.count} flows`];
   return [];
 }
 
-/** @param {string[]} ports */
+/** @param {any[]} ports */
 function traffic(ports) {
-  const known = ports.map((name) => state.rates.get(name)).filter((each) => each !== undefined);
+  const known = ports.map((port) => rateOf(port)).filter((each) => each !== undefined);
   if (!known.length) return "";
   const sum = (/** @type {"sent"|"received"} */ way) => known.reduce((total, each) => total + each[way], 0);
   return `↑ ${rate(sum("sent"))}   ↓ ${rate(sum("received"))}`;
