@@ -1,4 +1,4 @@
-"""How much one may ask for: sizes of bodies, requests a second, open streams. PURE but for the clock.
+"""How much one may ask for: sizes of bodies, requests a second, open streams.
 
 Enters: who asks, how much. Leaves: whether it may be, and after how long again. Never: a wait.
 """

@@ -1,4 +1,4 @@
-"""Where the API listens, and what that means for who may ask. PURE.
+"""Where the API listens, and what that means for who may ask.
 
 Enters: an address as it is typed; the headers of a request. Leaves: a Listener; why a request is not a browser's own.
 

@@ -1,4 +1,4 @@
-"""What the gate refuses, as RFC 9457 problem details. PURE.
+"""What the gate refuses, as RFC 9457 problem details.
 
 Enters: why. Leaves: a Refusal with status, headers and body. Never: a hint about tokens to whoever has none.
 """

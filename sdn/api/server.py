@@ -44,6 +44,8 @@ HANDSHAKE: Final = 10.0
 """Seconds for TLS."""
 CONNECTIONS: Final = 2048
 """Of one server; the next is answered 503."""
+TICK: Final = 1.0
+"""Seconds: what the Date header counts."""
 BACKLOG: Final = 1024
 FRAME: Final = 1 << 20
 """Bytes of a websocket's message: of a console, what was pasted."""
@@ -138,9 +140,8 @@ class Server(uvicorn.Server):
         return make
 
     async def _tick(self) -> None:
-        """The Date header has seconds."""
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK)
             await self.on_tick(0)
 
 

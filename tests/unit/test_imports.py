@@ -28,7 +28,7 @@ IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"
 
 # Which parts of sdn may use which edges of datapath.
 DATAPATH_EDGES = {
-    "datapath.pool": ("sdn.topology", "sdn.lab", "sdn.cli"),
+    "datapath.pool": ("sdn.topology", "sdn.lab", "sdn.cli", "sdn.api.tokens"),
     "datapath.ovsdb": ("sdn.store", "sdn.lab", "sdn.cli"),
     "datapath": ("sdn.lab", "sdn.cli"),
 }
