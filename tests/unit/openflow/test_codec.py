@@ -14,7 +14,7 @@ from os_ken.ofproto import ofproto_v1_3, ofproto_v1_3_parser, ofproto_v1_4, ofpr
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from datapath.openflow import codec
-from datapath.openflow.codec import ADD, ATOMIC, DELETE_STRICT, ORDERED, V13, V14
+from datapath.openflow.codec import ADD, ATOMIC, DELETE_STRICT, ORDERED, V13, V14, FlowEvent
 from datapath.openflow.flow import (
     Action,
     Flow,
@@ -319,3 +319,177 @@ def test_mutated_learn_actions(data: st.DataObject, flow: Flow, value: int) -> N
     body[position : position + 2] = value.to_bytes(2, "big")
     with suppress(codec.DecodeError):
         codec.decode_flow_stats(bytes(body), V14)
+
+
+# --- flow monitors ---------------------------------------------------------------------------------------------------
+
+REMOVED_BY_OVS = (  # Open vSwitch 3.1, of a flow deleted by ovs-ofctl
+    "00480002 28020000 00000064 00000000 5d0e030000000010"
+    "0001000e 80000606 020000000001 0000"
+    "00040018 00000000 00190010 00010404 00000001 00000000"
+    "00010008 30000000"
+)
+
+
+def update_of(flow: Flow, event: int) -> bytes:
+    """As a switch tells of it: match and instructions as in the flow-mod."""
+    flow_mod = codec.encode_flow_mod(flow, ADD, 0, V14)
+    head = struct.pack("!BBHHH4xQ", flow.table, 0, flow.idle_timeout, flow.hard_timeout, flow.priority, flow.cookie)
+    body = head + flow_mod[48:]
+    return struct.pack("!HH", 4 + len(body), event) + body
+
+
+def test_an_update_of_open_vswitch() -> None:
+    flow = Flow(40, 100, match(eth_dst=0x020000000001), (SetField("reg2", 1),), 48, 0x5D0E030000000010)
+    assert codec.decode_flow_updates(bytes.fromhex(REMOVED_BY_OVS), V14) == [(FlowEvent.REMOVED, flow)]
+
+
+@given(st.lists(flows(), max_size=4), U32)
+def test_xids_count_up(wanted: list[Flow], first: int) -> None:
+    messages = codec.encode_flow_mods(wanted, ADD, first, V14)
+    assert [int.from_bytes(m[4:8], "big") for m in messages] == [(first + i) & 0xFFFFFFFF for i in range(len(wanted))]
+
+
+@given(flows(MATCH_FIELDS, OSKEN_FIELDS), U32, U32)
+def test_bundle_add_is_osken_s(flow: Flow, bundle: int, xid: int) -> None:
+    description = ProtocolDesc(version=V14)
+    inner = codec.encode_flow_mod(flow, ADD, xid, V14)
+    parsed = ofproto_v1_4_parser.OFPFlowMod.parser(description, V14, 14, len(inner), xid, inner)
+    theirs = ofproto_v1_4_parser.OFPBundleAddMsg(description, bundle, ATOMIC | ORDERED, parsed, [])
+    theirs.set_xid(xid)
+    theirs.serialize()
+    assert codec.encode_bundle_add(bundle, inner) == bytes(theirs.buf)
+
+
+@given(flows(OSKEN_FIELDS, OSKEN_FIELDS))
+def test_a_match_alone_is_the_one_of_the_flow_mod(flow: Flow) -> None:
+    alone = codec.encode_match(flow.match)
+    assert codec.encode_flow_mod(flow, DELETE_STRICT, 0, V14)[48:] == alone
+
+
+# --- what others put into a switch -----------------------------------------------------------------------------------
+
+
+def foreign(match_tlvs: bytes = b"", instructions: bytes = b"") -> codec.FlowStats:
+    length = 4 + len(match_tlvs)
+    tail = struct.pack("!HH", 1, length) + match_tlvs + bytes(-length % 8) + instructions
+    head = struct.pack("!HBxIIHHHHHxxQQQ", 48 + len(tail), 3, 1, 0, 9, 0, 0, 0, 0, 77, 0, 0)
+    (found,) = codec.decode_flow_stats(head + tail, V14)
+    return found
+
+
+def test_unknown_actions_and_instructions_are_kept_apart() -> None:
+    group = struct.pack("!HHI", 22, 8, 5)
+    output = struct.pack("!HHIH6x", 0, 16, 4, 0)
+    meter = struct.pack("!HHI", 6, 8, 1)
+    apply = struct.pack("!HH4x", 4, 8 + len(group + output)) + group + output
+    assert foreign(instructions=meter + apply).flow.actions == (Unknown(meter), Unknown(group), Output(4))
+
+
+def test_an_unknown_action_cannot_be_sent_but_its_flow_can_be_deleted() -> None:
+    flow = foreign(instructions=struct.pack("!HH4xHHI", 4, 16, 22, 8, 5)).flow
+    with pytest.raises(ValueError, match="not understood"):
+        codec.encode_flow_mod(flow, ADD, 0, V14)
+    assert len(codec.encode_flow_mod(flow, DELETE_STRICT, 0, V14)) == 56
+
+
+@pytest.mark.parametrize("tlv", ["0001d802000e", "0001dd040001000f", "ffff0106002320000005"])
+def test_unknown_match_fields_come_back_byte_for_byte(tlv: str) -> None:
+    wire = bytes.fromhex(tlv)
+    flow = foreign(match_tlvs=wire).flow
+    assert str(flow.match[0]).startswith("oxm_")
+    assert codec.encode_flow_mod(flow, DELETE_STRICT, 0, V14)[52 : 52 + len(wire)] == wire
+
+
+def test_fields_in_any_order_and_under_their_nxm_names_are_canonical() -> None:
+    nxm_ip_src, nxm_eth_type = bytes.fromhex("00000e040a000001"), bytes.fromhex("000006020800")
+    assert foreign(match_tlvs=nxm_ip_src + nxm_eth_type).flow.match == match(eth_type=0x800, ipv4_src=0x0A000001)
+
+
+def test_full_and_empty_masks_are_written_the_one_way() -> None:
+    full = bytes.fromhex("8000070c020000000001ffffffffffff")
+    empty = bytes.fromhex("8000090c020000000001000000000000")
+    assert foreign(match_tlvs=full + empty).flow.match == (MatchField("eth_dst", 0x020000000001),)
+
+
+# --- fuzz ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300), U8)
+def test_random_bytes(data: bytes, version: int) -> None:
+    with suppress(codec.DecodeError):
+        codec.decode_flow_stats(data, version)
+
+
+@given(st.data(), st.lists(flows(), min_size=1, max_size=2))
+def test_mutated_bytes(data: st.DataObject, wanted: list[Flow]) -> None:
+    body = bytearray(b"".join(map(stats_entry, wanted)))
+    for position, value in data.draw(st.lists(st.tuples(st.integers(0, len(body) - 1), U8), min_size=1, max_size=5)):
+        body[position] = value
+    del body[data.draw(st.integers(0, len(body))) if data.draw(st.booleans()) else len(body) :]
+    try:
+        found = codec.decode_flow_stats(bytes(body), V14)
+    except codec.DecodeError:
+        return
+    for entry in found:  # what was understood can at least be deleted
+        codec.encode_flow_mod(entry.flow, DELETE_STRICT, 0, V14)
+        list(map(str, entry.flow.match))
+
+
+@given(st.data(), flows(), U16)
+def test_mutated_learn_actions(data: st.DataObject, flow: Flow, value: int) -> None:
+    learn = Learn(1, 2, 3, 4, 5, (LearnMatch("reg0", "reg1", 32), LearnLoad("reg2", 7, 32), LearnOutput("in_port", 32)))
+    body = bytearray(stats_entry(flow._replace(match=(), actions=(learn,), goto=None)))
+    position = data.draw(st.integers(64, len(body) - 2))
+    body[position : position + 2] = value.to_bytes(2, "big")
+    with suppress(codec.DecodeError):
+        codec.decode_flow_stats(bytes(body), V14)
+
+
+# --- flow monitors ---------------------------------------------------------------------------------------------------
+
+REMOVED_BY_OVS = (  # Open vSwitch 3.1, of a flow deleted by ovs-ofctl
+    "00480002 28020000 00000064 00000000 5d0e030000000010"
+    "0001000e 80000606 020000000001 0000"
+    "00040018 00000000 00190010 00010404 00000001 00000000"
+    "00010008 30000000"
+)
+
+
+def update_of(flow: Flow, event: int) -> bytes:
+    """As a switch tells of it: match and instructions as in the flow-mod."""
+    flow_mod = codec.encode_flow_mod(flow, ADD, 0, V14)
+    head = struct.pack("!BBHHH4xQ", flow.table, 0, flow.idle_timeout, flow.hard_timeout, flow.priority, flow.cookie)
+    body = head + flow_mod[48:]
+    return struct.pack("!HH", 4 + len(body), event) + body
+
+
+def test_an_update_of_open_vswitch() -> None:
+    flow = Flow(40, 100, match(eth_dst=0x020000000001), (SetField("reg2", 1),), None, 0x5D0E030000000010)
+    (update,) = codec.decode_flow_updates(bytes.fromhex(REMOVED_BY_OVS), V14)
+    assert update.event is FlowEvent.REMOVED
+    assert update.flow is not None
+    assert update.flow[:3] == flow[:3]
+    assert update.flow.cookie == flow.cookie
+
+
+@given(st.lists(flows(), max_size=4), st.sampled_from(list(FlowEvent)))
+def test_updates_come_back_as_flows(told: list[Flow], event: FlowEvent) -> None:
+    short = event >= FlowEvent.ABBREV
+    data = b"".join(struct.pack("!HHI", 8, event, 4) if short else update_of(flow, event) for flow in told)
+    wanted = [(event, None if short else flow) for flow in told]
+    assert codec.decode_flow_updates(data, V14) == wanted
+
+
+@given(st.one_of(st.binary(), flows().map(lambda flow: update_of(flow, 1))), st.data())
+def test_no_bytes_make_decode_of_updates_raise_anything_else(data: bytes, draw: st.DataObject) -> None:
+    broken = bytearray(data)
+    for _ in range(draw.draw(st.integers(0, 3)) if broken else 0):
+        broken[draw.draw(st.integers(0, len(broken) - 1))] = draw.draw(st.integers(0, 255))
+    with suppress(codec.DecodeError):
+        codec.decode_flow_updates(bytes(broken[: draw.draw(st.integers(0, len(broken)))]), V14)
+
+
+def test_updates_of_other_versions_are_not_understood() -> None:
+    with pytest.raises(codec.DecodeError, match="wire version 4"):
+        codec.decode_flow_updates(b"", V13)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sdn.southbound import messages, requests
-from sdn.southbound.requests import Control, Request
+from sdn.southbound.requests import Control, Request, Watch
 from sdn.southbound.transport import MalformedError
 
 V13, V14 = 4, 5
@@ -52,3 +52,15 @@ def test_a_features_reply() -> None:
     assert requests.datapath_id(reply) == 0xABCDEF
     with pytest.raises(MalformedError, match="cut short"):
         requests.datapath_id(reply[:-1])
+
+
+def test_a_flow_monitor() -> None:
+    codec = messages.dialect(V14)
+    ofproto, match = codec.ofproto, codec.ofproto_parser.OFPMatch()
+    flags = ofproto.OFPFMF_ADD | ofproto.OFPFMF_REMOVED | ofproto.OFPFMF_MODIFY | ofproto.OFPFMF_INSTRUCTIONS
+    wanted = (0, 1, ofproto.OFPP_ANY, ofproto.OFPG_ANY, flags, 28, ofproto.OFPFMC_ADD, match)
+    watch = Watch.ADD | Watch.REMOVED | Watch.MODIFY | Watch.INSTRUCTIONS
+    assert requests.flow_monitor({28: watch}).encode(V14, 77) == theirs("FlowMonitorRequest", V14, *wanted)
+    two = requests.flow_monitor({28: watch, 44: Watch.REMOVED}).encode(V14, 77)
+    one = requests.flow_monitor({28: watch}).encode(V14, 77)
+    assert len(two) - len(one) == len(one) - 16, "any number in one message"

@@ -79,3 +79,26 @@ def test_what_the_kernel_does_by_itself_does_not_count() -> None:
     bridge_port[0] = 7  # AF_BRIDGE
     devices.fold(Notice(RTM_DELLINK, bytes(bridge_port)))
     assert (devices.version, devices.touched) == (version, set())
+
+
+def test_what_was_there_and_is_gone_is_remembered_until_it_was_our_own_doing() -> None:
+    devices = Devices()
+    for notice in (link("eth0", 5), link("eth1", 6), address(RTM_NEWADDR, 5, "10.0.0.1/24")):
+        devices.fold(notice)
+    devices.forget_news()
+    devices.fold(address(RTM_DELADDR, 5, "10.0.0.1/24"))
+    devices.fold(Notice(RTM_DELLINK, link("eth1", 6).payload))
+    assert devices.take_news() == {"eth0", "eth1"}
+    assert devices.take_news() == set()
+    assert list(devices.gone) == ["eth1"]
+    assert devices.lost == {(5, raw(ip_interface("10.0.0.1/24")))}
+    devices.fold(address(RTM_NEWADDR, 5, "10.0.0.1/24"))
+    assert not devices.lost
+    devices.forget_news()
+    assert not devices.gone
+
+
+def test_an_address_that_is_not_told_of_yet_is_not_lost() -> None:
+    devices = Devices()
+    devices.fold(link("eth0", 5))
+    assert not devices.lost
