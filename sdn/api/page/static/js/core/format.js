@@ -36,9 +36,9 @@ export function clock(moment) {
   return at.toLocaleTimeString("en-GB") + "." + String(at.getMilliseconds()).padStart(3, "0");
 }
 
-/** How long ago. @param {string} moment as RFC 3339 has it */
+/** How long ago. @param {string|number} moment as RFC 3339 has it, or milliseconds since the epoch */
 export function ago(moment) {
-  const gone = Math.max(0, Date.now() - Date.parse(moment)) / 1000;
+  const gone = Math.max(0, Date.now() - new Date(moment).getTime()) / 1000;
   if (gone < 60) return "just now";
   if (gone < 3600) return `${Math.floor(gone / 60)} min ago`;
   if (gone < 86400) return `${Math.floor(gone / 3600)} h ago`;

@@ -83,6 +83,7 @@ const planOf = (answer) => answer.plan ?? answer;
 
 /** @param {{done: any}} props */
 function Applied({ done }) {
-  const { revision, seconds } = done.applied ?? done;
-  return html`<p class="verdict is-good" role="status" id="applied">Applied: revision ${revision}${seconds !== undefined && html`, whole after ${duration(seconds)}`}.</p>`;
+  const { seconds, missing = [] } = done.applied ?? {};
+  if (missing.length) return html`<div class="failure" role="alert"><p class="failure-title">Stored as revision ${done.revision}, but not confirmed in time</p>${missing.map((/** @type {string} */ line) => html`<p>${line}</p>`)}</div>`;
+  return html`<p class="verdict is-good" role="status" id="applied">Applied: revision ${done.revision}${seconds !== undefined && html`, whole after ${duration(seconds)}`}.</p>`;
 }

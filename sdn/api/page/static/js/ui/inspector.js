@@ -2,7 +2,7 @@
  * The chosen thing: what it is, how it is, its traffic, its flows, the line in the file, and what belongs to it.
  */
 import { html } from "../../vendor/preact.js";
-import { memory } from "../core/format.js";
+import { ago, memory } from "../core/format.js";
 import { use } from "../core/store.js";
 import { openConsole } from "../lab/choose.js";
 import { isUp, object, portsOf } from "../lab/objects.js";
@@ -63,8 +63,8 @@ function Actions({ at }) {
   if (!node) return null;
   return html`<div class="actions">
     ${at.kind === "guest" && html`<button onClick=${() => openConsole(at.name)}><${Icon} name="terminal" size=${16} /> Console</button>`}
-    <button onClick=${() => traceFrom("from", at.name)}><${Icon} name="trace" size=${16} /> Trace from here</button>
-    <button onClick=${() => traceFrom("to", at.name)}>to here</button>
+    <button onClick=${() => traceFrom("from", at.name)}><${Icon} name="trace" size=${16} /> Trace from</button>
+    <button onClick=${() => traceFrom("to", at.name)}>Trace to</button>
   </div>`;
 }
 
@@ -102,6 +102,7 @@ function Value({ name, value }) {
   if (name in LINKS && typeof value === "string") return html`<${Link} kind=${LINKS[name]} name=${value} />`;
   if (name === "node") return html`<${NodeLink} name=${value} />`;
   if (name === "memory" && typeof value === "number") return memory(value);
+  if (name === "started") return value ? `${ago(value * 1000)}` : "";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (name === "ports" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="port" name=${each} />`);
   if (name === "physnets" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="physnet" name=${each} />`);

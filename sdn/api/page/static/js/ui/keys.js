@@ -28,7 +28,7 @@ function leave() {
 }
 
 /** @param {EventTarget|null} target */
-const isTyping = (target) => target instanceof Element && !!target.closest("input, textarea, select, [contenteditable], .terminal");
+const isTyping = (target) => target instanceof Element && !!target.closest("input, textarea, select, [contenteditable], .console-view");
 
 /** @param {EventTarget|null} target */
-const isConsole = (target) => target instanceof Element && !!target.closest(".terminal");
+const isConsole = (target) => target instanceof Element && !!target.closest(".console-view");

@@ -23,7 +23,7 @@ export function Matrix({ test }) {
   const failed = new Set(test.failures.map((/** @type {any} */ each) => `${nodeOf(each.from)} ${nodeOf(each.to)}`));
   const outcome = (/** @type {string} */ a, /** @type {string} */ b) => (test.expect === "ok" ? (failed.has(`${a} ${b}`) ? "lost" : "reaches") : failed.has(`${a} ${b}`) ? "leaks" : "denied");
   const small = written.from.length <= MOST && written.to.length <= MOST;
-  const used = new Set([test.expect === "ok" ? "reaches" : "denied", ...(failed.size ? [test.expect === "ok" ? "lost" : "leaks"] : [])]);
+  const used = new Set(written.from.flatMap((/** @type {string} */ a) => written.to.filter((/** @type {string} */ b) => a !== b).map((/** @type {string} */ b) => outcome(a, b))));
   return html`${small ? html`<${ByNode} test=${test} from=${written.from} to=${written.to} outcome=${outcome} />` : html`<${ByNetwork} from=${written.from} to=${written.to} outcome=${outcome} />`}
     <p class="legend">${[...used].map((each) => html`<span><i class=${`cell is-${each}`}>${SIGNS[/** @type {Outcome} */ (each)][0]}</i> ${SIGNS[/** @type {Outcome} */ (each)][1]}</span>`)}</p>`;
 }

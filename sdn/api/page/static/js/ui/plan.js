@@ -21,16 +21,19 @@ const numbers = (each) => (Array.isArray(each) ? each : [each.added ?? each.add 
 
 /** @param {{plan: any}} props */
 export function Plan({ plan }) {
-  if (isEmpty(plan)) return html`<${Empty} title="Nothing to do" hint="The lab is already so." />`;
+  if (isEmpty(plan)) return html`<${Troubles} lines=${plan.troubles ?? []} /><${Empty} title="Nothing to do" hint="The lab is already so." />`;
   const verbs = (/** @type {string} */ verb) => plan.steps.filter((/** @type {any} */ step) => step.verb === verb).length;
   const disturbing = plan.steps.filter((/** @type {any} */ step) => step.disturbs).length;
-  return html`<div class="plan" aria-label="plan">
+  return html`<div class="plan" aria-label="plan"><${Troubles} lines=${plan.troubles ?? []} />
     <p class="plan-sum"><b class="good">+${verbs("add")}</b> <b class="warn">~${verbs("change")}</b> <b class="bad">−${verbs("remove")}</b>
       <span class=${disturbing ? "warn" : "soft"}>${disturbing ? `${disturbing} of ${plan.steps.length} steps disturb something` : "nothing is disturbed"}</span></p>
     <ol class="steps">${plan.steps.map((/** @type {any} */ step) => html`<${Step} step=${step} />`)}</ol>
     <${Flows} flows=${flowsOf(plan)} />
   </div>`;
 }
+
+/** What is wrong whatever is applied. @param {{lines: string[]}} props */
+const Troubles = ({ lines }) => (lines.length ? html`<div class="notice"><b>As it runs, the lab is not whole:</b>${lines.map((line) => html`<p>${line}</p>`)}</div>` : null);
 
 /** @param {{sign: string, style: string, value: number}} props */
 const Number = ({ sign, style, value }) => html`<td class=${`number ${value ? style : "soft"}`}>${value ? `${sign}${count(value)}` : "0"}</td>`;

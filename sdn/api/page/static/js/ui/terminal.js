@@ -26,8 +26,8 @@ export function Terminal({ guest, shown }) {
   useEffect(() => {
     if (shown && terminal.current) (terminal.current.fit(), terminal.current.focus());
   }, [shown]);
-  return html`<div class="terminal" hidden=${!shown} role="tabpanel" aria-label=${`console of ${guest}`}><div class="terminal-place" ref=${place}></div>
-    ${note && html`<p class="terminal-note" role="status">${note}</p>`}</div>`;
+  return html`<div class="console-view" hidden=${!shown} role="tabpanel" aria-label=${`console of ${guest}`}><div class="console-place" ref=${place}></div>
+    ${note && html`<p class="console-note" role="status">${note}</p>`}</div>`;
 }
 
 async function load() {
