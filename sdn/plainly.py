@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from datapath.errors import FileError
 from datapath.openflow.text import Names, format_actions, format_flow, format_match
+from sdn.pipeline.layout import Table
 
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
+    from sdn.model import Chassis
     from sdn.trace import Hop, Place, Trace
 
 _PROTOCOLS = ("icmp", "tcp", "udp", "arp")
@@ -65,6 +67,28 @@ def _hop(hop: Hop) -> dict[str, Any]:
 def _place(place: Place) -> dict[str, Any]:
     """Where a copy came from or went: by which link, to which chassis or port."""
     return {"link": place.link, "kind": place.kind, "chassis": place.chassis or None, "port": place.port or None}
+
+
+def table(text: str) -> int:
+    """A table by name or number. Raises FileError."""
+    if text.isascii() and text.isdecimal() and len(text) < 4:
+        return int(text)
+    labels = {each.label: int(each) for each in Table}
+    if text not in labels:
+        raise FileError(f"there is no table {text}", remedy=f"there are: {', '.join(labels)}")
+    return labels[text]
+
+
+def no_tables(chassis: Chassis) -> FileError:
+    """Why there are no flows to look at, and what there is instead."""
+    name, kind = chassis.name, chassis.datapath
+    if not chassis.ours:
+        return FileError(f"{name} has no flow tables of ours: somebody else runs it (datapath {kind})")
+    looks = ("bridge fdb", "bridge vlan", "ip -d link", "nft list ruleset")
+    return FileError(
+        f"{name} has no flow tables: the kernel's bridges forward there (datapath {kind})",
+        remedy="look at what they have: " + ", ".join(f"sdn exec {name} -- {look}" for look in looks),
+    )
 
 
 def flow(stats: FlowStats, known: Names) -> dict[str, Any]:

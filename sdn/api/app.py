@@ -8,7 +8,22 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from sdn.api import counters, crud, events, health, history, metrics, ofctl, openapi, problem
+from sdn.api import (
+    counters,
+    crud,
+    derived,
+    events,
+    flows,
+    health,
+    history,
+    looks,
+    metrics,
+    ofctl,
+    openapi,
+    problem,
+    topology,
+    unrealised,
+)
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
@@ -27,6 +42,10 @@ def create_app(live: Live) -> FastAPI:
     problem.add_handlers(app)
     for router in crud.routers():
         app.include_router(router)
+    for router in (*derived.routers(), *unrealised.routers()):
+        app.include_router(router)
+    for module in (topology, looks, flows):
+        app.include_router(module.router())
     app.include_router(events.router())
     app.include_router(history.router())
     for module in (metrics, counters, health):

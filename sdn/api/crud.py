@@ -117,7 +117,7 @@ def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pa
             items.append(item)
         if len(items) == limit:
             more = index + 1 < len(names)
-            return _page(model, items, _next(request, limit, name) if more else None)
+            return _page(model, items, next_page(request, limit, name) if more else None)
     return _page(model, items, None)
 
 
@@ -125,7 +125,7 @@ def _page(model: Model, items: list[Resource], more: str | None) -> Response:
     return answer({"items": items, "next": more, "revision": model.revision}, headers=_headers(model))
 
 
-def _next(request: Request, limit: int, name: str) -> str:
+def next_page(request: Request, limit: int, name: str) -> str:
     query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("limit", "after")]
     return f"{request.url.path}?{urlencode([*query, ('limit', limit), ('after', name)])}"
 

@@ -103,11 +103,15 @@ def found(description: str, schema: Schema, status: int = 200, **headers: str) -
     """A documented answer in JSON."""
     answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
     if headers:
-        answer["headers"] = {
-            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
-            for name, text in headers.items()
-        }
+        answer["headers"] = documented(headers)
     return {status: answer}
+
+
+def documented(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Headers of an answer, and what each says."""
+    return {
+        name.replace("_", "-"): {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+    }
 
 
 def request_body(schema: Schema, example: Any = None, media: str = "application/json") -> dict[str, Any]:
@@ -115,6 +119,19 @@ def request_body(schema: Schema, example: Any = None, media: str = "application/
     if example is not None:
         content["example"] = example
     return {"requestBody": {"required": True, "content": {media: content}}}
+
+
+def page(item: Schema) -> Schema:
+    """Of a list: `next` is the path of the page after it."""
+    return {
+        "type": "object",
+        "required": ["items", "next", "revision"],
+        "properties": {
+            "items": {"type": "array", "items": item},
+            "next": {"type": ["string", "null"]},
+            "revision": {"type": "integer"},
+        },
+    }
 
 
 class Words:
@@ -126,17 +143,11 @@ class Words:
         self.sent = {"$ref": f"#/components/schemas/{kind.noun.capitalize()}Fields"}
 
     def listing(self) -> dict[str, Any]:
-        fields = {"items": {"type": "array", "items": self.named}, "next": {"type": ["string", "null"]}}
-        page = {
-            "type": "object",
-            "required": ["items", "next", "revision"],
-            "properties": {**fields, "revision": {"type": "integer"}},
-        }
-        filters = [_query(name) for name in self.kind.filters]
+        filters = [query(name) for name in self.kind.filters]
         return {
             "summary": f"List {self.kind.path}",
             "response_model": None,
-            "responses": {**found("A page of them", page, ETag="The lab's revision"), **refusals(404)},
+            "responses": {**found("A page of them", page(self.named), ETag="The lab's revision"), **refusals(404)},
             "openapi_extra": {"parameters": filters} if filters else {},
         }
 
@@ -190,7 +201,7 @@ IF_MATCH: Final = {
 }
 
 
-def _query(name: str) -> Schema:
+def query(name: str) -> Schema:
     return {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
 
 
@@ -219,7 +230,7 @@ def _version() -> str:
 def _schemas(kinds: Iterable[Kind]) -> dict[str, Schema]:
     """Of what is sent and what is answered, of each kind, and all that the file's schema refers to."""
     definitions = _file_schemas()
-    made = {"Problem": PROBLEM, **definitions}
+    made = {"Problem": PROBLEM, **definitions, "Topology": _whole_file()}
     for kind in kinds:
         entry = _entry(definitions, kind)
         name = kind.noun.capitalize()
@@ -264,6 +275,12 @@ def _resource(kind: Kind, entry: Schema) -> Schema:
 def _file_schemas() -> dict[str, Schema]:
     """The definitions of the topology file, with references as OpenAPI has them."""
     return {name: _moved(schema) for name, schema in json_schema()["$defs"].items()}
+
+
+def _whole_file() -> Schema:
+    whole = {key: value for key, value in json_schema().items() if key not in ("$schema", "$defs")}
+    found: Schema = _moved(whole)
+    return found
 
 
 def _moved(value: Any) -> Any:

@@ -19,7 +19,6 @@ from sdn.cli import output, target
 from sdn.cli.output import ACCENT, BAD, GOOD, SOFT, STRONG, Cell, count
 from sdn.lab.rundir import RunDir
 from sdn.pipeline.fields import Cookie, Kind
-from sdn.pipeline.layout import Table
 
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
@@ -78,7 +77,7 @@ class Wanted:
 
 def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
     model, _ = target.running(wanted)
-    number = _table(which.table)
+    number = plainly.table(which.table) if which.table is not None else None
     cookies = _cookies(model, which.node)
     place = which.chassis or (model.nodes[which.node].chassis if which.node else None)
     dumps = asyncio.run(_dump(model.lab, _with_tables(model, target.chassis(model, place))))
@@ -97,25 +96,7 @@ def _with_tables(model: Model, chassis: Sequence[str]) -> list[str]:
     found = [name for name in chassis if model.chassis[name].has_tables]
     if found or not chassis:
         return found
-    name, kind = chassis[0], model.chassis[chassis[0]].datapath
-    if not model.chassis[name].ours:
-        raise FileError(f"{name} has no flow tables of ours: somebody else runs it (datapath {kind})")
-    looks = ("bridge fdb", "bridge vlan", "ip -d link", "nft list ruleset")
-    raise FileError(
-        f"{name} has no flow tables: the kernel's bridges forward there (datapath {kind})",
-        remedy="look at what they have: " + ", ".join(f"sdn exec {name} -- {look}" for look in looks),
-    )
-
-
-def _table(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(text)
-    labels = {table.label: int(table) for table in Table}
-    if text not in labels:
-        raise FileError(f"there is no table {text}", remedy=f"there are: {', '.join(labels)}")
-    return labels[text]
+    raise plainly.no_tables(model.chassis[chassis[0]])
 
 
 def _cookies(model: Model, node: str | None) -> set[int] | None:

@@ -259,13 +259,17 @@ def snapshot(lab: str) -> tuple[Model | None, Facts]:
 
 def status(lab: str) -> Status:
     """Processes, model and facts of a lab."""
+    model, facts = snapshot(lab)
+    return Status(lab, own_processes(RunDir(lab)), model, facts)
+
+
+def own_processes(run: RunDir) -> tuple[Process, ...]:
+    """Of a lab, as they are now: the supervisor, and those that it looks after."""
     from sdn.lab import processes
 
-    run = RunDir(lab)
     supervisor = run.supervisor
     own = Process("supervisor", supervisor, supervisor is not None, _started(supervisor), 0)
-    model, facts = snapshot(lab)
-    return Status(lab, (own, *processes.read(run.processes)), model, facts)
+    return (own, *processes.read(run.processes))
 
 
 def _started(pid: int | None) -> float:
