@@ -40,6 +40,8 @@ _DROP: Final = ("chassis", "table", "rule", "kind", "object")
 
 
 def of_traffic(model: Model, traffic: Traffic) -> Iterator[Family]:
+    """What the userspace datapath of Open vSwitch (3.1) sends into a tunnel it counts twice, as the inner packet and as
+    the outer one: it is told as it was counted. What the other end has received is right."""
     labels = _interfaces(model)
     ports = [(labels[name], counted) for name, counted in traffic.ports.items() if name in labels]
     yield from _counters("port", "its node's view", _PORT, ports)

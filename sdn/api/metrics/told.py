@@ -51,6 +51,7 @@ class Told:
         self._found = self._counter("sdn_drifts", "What others changed behind sdn's back.", "chassis", "how")
         for stage in self._open:
             self._convergence.labels(lab, stage)
+        self._repair.labels(lab)
 
     def text(self, *, open_metrics: bool) -> bytes:
         """With OpenMetrics' end, `# EOF`."""
