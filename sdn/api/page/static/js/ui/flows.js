@@ -3,10 +3,11 @@
  */
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { count, scaled } from "../core/format.js";
-import { list } from "../core/http.js";
+import { get } from "../core/http.js";
 import { Failure, Loading } from "./parts.js";
 
 const AGAIN = 3000; // milliseconds
+const MOST = 200; // flows that are shown
 
 /** @param {{at: import("../core/store.js").Ref}} props */
 export function Flows({ at }) {
@@ -14,10 +15,11 @@ export function Flows({ at }) {
   const [found, tell] = useState(/** @type {any} */ ({ flows: null, error: null }));
   useEffect(() => (open ? readOften(at, tell) : undefined), [open, at.kind, at.name]);
   return html`<details class="section" id="flows" onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
-    <summary>Flows${found.flows && ` (${count(found.flows.length)})`}</summary>
+    <summary>Flows${found.flows && ` (${count(found.flows.length)}${found.more ? " and more" : ""})`}</summary>
     ${open && !found.flows && !found.error && html`<${Loading} label="asking the switches" />`}
     <${Failure} error=${found.error} />
-    ${found.flows?.length === 0 && html`<p class="soft">none: nothing on a switch is there because of it alone</p>`}
+    ${found.missing?.map((/** @type {string} */ why) => html`<p class="soft">${why}</p>`)}
+    ${found.flows?.length === 0 && !found.missing.length && html`<p class="soft">none: nothing on a switch is there because of it alone</p>`}
     ${found.flows?.length > 0 && html`<ol class="flows">${found.flows.map((/** @type {any} */ flow) => html`<${Flow} flow=${flow} />`)}</ol>`}
   </details>`;
 }
@@ -35,8 +37,8 @@ function readOften(at, tell) {
   const read = async () => {
     const kind = at.kind === "guest" ? "node" : at.kind;
     try {
-      const { items } = await list(`/v1/flows?${kind}=${encodeURIComponent(at.name)}`);
-      if (!ended) tell({ flows: items, error: null });
+      const { items, next, missing } = await get(`/v1/flows?${kind}=${encodeURIComponent(at.name)}&limit=${MOST}`);
+      if (!ended) tell({ flows: items, more: next !== null, missing: Object.values(missing ?? {}), error: null });
     } catch (error) {
       if (!ended) tell({ flows: null, error });
     }
