@@ -205,13 +205,9 @@ def _settled(old: State, new: State) -> Iterator[Event]:
 
 def duration(seconds: float) -> str:
     """`4.1 ms`, `1.25 s`."""
-    return (
-        f"{seconds * 1000:.1f} ms"
-        if seconds < 0.1
-        else f"{seconds * 1000:.0f} ms"
-        if seconds < 1
-        else f"{seconds:.2f} s"
-    )
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
 
 
 # Chassis
@@ -222,12 +218,12 @@ def _flows(old: State, new: State, now: float) -> Iterator[Event]:
         was = before or FlowFacts()
         at = About("chassis", name)
         data = {"flows": asdict(after)}
-        if after.revision > was.revision:
-            message = f"{name} confirmed the flows of revision {after.revision}{_after(new, after.revision, now)}"
-            yield Event(now, "flows.confirmed", message, at, after.revision, data, chassis=name)
         if after.connected != was.connected:
             how = "connected to" if after.connected else "disconnected from"
             yield _chassis(now, name, f"the switch of {name} is {how} the controller", data)
+        if after.revision > was.revision:
+            message = f"{name} confirmed the flows of revision {after.revision}{_after(old, new, after.revision, now)}"
+            yield Event(now, "flows.confirmed", message, at, after.revision, data, chassis=name)
         if was.connected and not after.connected:
             yield _failure(now, at, f"{name}: the switch is not connected to the controller", data, name)
         if after.error and after.error != was.error:
@@ -236,9 +232,11 @@ def _flows(old: State, new: State, now: float) -> Iterator[Event]:
             yield _chassis(now, name, f"the flows of {name} are as they shall be again", data)
 
 
-def _after(state: State, number: int, now: float) -> str:
-    """How long it took since it was written."""
-    revision = state.revisions.get(number)
+def _after(old: State, new: State, number: int, now: float) -> str:
+    """How long it took since it was written; a switch that comes back confirms what was settled long ago."""
+    before, revision = old.revisions.get(number), new.revisions.get(number)
+    if before and before.settled:
+        return " again"
     return f", {duration(max(now - revision.time, 0.0))}" if revision else ""
 
 
@@ -247,7 +245,7 @@ def _hosts(old: State, new: State, now: float) -> Iterator[Event]:
         was = before or HostFacts()
         data = {"host": asdict(after)}
         if after.revision > was.revision:
-            took = _after(new, after.revision, now)
+            took = _after(old, new, after.revision, now)
             yield _chassis(now, name, f"{name} has built revision {after.revision}{took}", data, after.revision)
         for note in after.notes:
             if note not in was.notes:
