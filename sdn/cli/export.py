@@ -1,6 +1,7 @@
-"""A guest for the hosts of others: `sdn export libvirt`. Enters: a lab or file, a guest's name. Leaves: a domain's XML.
+"""A lab or a part of it for elsewhere: a guest as libvirt's XML, the whole as the text of a topology file.
 
-What the XML names is on this machine: the guest's disk, its seed, its kernel. Notes on stderr list them.
+Enters: a lab or file; for libvirt a guest's name. Leaves: XML, or YAML. What the XML names is on this machine: the
+guest's disk, its seed, its kernel. Notes on stderr list them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from datapath.errors import FileError
 from datapath.spec import INTEGRATION_BRIDGE, Guest, Interface, device_name
@@ -17,6 +18,26 @@ from sdn.cli import output, target
 if TYPE_CHECKING:
     from datapath.guest.libvirt.domain import BridgePlug, Files
     from sdn.model import Model, Port
+
+
+def export(form: str, name: str | None, wanted: str | None, file: Path | None) -> None:
+    """Raises FileError where the guest is missing, or one too many."""
+    if form == "topology":
+        if name is not None:
+            raise FileError(f"a topology is a whole lab's, and {name} is a part of it", remedy="sdn export topology")
+        topology(wanted, file)
+    elif name is None:
+        raise FileError("which guest?", remedy="sdn export libvirt GUEST")
+    else:
+        libvirt(name, wanted, file)
+
+
+def topology(wanted: str | None, file: Path | None) -> None:
+    """As GET /v1/topology: what runs, in the words of its file, and without what the file need not say."""
+    from sdn.topology.text import text
+    from sdn.topology.tidy import tidy
+
+    _write(text(tidy(_model(wanted))), file)
 
 
 def libvirt(name: str, wanted: str | None, file: Path | None) -> None:
@@ -73,12 +94,12 @@ def _plug(model: Model, interface: Interface, ports: Sequence[Port]) -> BridgePl
     return BridgePlug(device_name("brv-", untagged))
 
 
-def _write(xml: str, file: Path | None) -> None:
+def _write(content: str, file: Path | None) -> None:
     if file is None:
-        sys.stdout.write(xml)
+        sys.stdout.write(content)
         return
     try:
-        file.write_text(xml)
+        file.write_text(content)
     except OSError as error:
         raise FileError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from error
     output.note(f"wrote {file}")
@@ -95,6 +116,3 @@ def _remarks(guest: Guest, plugs: Sequence[BridgePlug], files: Files) -> Iterato
             yield f"{interface.name}: its tags ({tags}) pass a bridge that does not filter VLANs; libvirt cannot say so"
     for path in map(Path, files.paths):
         yield f"file: {path}{'' if path.exists() else ' (not there yet: the first start of the guest makes it)'}"
-
-
-FORMS: Final = {"libvirt": libvirt}

@@ -47,6 +47,7 @@ class Picture(StrEnum):
 
 class Elsewhere(StrEnum):
     LIBVIRT = "libvirt"
+    TOPOLOGY = "topology"
 
 
 class Mode(StrEnum):
@@ -325,18 +326,24 @@ def logs(
 
 @app.command(rich_help_panel=LOOK)
 def export(
-    form: Annotated[Elsewhere, typer.Argument(metavar="libvirt", help="For whom.")],
-    guest: Guest,
+    form: Annotated[Elsewhere, typer.Argument(metavar="libvirt|topology", help="As what.")],
+    guest: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="GUEST", help="Which guest, for libvirt.", autocompletion=complete.guests, show_default=False
+        ),
+    ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-O", metavar="PATH", help="Write it there.")] = None,
     lab: Lab = None,
 ) -> None:
-    """Print a guest as the XML of a libvirt domain, for a host of your own with the same bridges and files.
+    """Print a guest as the XML of a libvirt domain, for a host of your own with the same bridges and files; or a
+    running lab as a topology file, with what was changed since its own was applied.
 
-    Examples: `sdn export libvirt db1` · `sdn export libvirt db1 -O db1.xml --lab topologies/guests.yaml`
+    Examples: `sdn export libvirt db1 -O db1.xml --lab topologies/guests.yaml` · `sdn export topology -O now.yaml`
     """
     from sdn.cli import export as exporting
 
-    exporting.FORMS[form](guest, lab, file)
+    exporting.export(form, guest, lab, file)
 
 
 def _lab(context: typer.Context, target: str | None, lab: str | None) -> str | None:

@@ -114,3 +114,18 @@ def test_the_built_in_guest_has_its_settings_beside(
 def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "libvirt", "web1", "-O", str(tmp_path / "no" / "web1.xml")]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_whole_as_a_file(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sdn import topology
+
+    read = topology.read(Path("topologies/trunk.yaml"))
+    model.__dict__.update(read.__dict__)
+    assert main(["export", "topology"]) == 0
+    printed = capsys.readouterr().out
+    assert "  db1: {chassis: hv1, network: db, ip: 10.0.1.124}\n" in printed
+    assert main(["export", "topology", "-O", str(tmp_path / "now.yaml")]) == 0
+    assert (tmp_path / "now.yaml").read_text() == printed
+    assert topology.read(tmp_path / "now.yaml").ports.keys() == read.ports.keys()
+    assert main(["export", "topology", "web1"]) == 2
+    assert main(["export", "libvirt"]) == 2
