@@ -153,7 +153,7 @@ class Live:
 
     def _newest(self, since: Since | None) -> Model | None:
         """The store's model, if what `since` says holds of it. Raises StaleError."""
-        if since is not None:
+        if since is not None and since.revision:
             self._await_news(since.revision)
         model = self.store.model()
         present = model.revision if model else 0
