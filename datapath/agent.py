@@ -11,7 +11,6 @@ exist before a switch can plug them.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,13 +21,13 @@ from datapath.addr import IPInterface, Mac
 from datapath.drift import Difference
 from datapath.errors import SdnError
 from datapath.events import ChassisState, Event, PortState
-from datapath.linux import differences, limits, namespaces, wiring
+from datapath.linux import differences, limits, wiring
 from datapath.linux.host import Host, Namespace, Wanted
 from datapath.linux.joined import MachineUplinks
 from datapath.linux.macvlan import Macvlans
-from datapath.linux.names import Names
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
+from datapath.lookout import Lookout, Sight
 from datapath.ovs import control, daemons
 from datapath.ovs.switch import OvsSwitch
 from datapath.restore import Restorer
@@ -43,11 +42,6 @@ if TYPE_CHECKING:
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
-GATHER: Final = 0.05
-"""Seconds from a change of somebody else's until it is looked at. One command makes several, and undoing the first at
-once is in its way: `ip address flush` looks again whether any are left; a device that is deleted is set down first, and
-gone 30 ms later."""
-
 CHASSIS_DEVICES: Final = ("veth", "tun", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
 
@@ -55,8 +49,7 @@ NODE_DEVICES: Final = ("veth", "vlan", "macvlan", "macvtap")
 
 UPLINKS: Final = "uplinks"
 GUESTS: Final = "guests"
-NAMES: Final = "names"
-"""Where errors and notes of the machine's interfaces, of guests and of names of namespaces come from."""
+"""Where errors and notes of the machine's interfaces and of guests come from."""
 
 
 @dataclass
@@ -134,11 +127,7 @@ class Agent:
         self._owners: dict[str, tuple[_Chassis, Node]] = {}
         self._turn = asyncio.Lock()
         self._specs: Mapping[str, HostSpec] = {}
-        self._names: Names | None = None
-        self._doubtful: set[str] = set()
-        """Namespaces whose names came or went while something was being done."""
-        self._suspects: dict[Namespace, float] = {}
-        """Namespaces in which something has changed, and when that was noticed."""
+        self._lookout = Lookout(self._host, self._sight, self._found, self._after_changes, self._turn.locked)
         self._restorer = Restorer(on_event, self._restore)
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
@@ -167,10 +156,10 @@ class Agent:
 
     async def _make_true(self, specs: Mapping[str, HostSpec], *, anew: bool) -> None:
         await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
-        self._examine()
+        self._lookout.examine()
         daemons.template(self.run_dir)
         await self._remove_chassis(specs)
-        self._watch_names()
+        self._lookout.watch_names()
         failed = self._host.ensure(_foundations(self.lab, specs))
         starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
         await asyncio.sleep(0)  # the threads begin
@@ -188,7 +177,7 @@ class Agent:
         self._settle_guests(specs, anew=anew)
         for name in specs:
             self._conclude(self._chassis[name], name in unsettled, anew)
-        self._look_back()
+        self._lookout.look_back(self._is_wrong)
 
     def _conclude(self, chassis: _Chassis, looked_at: bool, anew: bool) -> None:
         is_tried_again = anew and bool(chassis.errors.get(GUESTS))
@@ -209,9 +198,7 @@ class Agent:
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
         self._restorer.close()
-        if self._names is not None:
-            asyncio.get_running_loop().remove_reader(self._names.fileno())
-            self._names.close()
+        self._lookout.close()
         if self._guests is not None:
             self._guests.close()
         for chassis in self._chassis.values():
@@ -443,7 +430,7 @@ class Agent:
         chassis.errors["kernel"] = tuple(dict.fromkeys(refusals))
         chassis.notes |= {node.namespace: tuple(wires.notes.get(node.namespace, ())) for node in looked_at}
         chassis.notes = {
-            place: notes for place, notes in chassis.notes.items() if notes and place in (*places, UPLINKS, NAMES)
+            place: notes for place, notes in chassis.notes.items() if notes and place in (*places, UPLINKS)
         }
         blamed = any(wires.refusals.get(place) for place in own)
         home = self._host.namespaces.get(spec.namespace)
@@ -470,9 +457,10 @@ class Agent:
         if spoken.devices.version == before:
             return
         self._stir(spoken)
-        self._examine_soon(spoken)
         if self._turn.locked():
             self._repair_in(spoken)
+        else:
+            self._lookout.examine_soon(spoken)
 
     def _repair_in(self, place: Namespace) -> None:
         for chassis in self._chassis.values():
@@ -483,7 +471,7 @@ class Agent:
         home = self._host.namespaces.get(spec.namespace)
         journal: list[str] = []
         if home is not None and chassis.switch.type == "netdev" and not self._turn.locked():
-            self._find(chassis, differences.of_vtep(spec, home))
+            self._found(chassis.name, differences.of_vtep(spec, home))
         try:
             if home is not None:
                 home.journal = journal
@@ -494,7 +482,7 @@ class Agent:
             if home is not None:
                 home.journal = None
         if home is not None and chassis.kind == "linux" and not self._turn.locked():
-            self._find(chassis, differences.of_repair(spec, journal, home))
+            self._found(chassis.name, differences.of_repair(spec, journal, home))
         self._follow_taps(chassis, spec)
         if not self._turn.locked():
             self._report(chassis)
@@ -509,91 +497,35 @@ class Agent:
 
     # What others change
 
-    def _find(self, chassis: _Chassis | None, found: Iterable[Difference], when: float = 0.0) -> None:
-        """None: it is not of one chassis. `when` 0 is now."""
-        if chassis is not None:
-            self._restorer.find(chassis.name, found, chassis.troubles, when)
-        else:
-            self._restorer.find("", found, when=when)
+    def _sight(self, place: Namespace) -> Sight:
+        """Whose a namespace is."""
+        if owner := self._owners.get(place.name):
+            chassis, node = owner
+            return Sight(f"node {node.name}", (chassis.spec,) if chassis.spec else (), chassis.switch.type, node)
+        specs = tuple(chassis.spec for chassis in self._chassis.values() if chassis.spec is not None)
+        for spec in specs:
+            if spec.namespace == place.name:
+                return Sight(f"chassis {spec.chassis}", (spec,), self._type(spec))
+        return Sight("the lab", specs)
 
-    def _examine_soon(self, place: Namespace) -> None:
-        if not self._turn.locked():
-            if not self._suspects:
-                asyncio.get_running_loop().call_later(GATHER, self._examine)  # or when something is to be done
-            self._suspects.setdefault(place, time.time())
+    def _found(self, name: str, found: Iterable[Difference], when: float = 0.0) -> None:
+        """On a chassis, '' for none of them alone; `when` 0 is now."""
+        chassis = self._chassis.get(name)
+        self._restorer.find(name, found, chassis.troubles if chassis else (), when)
 
-    def _examine(self) -> None:
-        suspects, self._suspects = self._suspects, {}
-        for place, when in suspects.items():
-            if self._host.namespaces.get(place.name) is place:
-                self._suspect(place, when)
-                self._repair_in(place)
-                self._report_ports_in(place)
+    def _is_wrong(self, name: str) -> bool:
+        chassis = self._chassis.get(name)
+        return chassis is not None and bool(chassis.troubles)
 
-    def _report_ports_in(self, place: Namespace) -> None:
+    def _after_changes(self, place: Namespace, is_gone: bool) -> None:
+        """Somebody has changed something in a namespace, or taken its name away."""
+        if is_gone:
+            self._stir(place)
+            return
+        self._repair_in(place)
         if owner := self._owners.get(place.name):
             for interface in owner[1].interfaces:
                 self._report_port(owner[0], interface)
-
-    def _suspect(self, place: Namespace, when: float = 0.0) -> None:
-        """Something of a namespace has changed while nothing was being done."""
-        owner = self._owners.get(place.name)
-        if owner is not None:
-            chassis, node = owner
-            if chassis.spec is not None:
-                self._find(chassis, differences.of_node(chassis.spec, node, place, chassis.switch.type), when)
-            return
-        if place.name == namespace(self.lab):
-            self._suspect_lab(place, when)
-        for chassis in self._chassis.values():
-            if chassis.spec is not None and chassis.spec.namespace == place.name and chassis.kind == "ovs":
-                self._find(chassis, differences.of_chassis(chassis.spec, place, chassis.switch.type), when)
-
-    def _suspect_lab(self, place: Namespace, when: float) -> None:
-        specs = [chassis.spec for chassis in self._chassis.values() if chassis.spec is not None]
-        for name, each in differences.of_lab(wiring.bridges(self.lab, specs), specs, place):
-            self._find(self._chassis.get(name), [each], when)
-
-    def _look_back(self) -> None:
-        """What others did meanwhile is wrong now; where something is wrong anyway, nobody can tell."""
-        self._check_names(self._doubtful)
-        self._doubtful = set()
-        for place in self._host.namespaces.values():
-            owner = self._owners.get(place.name)
-            if owner is None or not owner[0].troubles:
-                self._suspect(place)
-            place.devices.forget_news()
-
-    def _watch_names(self) -> None:
-        if self._names is not None:
-            return
-        try:
-            self._names = Names()
-        except OSError as error:
-            note = f"it is not noticed when somebody removes a namespace: {error.strerror}"
-            for chassis in self._chassis.values():
-                chassis.notes[NAMES] = (note,)
-        else:
-            asyncio.get_running_loop().add_reader(self._names.fileno(), self._hear_names)
-
-    def _hear_names(self) -> None:
-        if self._names is None:
-            return
-        names = self._names.hear()
-        if self._turn.locked():
-            self._doubtful |= self._host.namespaces.keys() if names is None else names
-        else:
-            self._check_names(self._host.namespaces.keys() if names is None else names)
-
-    def _check_names(self, names: Iterable[str]) -> None:
-        for held in [self._host.namespaces[name] for name in names if name in self._host.namespaces]:
-            if namespaces.inode(held.name) != held.inode:
-                self._stir(held)
-                owner = self._owners.get(held.name)
-                found = [each for each in self._chassis.values() if each.spec and each.spec.namespace == held.name]
-                chassis = owner[0] if owner else next(iter(found), None)
-                whose = f"node {owner[1].name}" if owner else f"chassis {found[0].name}" if found else "the lab"
-                self._find(chassis, [Difference(f"namespace of {whose}", "removed")])
 
     # The switch's part
 
@@ -614,7 +546,7 @@ class Agent:
             return
         found, chassis.switch.found = chassis.switch.found, []
         if not self._turn.locked():
-            self._find(chassis, found)
+            self._found(name, found)
         if not port:
             self._report(chassis)
             return
@@ -631,7 +563,11 @@ class Agent:
             return
         for interface in chassis.interfaces.values():
             self._report_port(chassis, interface)
-        notes = (*chassis.switch.notes, *(note for of_node in chassis.notes.values() for note in of_node))
+        notes = (
+            *self._lookout.notes,
+            *chassis.switch.notes,
+            *(note for of_node in chassis.notes.values() for note in of_node),
+        )
         settled = self._guests is None or self._guests.settled(chassis.name)
         state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes, settled, chassis.broken)
         if state != chassis.reported:

@@ -218,6 +218,10 @@ class Devices:
         if not address[0].startswith(LINK_LOCAL):
             self._touch(self._names.get(index, ""))
 
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
+
     def take_news(self) -> set[str]:
         """The names about which something was told since they were last taken."""
         news, self._news = self._news, set()

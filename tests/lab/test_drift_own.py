@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import Dot1Q, Ether
 
 from sdn import lab
 from sdn.lab.rundir import RunDir
@@ -54,7 +54,7 @@ def test_fifty_changes_of_ours_are_no_drift(linux: bool) -> None:
 OFFICE = """
 chassis: {hv1: {}, hv2: {}}
 physnets: {office: {}}
-networks: {desk: {segment: {flat: true, physnet: office}, subnets: [10.8.0.0/24], unknown: flood}}
+networks: {desk: {segment: {vlan: 120, physnet: office}, subnets: [10.8.0.0/24], unknown_unicast: flood}}
 nodes:
   a: {network: desk, chassis: hv1}
   b: {network: desk, chassis: hv2}
@@ -71,7 +71,9 @@ def test_learned_flows_come_and_go_unremarked(lab: Labs) -> None:
     run("ip", "-n", running.namespace(), "link", "add", "sdnt0", "type", "veth", "peer", "name", "sdnt1")
     run("ip", "-n", running.namespace(), "link", "set", "sdnt1", "master", outside, "up")
     run("ip", "-n", running.namespace(), "link", "set", "sdnt0", "up")
-    frames = [Ether(src=f"02:00:00:00:01:{n:02x}", dst="ff:ff:ff:ff:ff:ff") / b"hello" for n in range(20)]
+    frames = [
+        Ether(src=f"02:00:00:00:01:{n:02x}", dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=120) / b"hello" for n in range(20)
+    ]
     running.send("", *frames, device="sdnt0")
     running.settle()
     assert learned() >= 20
