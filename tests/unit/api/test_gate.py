@@ -246,6 +246,20 @@ async def test_an_event_stream_ends_when_its_token_expires(guarded: Guarded) -> 
     assert asked.status == 200
 
 
+@pytest.mark.parametrize("how", ["log out", "revoke"])
+async def test_what_a_session_has_open_ends_with_it(guarded: Guarded, how: str) -> None:
+    async with guarded.client(GUARDED) as client:
+        answer = await client.post("/v1/session", headers={"Authorization": f"Bearer {guarded.token()}"})
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        asked = Asked(guarded.at(GUARDED), "/v1/events", cookie=cookie)
+        await asked.until("http.response.body")
+        if how == "revoke":
+            tokens.revoke(["bob"], guarded.tokens)
+        else:
+            assert (await client.delete("/v1/session")).status_code == 204
+    await asked.end(within=3.0)
+
+
 async def test_a_websocket_ends_when_its_token_is_revoked(guarded: Guarded) -> None:
     bearer = f"Bearer {guarded.token(role=Role.OPERATE)}"
     asked = Asked(guarded.at(GUARDED), "/v1/guests/g/console", "websocket", authorization=bearer)
