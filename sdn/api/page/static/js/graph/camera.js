@@ -9,6 +9,7 @@ const MOST = 6;
 const STEP = 1.25;
 const MARGIN = 24; // pixels
 const FAR = 0.52; // below it addresses cannot be read, and names are set larger
+const REST = 180; // milliseconds
 const NOTCH = 80; // pixels: wheels of mice turn by more at once, fingers on a trackpad by less
 
 export class Camera {
@@ -21,6 +22,7 @@ export class Camera {
     this.y = 0;
     this.scale = 1;
     this.moved = false; // since the last pointerdown
+    this.resting = 0;
     this.fitted = true; // then it stays fitted when the room changes
     /** @type {Map<number, {x: number, y: number}>} */
     this.pointers = new Map();
@@ -85,10 +87,18 @@ export class Camera {
 
   apply() {
     if (!this.svg) return;
+    this.hold();
     this.svg.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
     this.viewport.classList.toggle("is-far", this.scale < FAR);
     this.viewport.style.setProperty("--dots-size", `${Math.max(22 * this.scale, 11)}px`);
     this.viewport.style.setProperty("--dots-at", `${this.x}px ${this.y}px`);
+  }
+
+  /** While it moves the picture is moved as it was painted; when it rests it is painted again, sharp. */
+  hold() {
+    this.viewport.classList.add("is-moving");
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.viewport.classList.remove("is-moving"), REST);
   }
 
   /** @param {WheelEvent} event */

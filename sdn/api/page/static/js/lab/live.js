@@ -1,10 +1,11 @@
 /**
  * What happens in the lab, as it happens.
  *
- * Enters: GET /v1/events, from the oldest that is kept. Leaves: the store's `events` and `connection`; calls of `refresh` for what an event changes,
+ * Enters: GET /v1/events. Leaves: the store's `events` and `connection`; calls of `refresh` for what an event changes,
  * and the DOM event "sdn-picture" where the picture is another. Never: an event lost over a cut: the stream goes on from
  * Last-Event-ID, and everything is read again besides.
  */
+import { get } from "../core/http.js";
 import { follow } from "../core/sse.js";
 import { set, state } from "../core/store.js";
 import { refresh, refreshAll } from "./objects.js";
@@ -24,19 +25,31 @@ const TOUCHES = {
 /** @type {any[]} */
 let waiting = [];
 
-/** @returns {() => void} ends it */
-export function followEvents() {
-  return follow("/v1/events?after=0", { resume: true, onEvent: take, onState: connect });
+/**
+ * First what is kept of the past, which changes nothing any more, then what follows it: so nothing is missed between
+ * the two, and all that is read from here on is at least as new as where the stream begins.
+ */
+export async function followEvents() {
+  let last = "";
+  try {
+    const kept = await get("/v1/events?follow=false");
+    last = kept.last;
+    set({ events: kept.items.slice(-KEPT) });
+  } catch (error) {
+    if (/** @type {any} */ (error).status === 401) return;
+  }
+  refreshAll();
+  follow(`/v1/events${last && `?after=${encodeURIComponent(last)}`}`, { resume: true, onEvent: take, onState: connect });
 }
 
 /** @param {"open"|"away"|"denied"} how @param {string} why */
 function connect(how, why) {
-  if (how === "open") {
-    set({ connection: "live", reason: "" });
+  const wasAway = state.connection === "away";
+  if (how === "open") set({ connection: "live", reason: "" });
+  else set({ connection: how, reason: why, dialog: how === "denied" ? "token" : state.dialog });
+  if (how === "open" && wasAway) {
     refreshAll();
     pictureChanged();
-  } else {
-    set({ connection: how, reason: why, dialog: how === "denied" ? "token" : state.dialog });
   }
 }
 

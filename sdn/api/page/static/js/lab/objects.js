@@ -51,7 +51,7 @@ async function readStale() {
     set({ loaded: state.loaded });
   } finally {
     reading = false;
-    if (stale.size && state.connection === "live") timer = setTimeout(readStale, GATHER * 5);
+    if (stale.size && state.connection !== "denied") timer = setTimeout(readStale, GATHER * 5);
   }
 }
 

@@ -56,7 +56,7 @@ export function Edit() {
   const typed = (/** @type {string} */ text) => {
     draft.text = text;
     if (phase.at !== "idle" || phase.error) setPhase({ at: "idle" });
-    redraw((n) => n + 1);
+    redraw((/** @type {number} */ n) => n + 1);
   };
   const changed = draft.text !== draft.original;
   const stale = draft.read && revision > draft.revision;

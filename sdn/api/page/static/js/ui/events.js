@@ -30,7 +30,7 @@ export function Events() {
   const [off, setOff] = useState(/** @type {Set<string>} */ (new Set()));
   const [words, setWords] = useState("");
   const [held, hold] = useState(/** @type {any[]|null} */ (null));
-  const shown = (held ?? all).filter((event) => isWanted(event, off, words)).slice(-SHOWN);
+  const shown = (held ?? all).filter((/** @type {any} */ event) => isWanted(event, off, words)).slice(-SHOWN);
   const toggle = (/** @type {string} */ name) => setOff(new Set(off.has(name) ? [...off].filter((each) => each !== name) : [...off, name]));
   return html`<div class="form-row is-bar"><input type="search" placeholder="filter: a name, a word" aria-label="filter events" value=${words} onInput=${(/** @type {any} */ event) => setWords(event.target.value)} />
       <button onClick=${() => hold(held ? null : all)} aria-pressed=${!!held}><${Icon} name=${held ? "play" : "pause"} size=${14} /> ${held ? `Go on${all.length > held.length ? ` (${all.length - held.length} new)` : ""}` : "Pause"}</button></div>

@@ -59,7 +59,7 @@ function follow(viewport, camera, tell) {
     }
   };
   const soon = () => (timer ||= setTimeout(draw, GATHER));
-  soon();
+  draw();
   addEventListener("sdn-picture", soon);
   const unwatch = [
     watch((s) => s.selection, () => camera.svg && mark(camera)),

@@ -33,7 +33,7 @@ export function Search() {
   return html`<${Dialog} label="search" kind="is-search">
     <input ref=${input} type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-activedescendant=${found.length ? `found-${at}` : undefined} aria-label="search"
       placeholder="a name, an address, a MAC" value=${words} onKeyDown=${key} onInput=${(/** @type {any} */ event) => (setWords(event.target.value), setAt(0))} />
-    <ul class="found" id="found" role="listbox">${found.map((entry, i) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
+    <ul class="found" id="found" role="listbox">${found.map((/** @type {any} */ entry, /** @type {number} */ i) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
       <span class="kind">${entry.kind}</span><b>${entry.name}</b><span><${State} up=${isUp(entry.kind, entry.thing)} label="" /></span><span class="soft mono">${entry.more}</span></li>`)}</ul>
     ${!found.length && html`<p class="soft found-none">nothing is called so</p>`}
   <//>`;
