@@ -19,8 +19,12 @@ from sdn.topology.edit import Edits
 
 Fields = dict[str, Any]
 
-_ATTACHING: Final = ("network", "trunk")
-"""Of an entry with one interface: they stand for the list of interfaces, and the list for them."""
+_SEVERAL: Final = {"nodes": "ports", "guests": "nics"}
+_ATTACHING: Final = ("network", "trunk", "ip")
+"""An interface that gets another network gets another address."""
+_NETWORKS: Final = ("network", "trunk")
+_OF_INTERFACE: Final = (*_ATTACHING, "mac", "allowed_addresses", "spoof_guard", "macvlan", "macvtap", "dhcp")
+"""Words that a node with one interface has for itself."""
 
 
 def replaced(model: Model, kind: Kind, name: str, fields: Fields) -> Edits:
@@ -35,10 +39,24 @@ def replaced(model: Model, kind: Kind, name: str, fields: Fields) -> Edits:
 
 def patched(model: Model, kind: Kind, name: str, patch: Fields) -> Edits:
     """The resource with a JSON merge patch applied (RFC 7396). Null is what the file does not say: left to sdn."""
-    entry = kind.entry(model, name)
-    for key in _left_open(kind, patch):
+    entry, rest = kind.entry(model, name), {key: value for key, value in patch.items() if key not in GIVEN}
+    for key in _left_open(kind, rest):
         entry.pop(key, None)
-    return replaced(model, kind, name, merged(entry, {key: patch[key] for key in patch.keys() - GIVEN}))
+    if kind.section in _SEVERAL:
+        entry, rest = _with_interface(entry, rest, _SEVERAL[kind.section])
+    return replaced(model, kind, name, merged(entry, rest))
+
+
+def _with_interface(entry: Fields, patch: Fields, several: str) -> tuple[Fields, Fields]:
+    """The entry with what the patch says of its only interface, and the rest of the patch. Where there are several
+    interfaces, the file's checks say that such words do not stand beside them."""
+    given = {key: patch[key] for key in _OF_INTERFACE if key in patch}
+    if not given or several in patch or len(entry[several]) != 1:
+        return entry, patch
+    (only,) = entry[several]
+    left = {key: value for key, value in only.items() if key not in _ATTACHING or given.keys().isdisjoint(_NETWORKS)}
+    rest = {key: value for key, value in patch.items() if key not in given}
+    return {**entry, several: [merged(left, given)]}, rest
 
 
 def removed(model: Model, kind: Kind, name: str) -> Edits:
@@ -67,8 +85,6 @@ def _left_open(kind: Kind, patch: Fields) -> set[str]:
         found = {"mtu", "unknown_unicast", "segment"}
     elif kind.path == "networks" and patch.keys() & {"subnet", "subnets"}:
         found = {"subnets"}
-    elif kind.section in ("nodes", "guests") and patch.keys() & {*_ATTACHING, "ports", "nics"}:
-        found = {*_ATTACHING, "ports", "nics"}
     elif kind.path == "tests" and patch.keys() & {"ping", "tcp", "udp"}:
         found = {"ping", "tcp", "udp", "expect"}
     return found
