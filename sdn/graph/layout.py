@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Final
 
@@ -129,6 +130,7 @@ class _Plan:
         self.networks = {name: self._used(nodes) for name, nodes in self.nodes.items()}
         names = [*model.networks, *(["underlay"] if model.chassis else []), *model.physnets]
         self.gutter = max((text_width(shorten(name, 18), 11) for name in names), default=0) + 22
+        self.box_size = cache(self._box_size)  # hundreds of arrangements are made of few boxes
 
     def _used(self, nodes: Sequence[str]) -> tuple[str, ...]:
         used = {port.network for node in nodes for port in self.ports[node]}
@@ -143,7 +145,7 @@ class _Plan:
     def card_height(self, node: str) -> float:
         return CARD_HEAD + LINE * len(self.lines[node]) + CARD_FOOT
 
-    def box_size(self, chassis: str, columns: int, rails: int) -> tuple[float, float]:
+    def _box_size(self, chassis: str, columns: int, rails: int) -> tuple[float, float]:
         """Width and height, where `rails` run above the first shelf."""
         shelves = self.shelves(chassis, columns)
         used = min(columns, max(len(self.nodes[chassis]), 1))
