@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from sdn.api import (
+    console,
     counters,
     crud,
     derived,
@@ -20,6 +21,7 @@ from sdn.api import (
     metrics,
     ofctl,
     openapi,
+    page,
     problem,
     topology,
     unrealised,
@@ -48,7 +50,7 @@ def create_app(live: Live) -> FastAPI:
         app.include_router(module.router())
     app.include_router(events.router())
     app.include_router(history.router())
-    for module in (metrics, counters, health):
+    for module in (metrics, counters, health, console, page):
         app.include_router(module.router())
     app.state.ofctl = ofctl.LabSwitches(live)
     app.include_router(ofctl.router(app.state.ofctl))

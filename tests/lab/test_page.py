@@ -1,0 +1,279 @@
+"""The page in Chromium, against a real lab: what it draws is there, and what is done on it is done."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is looked at with playwright")
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.lab.browser import WAIT, chromium, opened, picture, serving
+from tests.lab.conftest import Labs
+from tests.lab.labs import Lab
+from tests.lab.processes import eventually
+from tests.machine.pace import PATIENCE
+
+pytestmark = [pytest.mark.lab("chromium"), pytest.mark.timeout(300)]
+
+TOPOLOGY = """
+chassis: {hv1: {}, hv2: {}, hv3: {datapath: linux}}
+networks:
+  web: {segment: {vxlan: 10010}, subnet: 10.10.0.0/24}
+  db: {segment: {nvgre: 10020}, subnet: 10.20.0.0/24}
+nodes:
+  web1: {network: web, chassis: hv1}
+  web2: {network: web, chassis: hv2}
+  web3: {network: web, chassis: hv3}
+  db1: {network: db, chassis: hv1}
+  db2: {network: db, chassis: hv2}
+tests:
+  web: {from: web*, to: web*, ping: ok}
+  apart: {from: web*, to: db*, ping: fail}
+  wrong: {from: web1, to: db1, ping: ok, within: 1}
+"""
+GUEST: dict[str, Any] = {
+    "chassis": {"hv1": {"datapath": "linux"}},
+    "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
+    "guests": {"vm1": {"chassis": "hv1", "network": "web"}},
+}
+MANY = {
+    "chassis": {"hv[1-20]": {}},
+    "networks": {f"n{i}": {"segment": {"vxlan": 100 + i}, "subnet": f"10.{i}.0.0/24"} for i in range(1, 6)},
+    "nodes": {f"n{i}-[1-100]": {"network": f"n{i}"} for i in range(1, 6)},
+}
+USABLE = 2.0
+"""Seconds from the address typed to 500 nodes drawn and one of them chosen; the machine of a test may be busy."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def running(shared_lab: Labs) -> Lab:
+    return shared_lab(TOPOLOGY)
+
+
+@pytest.fixture(scope="module")
+def url(running: Lab) -> Iterator[str]:
+    with serving(running) as address:
+        yield address
+
+
+def node(page: Page, name: str, kind: str = "node") -> Any:
+    return page.locator(f'.graph [data-kind="{kind}"][data-name="{name}"]')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_lab_is_drawn(browser: Browser, running: Lab, url: str, scheme: Any) -> None:
+    with opened(browser, url, scheme=scheme) as page:
+        for name in running.model.nodes:
+            expect(node(page, name)).to_be_in_viewport()
+            expect(node(page, name).locator("[data-state=up]")).to_have_count(1)
+        for name in running.model.chassis:
+            expect(node(page, name, "chassis").first).to_be_in_viewport()
+        expect(page.locator(".health")).to_have_text("all up")
+        picture(page, f"lab-{scheme}")
+        brightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
+        assert (brightness > 128) == (scheme == "light")
+
+
+def test_the_theme_is_chosen_and_kept(browser: Browser, url: str) -> None:
+    with opened(browser, url, scheme="light") as page:
+        page.click("#theme")
+        page.click("#theme")
+        expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
+        page.reload()
+        expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_chosen_node_is_told_of(browser: Browser, running: Lab, url: str) -> None:
+    """By the mouse, by the keys, by search."""
+    port = running.port("web2")
+    with opened(browser, url) as page:
+        node(page, "web2").locator(".name").click()
+        side = page.locator(".side-inspector")
+        expect(side.locator("h2")).to_have_text("web2")
+        expect(side).to_contain_text(str(port.ips[0]))
+        expect(side).to_contain_text(str(running.model.nodes["web2"].source))
+        side.get_by_role("button", name="web2:eth0").first.click()
+        expect(side).to_contain_text(str(port.mac))
+        page.click("#flows summary")
+        expect(side.locator(".flows li").first).to_be_visible()
+        picture(page, "port-with-flows")
+        page.keyboard.press("Escape")
+        expect(side).to_have_count(0)
+        page.keyboard.press("g")
+        page.keyboard.press("ArrowRight")
+        expect(side).to_be_visible()
+        page.keyboard.press("/")
+        page.keyboard.type("db2")
+        page.keyboard.press("Enter")
+        expect(side.locator("h2")).to_have_text("db2")
+
+
+def test_counters_and_a_line_of_them(browser: Browser, running: Lab, url: str) -> None:
+    with opened(browser, url, "at=node:web1") as page:
+        expect(page.locator(".sparkline")).to_be_visible(timeout=WAIT)
+        before = page.locator(".traffic-box").inner_text()
+        running.execute("web1", "ping", "-c3", "-i0.2", "-s1000", str(running.port("web2").ips[0]))
+        expect(page.locator(".traffic-box")).not_to_have_text(before)
+        page.wait_for_selector(".traffic path", state="attached")
+        picture(page, "traffic")
+
+
+def test_a_trace_is_drawn(browser: Browser, url: str) -> None:
+    with opened(browser, url, "view=trace") as page:
+        page.fill("#trace-from", "web1")
+        page.fill("#trace-to", "web2")
+        page.keyboard.press("Enter")
+        expect(page.locator("#verdict")).to_have_text("delivered to web2:eth0 on hv2")
+        expect(page.locator(".route.is-good .route-line")).to_have_count(1)
+        expect(page.locator(".route-badge")).to_have_count(2)
+        assert page.locator(".hops > li").first.locator(".table").all_inner_texts()[:2] == ["classify", "spoof_guard"]
+        picture(page, "trace")
+        page.fill("#trace-to", "db2")
+        page.keyboard.press("Enter")
+        expect(page.locator(".route.is-bad .route-cross")).to_have_count(1)
+        expect(page.locator("#verdict")).to_contain_text("share no network")
+        picture(page, "trace-dropped")
+        page.fill("#trace-to", "nobody")
+    with opened(browser, url, "view=trace", expect=(422,)) as page:
+        page.fill("#trace-from", "web1")
+        page.fill("#trace-to", "nobody")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("there is no node or port 'nobody'")
+
+
+def test_tests_are_a_matrix_with_reasons(browser: Browser, url: str) -> None:
+    with opened(browser, url, "view=tests") as page:
+        page.click("#run-tests")
+        expect(page.get_by_text("1 of 3 failed")).to_be_visible()
+        expect(page.locator(".cell.is-lost").first).to_be_visible()
+        expect(page.locator(".explanation")).to_contain_text("share no network")
+        picture(page, "tests")
+        page.get_by_role("button", name="web", exact=True).click()
+        expect(page.locator(".matrix .cell.is-reaches")).to_have_count(6)
+
+
+def test_an_edit_is_planned_and_applied(browser: Browser, lab: Labs) -> None:
+    """And rolled back, and another page that is open sees it all."""
+    changed = lab(TOPOLOGY)
+    with serving(changed) as url, opened(browser, url) as other, opened(browser, url, "view=edit") as page:
+        text = page.locator(".editor textarea")
+        expect(text).to_have_value(re.compile("web3"))
+        entry = "nodes:\n  web4: {network: web, chassis: hv2}\n"
+        text.fill(text.input_value().replace("nodes:\n", entry, 1))
+        page.click("#plan")
+        expect(page.locator(".steps .is-add").first).to_contain_text("web4")
+        expect(page.locator(".flow-counts")).to_contain_text("hv2")
+        picture(page, "plan")
+        page.click("#apply")
+        expect(page.locator("#applied")).to_contain_text("revision 2")
+        assert "web4" in changed.model.nodes
+        for each in (page, other):
+            expect(node(each, "web4")).to_have_count(1)
+        changed.ping("web1", "web4")
+        picture(page, "applied")
+        page.keyboard.press("Escape")
+        page.locator(".rail-nav").get_by_text("History").click()
+        expect(page.locator(".revisions > li")).to_have_count(2)
+        page.locator(".revision-head").nth(1).click()
+        page.get_by_role("button", name="Roll back to 1").click()
+        picture(page, "history")
+        page.locator(".confirm .danger").click()
+        expect(node(page, "web4")).to_have_count(0)
+        expect(page.locator(".revisions > li")).to_have_count(3)
+        assert "web4" not in changed.model.nodes
+
+
+def test_a_mistake_is_shown_at_its_line(browser: Browser, running: Lab, url: str) -> None:
+    before = running.model.revision
+    with opened(browser, url, "view=edit", expect=(422,)) as page:
+        text = page.locator(".editor textarea")
+        expect(text).to_have_value(re.compile("web3"))
+        wrong = text.input_value().replace("network: web\n", "network: wob\n", 1)
+        text.fill(wrong)
+        page.click("#plan")
+        line = wrong[: wrong.index("network: wob")].count("\n") + 1
+        expect(page.locator(".gutter .is-wrong")).to_have_text(str(line))
+        expect(page.locator(".mistakes")).to_contain_text("unknown network 'wob'")
+        expect(page.locator("#apply")).to_be_disabled()
+        picture(page, "mistake")
+    assert running.model.revision == before
+
+
+def test_drift_is_told_as_it_happens(browser: Browser, running: Lab, url: str) -> None:
+    with opened(browser, url, "view=events", scheme="dark") as page:
+        running.ofctl("hv1", "del-flows")
+        expect(page.locator('[data-event="drift.found"]').first).to_be_visible()
+        expect(page.locator('[data-event="drift.repaired"]').first).to_be_visible()
+        picture(page, "events")
+        page.locator(".chip", has_text="drift").click()
+        expect(page.locator('[data-event="drift.found"]')).to_have_count(0)
+
+
+def test_a_port_that_goes_down_is_seen(browser: Browser, lab: Labs) -> None:
+    changing = lab({**GUEST, "guests": {}, "nodes": {"n1": {"network": "web"}, "n2": {"network": "web"}}})
+    with serving(changing) as url, opened(browser, url) as page:
+        changing.execute("n1", "ip", "link", "set", "eth0", "down")
+        expect(page.locator('.graph [data-name="n1"] [data-state="down"], .health.is-bad').first).to_be_visible()
+
+
+def test_a_server_that_goes_is_said_and_comes_back(browser: Browser, running: Lab) -> None:
+    with serving(running) as url:
+        port = url.rpartition(":")[2]
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(".health.is-good, .health.is-bad")
+    expect(page.locator(".banner")).to_contain_text("Not connected", timeout=WAIT)
+    expect(page.locator(".graph svg")).to_have_count(1)
+    picture(page, "not-connected")
+    with serving(running, f"127.0.0.1:{port}"):
+        expect(page.locator(".banner")).to_have_count(0, timeout=WAIT)
+        context.close()
+
+
+def test_a_guests_console_is_typed_into(browser: Browser, lab: Labs) -> None:
+    with_guest = lab(GUEST)
+    with serving(with_guest) as url, opened(browser, url, "at=guest:vm1") as page:
+        page.get_by_role("button", name="Console", exact=True).click()
+        page.wait_for_selector(".xterm-rows")
+        expect(page.locator(".console-note")).to_have_count(0)
+        page.click(".xterm")
+        page.keyboard.type("\necho typed-$((6*7)) | tee /tmp/typed\n")
+        expect(page.locator(".xterm-rows")).to_contain_text("typed-42")
+        eventually(lambda: with_guest.execute("vm1", "sh", "-c", "cat /tmp/typed || true").strip() == "typed-42")
+        picture(page, "console")
+
+
+def test_hostile_names_are_only_names(browser: Browser, lab: Labs) -> None:
+    """What the file may hold goes to the page as text; sdn's own checks are no part of this."""
+    marked = lab({**GUEST, "guests": {}, "nodes": {"n1": {"network": "web"}}, "tests": {}})
+    with serving(marked) as url, opened(browser, url, "at=node:%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E") as page:
+        expect(page.locator(".side-inspector")).to_contain_text("There is no node <img src=x onerror=alert(1)>")
+        assert page.locator(".side-inspector img").count() == 0
+
+
+def test_500_nodes_are_usable(browser: Browser, lab: Labs) -> None:
+    many = lab(MANY)
+    with serving(many) as url:
+        with opened(browser, url):
+            pass  # Python compiles and compresses what it serves once
+        started = time.monotonic()
+        with opened(browser, url) as page:
+            node(page, "n3-50").locator(".card").click(force=True)
+            expect(page.locator(".side-inspector h2")).to_have_text("n3-50")
+            took = time.monotonic() - started
+            assert page.locator(".graph [data-kind=node]").count() == 500
+            picture(page, "500-nodes")
+    assert took < USABLE * PATIENCE
