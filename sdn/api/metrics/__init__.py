@@ -65,8 +65,8 @@ class Metrics:
         started = time.perf_counter()
         always = {"lab": self._live.lab}
         try:
-            traffic = await self._samples.traffic.get(FRESH)
-            losses = await self._samples.losses.get(FRESH)
+            asked = self._samples.traffic.get(FRESH), self._samples.losses.get(FRESH)
+            traffic, losses = await asyncio.gather(*asked)
         except FileError:  # nothing has been applied yet
             return text(self._of_processes(), always, open_metrics=open_metrics)
         families = self._families(traffic, losses)
