@@ -2,6 +2,9 @@
 
 Enters: a running lab. Leaves: the page, opened, and pictures of it in artifacts/page. Never: a mistake of the page that
 nobody sees: what it writes to its console or asks for in vain fails the test.
+
+Playwright keeps an event loop running in its thread as long as a browser is open: labs are built before one is opened,
+and what is asked of a lab meanwhile is asked `beside` it.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from playwright.sync_api import Browser, Page, Response, sync_playwright
 
@@ -20,10 +24,18 @@ from tests.conftest import ARTIFACTS
 from tests.lab.labs import ROOT, Lab
 from tests.machine.pace import PATIENCE
 
+T = TypeVar("T")
+
 PICTURES: Final = ARTIFACTS / "page"
 WAIT: Final = 15_000 * PATIENCE
 """Milliseconds that something may take to appear."""
 _SIZE: Final = {"width": 1440, "height": 900}
+
+
+def beside(function: Callable[[], T]) -> T:
+    """What `function` returns, in a thread that has no event loop yet."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(function).result()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="the page is looked at with playwright"
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.lab.browser import WAIT, chromium, opened, picture, serving
+from tests.lab.browser import WAIT, beside, chromium, opened, picture, serving
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
 from tests.lab.processes import eventually
@@ -51,7 +51,7 @@ USABLE = 2.0
 """Seconds from the address typed to 500 nodes drawn and one of them chosen; the machine of a test may be busy."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started
@@ -68,17 +68,34 @@ def url(running: Lab) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture
+def own(lab: Labs) -> Lab:
+    """To be changed."""
+    return lab(TOPOLOGY)
+
+
+@pytest.fixture
+def with_guest(lab: Labs) -> Lab:
+    return lab(GUEST)
+
+
+@pytest.fixture
+def many(lab: Labs) -> Lab:
+    return lab(MANY)
+
+
 def node(page: Page, name: str, kind: str = "node") -> Any:
     return page.locator(f'.graph [data-kind="{kind}"][data-name="{name}"]')
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_lab_is_drawn(browser: Browser, running: Lab, url: str, scheme: Any) -> None:
+def test_the_lab_is_drawn(running: Lab, url: str, scheme: Any, browser: Browser) -> None:
     with opened(browser, url, scheme=scheme) as page:
-        for name in running.model.nodes:
+        model = beside(lambda: running.model)
+        for name in model.nodes:
             expect(node(page, name)).to_be_in_viewport()
             expect(node(page, name).locator("[data-state=up]")).to_have_count(1)
-        for name in running.model.chassis:
+        for name in model.chassis:
             expect(node(page, name, "chassis").first).to_be_in_viewport()
         expect(page.locator(".health")).to_have_text("all up")
         picture(page, f"lab-{scheme}")
@@ -86,7 +103,7 @@ def test_the_lab_is_drawn(browser: Browser, running: Lab, url: str, scheme: Any)
         assert (brightness > 128) == (scheme == "light")
 
 
-def test_the_theme_is_chosen_and_kept(browser: Browser, url: str) -> None:
+def test_the_theme_is_chosen_and_kept(url: str, browser: Browser) -> None:
     with opened(browser, url, scheme="light") as page:
         page.click("#theme")
         page.click("#theme")
@@ -95,15 +112,15 @@ def test_the_theme_is_chosen_and_kept(browser: Browser, url: str) -> None:
         expect(page.locator(":root")).to_have_attribute("data-theme", "dark")
 
 
-def test_a_chosen_node_is_told_of(browser: Browser, running: Lab, url: str) -> None:
+def test_a_chosen_node_is_told_of(running: Lab, url: str, browser: Browser) -> None:
     """By the mouse, by the keys, by search."""
-    port = running.port("web2")
+    port, source = beside(lambda: (running.port("web2"), running.model.nodes["web2"].source))
     with opened(browser, url) as page:
         node(page, "web2").locator(".name").click()
         side = page.locator(".side-inspector")
         expect(side.locator("h2")).to_have_text("web2")
         expect(side).to_contain_text(str(port.ips[0]))
-        expect(side).to_contain_text(str(running.model.nodes["web2"].source))
+        expect(side).to_contain_text(str(source))
         side.get_by_role("button", name="web2:eth0").first.click()
         expect(side).to_contain_text(str(port.mac))
         page.click("#flows summary")
@@ -120,17 +137,18 @@ def test_a_chosen_node_is_told_of(browser: Browser, running: Lab, url: str) -> N
         expect(side.locator("h2")).to_have_text("db2")
 
 
-def test_counters_and_a_line_of_them(browser: Browser, running: Lab, url: str) -> None:
+def test_counters_and_a_line_of_them(running: Lab, url: str, browser: Browser) -> None:
     with opened(browser, url, "at=node:web1") as page:
         expect(page.locator(".sparkline")).to_be_visible(timeout=WAIT)
+        target = beside(lambda: str(running.port("web2").ips[0]))
         before = page.locator(".traffic-box").inner_text()
-        running.execute("web1", "ping", "-c3", "-i0.2", "-s1000", str(running.port("web2").ips[0]))
+        running.execute("web1", "ping", "-c3", "-i0.2", "-s1000", target)
         expect(page.locator(".traffic-box")).not_to_have_text(before)
         page.wait_for_selector(".traffic path", state="attached")
         picture(page, "traffic")
 
 
-def test_a_trace_is_drawn(browser: Browser, url: str) -> None:
+def test_a_trace_is_drawn(url: str, browser: Browser) -> None:
     with opened(browser, url, "view=trace") as page:
         page.fill("#trace-from", "web1")
         page.fill("#trace-to", "web2")
@@ -153,7 +171,7 @@ def test_a_trace_is_drawn(browser: Browser, url: str) -> None:
         expect(page.get_by_role("alert")).to_contain_text("there is no node or port 'nobody'")
 
 
-def test_tests_are_a_matrix_with_reasons(browser: Browser, url: str) -> None:
+def test_tests_are_a_matrix_with_reasons(url: str, browser: Browser) -> None:
     with opened(browser, url, "view=tests") as page:
         page.click("#run-tests")
         expect(page.get_by_text("1 of 3 failed")).to_be_visible()
@@ -164,10 +182,9 @@ def test_tests_are_a_matrix_with_reasons(browser: Browser, url: str) -> None:
         expect(page.locator(".matrix .cell.is-reaches")).to_have_count(6)
 
 
-def test_an_edit_is_planned_and_applied(browser: Browser, lab: Labs) -> None:
+def test_an_edit_is_planned_and_applied(own: Lab, browser: Browser) -> None:
     """And rolled back, and another page that is open sees it all."""
-    changed = lab(TOPOLOGY)
-    with serving(changed) as url, opened(browser, url) as other, opened(browser, url, "view=edit") as page:
+    with serving(own) as url, opened(browser, url) as other, opened(browser, url, "view=edit") as page:
         text = page.locator(".editor textarea")
         expect(text).to_have_value(re.compile("web3"))
         entry = "nodes:\n  web4: {network: web, chassis: hv2}\n"
@@ -178,10 +195,10 @@ def test_an_edit_is_planned_and_applied(browser: Browser, lab: Labs) -> None:
         picture(page, "plan")
         page.click("#apply")
         expect(page.locator("#applied")).to_contain_text("revision 2")
-        assert "web4" in changed.model.nodes
+        assert "web4" in beside(lambda: own.model).nodes
         for each in (page, other):
             expect(node(each, "web4")).to_have_count(1)
-        changed.ping("web1", "web4")
+        beside(lambda: own.ping("web1", "web4"))
         picture(page, "applied")
         page.keyboard.press("Escape")
         page.locator(".rail-nav").get_by_text("History").click()
@@ -192,11 +209,11 @@ def test_an_edit_is_planned_and_applied(browser: Browser, lab: Labs) -> None:
         page.locator(".confirm .danger").click()
         expect(node(page, "web4")).to_have_count(0)
         expect(page.locator(".revisions > li")).to_have_count(3)
-        assert "web4" not in changed.model.nodes
+        assert "web4" not in beside(lambda: own.model).nodes
 
 
-def test_a_mistake_is_shown_at_its_line(browser: Browser, running: Lab, url: str) -> None:
-    before = running.model.revision
+def test_a_mistake_is_shown_at_its_line(running: Lab, url: str, browser: Browser) -> None:
+    before = beside(lambda: running.model.revision)
     with opened(browser, url, "view=edit", expect=(422,)) as page:
         text = page.locator(".editor textarea")
         expect(text).to_have_value(re.compile("web3"))
@@ -208,10 +225,10 @@ def test_a_mistake_is_shown_at_its_line(browser: Browser, running: Lab, url: str
         expect(page.locator(".mistakes")).to_contain_text("unknown network 'wob'")
         expect(page.locator("#apply")).to_be_disabled()
         picture(page, "mistake")
-    assert running.model.revision == before
+    assert beside(lambda: running.model.revision) == before
 
 
-def test_drift_is_told_as_it_happens(browser: Browser, running: Lab, url: str) -> None:
+def test_drift_is_told_as_it_happens(running: Lab, url: str, browser: Browser) -> None:
     with opened(browser, url, "view=events", scheme="dark") as page:
         running.ofctl("hv1", "del-flows")
         expect(page.locator('[data-event="drift.found"]').first).to_be_visible()
@@ -221,14 +238,13 @@ def test_drift_is_told_as_it_happens(browser: Browser, running: Lab, url: str) -
         expect(page.locator('[data-event="drift.found"]')).to_have_count(0)
 
 
-def test_a_port_that_goes_down_is_seen(browser: Browser, lab: Labs) -> None:
-    changing = lab({**GUEST, "guests": {}, "nodes": {"n1": {"network": "web"}, "n2": {"network": "web"}}})
-    with serving(changing) as url, opened(browser, url) as page:
-        changing.execute("n1", "ip", "link", "set", "eth0", "down")
-        expect(page.locator('.graph [data-name="n1"] [data-state="down"], .health.is-bad').first).to_be_visible()
+def test_a_port_that_goes_down_is_seen(own: Lab, browser: Browser) -> None:
+    with serving(own) as url, opened(browser, url) as page:
+        own.execute("web1", "ip", "link", "set", "eth0", "down")
+        expect(page.locator('.graph [data-kind="node"][data-name="web1"] [data-state="down"]').first).to_be_visible()
 
 
-def test_a_server_that_goes_is_said_and_comes_back(browser: Browser, running: Lab) -> None:
+def test_a_server_that_goes_is_said_and_comes_back(running: Lab, browser: Browser) -> None:
     with serving(running) as url:
         port = url.rpartition(":")[2]
         context = browser.new_context()
@@ -243,8 +259,7 @@ def test_a_server_that_goes_is_said_and_comes_back(browser: Browser, running: La
         context.close()
 
 
-def test_a_guests_console_is_typed_into(browser: Browser, lab: Labs) -> None:
-    with_guest = lab(GUEST)
+def test_a_guests_console_is_typed_into(with_guest: Lab, browser: Browser) -> None:
     with serving(with_guest) as url, opened(browser, url, "at=guest:vm1") as page:
         page.get_by_role("button", name="Console", exact=True).click()
         page.wait_for_selector(".xterm-rows")
@@ -252,20 +267,22 @@ def test_a_guests_console_is_typed_into(browser: Browser, lab: Labs) -> None:
         page.click(".xterm")
         page.keyboard.type("\necho typed-$((6*7)) | tee /tmp/typed\n")
         expect(page.locator(".xterm-rows")).to_contain_text("typed-42")
-        eventually(lambda: with_guest.execute("vm1", "sh", "-c", "cat /tmp/typed || true").strip() == "typed-42")
+        eventually(lambda: said(with_guest) == "typed-42")
         picture(page, "console")
 
 
-def test_hostile_names_are_only_names(browser: Browser, lab: Labs) -> None:
+def said(lab: Lab) -> str:
+    return beside(lambda: lab.execute("vm1", "sh", "-c", "cat /tmp/typed || true")).strip()
+
+
+def test_hostile_names_are_only_names(url: str, browser: Browser) -> None:
     """What the file may hold goes to the page as text; sdn's own checks are no part of this."""
-    marked = lab({**GUEST, "guests": {}, "nodes": {"n1": {"network": "web"}}, "tests": {}})
-    with serving(marked) as url, opened(browser, url, "at=node:%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E") as page:
+    with opened(browser, url, "at=node:%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E") as page:
         expect(page.locator(".side-inspector")).to_contain_text("There is no node <img src=x onerror=alert(1)>")
         assert page.locator(".side-inspector img").count() == 0
 
 
-def test_500_nodes_are_usable(browser: Browser, lab: Labs) -> None:
-    many = lab(MANY)
+def test_500_nodes_are_usable(many: Lab, browser: Browser) -> None:
     with serving(many) as url:
         with opened(browser, url):
             pass  # Python compiles and compresses what it serves once
