@@ -56,6 +56,8 @@ TABLES: Final = {
 PLURAL: Final = {noun: noun if noun == "chassis" else f"{noun}s" for noun in TABLES.values()}
 NAMED: Final = 200
 """Objects that an event names; of more it says only how many."""
+_SENTENCE: Final = "the switch came back "
+"""What begins so says itself what has happened."""
 _PUT_RIGHT: Final = {"removed": "put back", "changed": "set right", "added": "removed again"}
 
 T = TypeVar("T")
@@ -321,7 +323,7 @@ def _drifts(old: Mapping[str, Drift], new: Mapping[str, Drift], now: float) -> I
     for key, before, drift in _differing(old, new):
         at = About("chassis", drift.chassis)
         data = {"drift": key, **asdict(drift)}
-        told = f"{drift.chassis}: {drift.what} {_were(drift)} {drift.how} by somebody"
+        told = f"{drift.chassis}: {_what_somebody_did(drift)}"
         if before is None:
             yield Event(drift.found, "drift.found", told, at, None, data, chassis=drift.chassis)
         if drift.repaired and not (before and before.repaired):
@@ -333,6 +335,8 @@ def _drifts(old: Mapping[str, Drift], new: Mapping[str, Drift], now: float) -> I
             yield _failure(now or drift.found, at, message, data, drift.chassis)
 
 
-def _were(drift: Drift) -> str:
-    several = drift.what.startswith("flows ") or drift.what[:1].isdecimal()
-    return "were" if several else "was"
+def _what_somebody_did(drift: Drift) -> str:
+    if drift.what.startswith(_SENTENCE):
+        return drift.what
+    several = drift.what.startswith("flows ") or drift.what[:1].isdecimal() or " and " in drift.what
+    return f"{drift.what} {'were' if several else 'was'} {drift.how} by somebody"

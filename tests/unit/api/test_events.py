@@ -117,6 +117,11 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
             ("drift.repaired", "hv1: 2 flows, such as x were added by somebody; removed again 2.00 s later"),
         ],
     ),
+    "a switch came back empty": (
+        Facts(),
+        Facts(drifts={"c-1": Drift("hv1", "the switch came back without 45 flows, such as x", "removed", NOW)}),
+        [("drift.found", "hv1: the switch came back without 45 flows, such as x")],
+    ),
     "drift stays": (
         Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW)}),
         Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW, 0.0, "table full")}),

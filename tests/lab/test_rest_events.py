@@ -1,0 +1,222 @@
+"""Events of a real lab: every kind for a real cause, in time, and none lost over a cut."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from sdn.client import Client, Event
+from sdn.store import Store
+from tests.lab.conftest import Labs
+from tests.lab.labs import Lab, run
+from tests.lab.processes import daemon, eventually, kill, pid_of, stopped, whole
+from tests.machine.pace import PATIENCE
+
+pytestmark = pytest.mark.lab
+
+TOPOLOGY = """
+chassis: {hv1: {}, hv2: {}}
+networks: {web: {segment: {vxlan: 7}, subnet: 10.9.0.0/24}}
+nodes:
+  a: {network: web, chassis: hv1}
+  b: {network: web, chassis: hv2}
+"""
+GUEST = """
+guests:
+  vm1: {network: web, chassis: hv1, restart: never}
+"""
+
+
+class Closed(Exception):
+    """Nobody wants to hear more."""
+
+
+class Listener:
+    """Hears events in a thread of its own, until `close`."""
+
+    def __init__(self, lab: str) -> None:
+        self.heard: list[Event] = []
+        self.cuts = 0
+        self._is_closed = False
+        self._news = threading.Condition()
+        self._client = Client.of(lab)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        try:
+            for event in self._client.events(after="0", on_cut=self._cut):
+                with self._news:
+                    self.heard.append(event)
+                    self._news.notify_all()
+        except Closed:
+            return
+
+    def _cut(self, _error: object) -> None:
+        self.cuts += 1
+        if self._is_closed:
+            raise Closed
+
+    def close(self) -> None:
+        """It ends with its lab."""
+        self._is_closed = True
+
+    def wait(self, holds: Callable[[Event], bool], within: float = 10.0 * PATIENCE) -> Event:
+        """The first event of which this holds."""
+
+        def found() -> Event | None:
+            return next((event for event in self.heard if holds(event)), None)
+
+        with self._news:
+            assert self._news.wait_for(lambda: found() is not None, within), [event.message for event in self.heard]
+        event = found()
+        assert event
+        return event
+
+    def of(self, kind: str, message: str = "", within: float = 10.0 * PATIENCE) -> Event:
+        return self.wait(lambda event: event.kind == kind and message in event.message, within)
+
+    def clear(self) -> None:
+        with self._news:
+            self.heard.clear()
+
+
+@pytest.fixture
+def running(lab: Labs) -> Lab:
+    return lab(TOPOLOGY)
+
+
+@pytest.fixture
+def listener(running: Lab) -> Iterator[Listener]:
+    made = Listener(running.name)
+    made.of("revision.settled")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(running: Lab) -> Iterator[Client]:
+    with Client.of(running.name) as opened:
+        yield opened
+
+
+def test_a_change_is_told_from_the_wish_to_the_wire(running: Lab, listener: Listener, client: Client) -> None:
+    client.create("node", "c", {"network": "web", "chassis": "hv1"}, wait="whole")
+    changed = listener.of("model.changed", "POST /v1/nodes")
+    assert changed.message.endswith("1 node and 1 port added")
+    assert changed.data["names"]["port"]["added"] == ["c:eth0"]
+    up = listener.of("port.up")
+    assert (up.object, up.message, up.data["chassis"]) == (("port", "c:eth0"), "port c:eth0 is up", "hv1")
+    for chassis in ("hv1", "hv2"):
+        assert listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 2, ").revision == 2
+        listener.of("chassis.changed", f"{chassis} has built revision 2")
+    settled = listener.of("revision.settled", "revision 2 ")
+    assert settled.data["errors"] == []
+    kinds = [event.kind for event in listener.heard if event.revision == 2]
+    assert kinds.index("model.changed") < kinds.index("flows.confirmed") < kinds.index("revision.settled")
+
+
+def test_a_port_that_goes_down(running: Lab, listener: Listener) -> None:
+    run("ip", "-n", running.namespace("a"), "link", "set", "eth0", "down")
+    down_or_drift = listener.wait(lambda event: event.kind in ("port.down", "drift.found"))
+    assert "a:eth0" in down_or_drift.message
+    eventually(lambda: whole(running))
+
+
+def test_drift(running: Lab, listener: Listener) -> None:
+    running.ofctl("hv1", "del-flows")
+    found = listener.of("drift.found", "flows")
+    assert found.object == ("chassis", "hv1")
+    repaired = listener.of("drift.repaired", "ms later")
+    assert repaired.data["drift"] == found.data["drift"]
+    assert repaired.message.startswith(found.message)
+    run("ip", "-n", running.namespace("b"), "address", "flush", "dev", "eth0")
+    listener.of("drift.repaired", "address 10.9.0.")
+    assert running.mesh() == []
+
+
+def test_a_switch_that_goes_and_comes_back(running: Lab, listener: Listener) -> None:
+    with stopped(pid_of(running, "agent")):  # or it is back before anybody sees
+        kill(daemon(running, "hv2", "ovs-vswitchd"))
+        listener.of("chassis.changed", "the switch of hv2 is disconnected from the controller")
+        listener.of("failure", "hv2: the switch is not connected to the controller")
+    listener.of("chassis.changed", "the switch of hv2 is connected to the controller")
+
+
+def test_a_controller_that_goes_and_comes_back(running: Lab, listener: Listener) -> None:
+    kill(pid_of(running, "controller"))
+    for chassis in ("hv1", "hv2"):
+        listener.of("failure", f"{chassis}: the switch is not connected to the controller")
+        listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 1 again")
+
+
+def test_what_cannot_be_built_is_a_failure(running: Lab, listener: Listener) -> None:
+    store = Store.open(running.run.store_socket)
+    try:
+        wanted = running.parse(f"{TOPOLOGY}physnets: {{office: {{}}}}\n", running.model)
+        office = replace(wanted.physnets["office"], interface="sdnt-none")
+        chassis = wanted.chassis | {"hv1": replace(wanted.chassis["hv1"], physnets=("office",))}
+        store.write(replace(wanted, physnets={"office": office}, chassis=chassis))
+        assert listener.of("failure", "sdnt-none").message.startswith("hv")
+        assert listener.of("revision.settled", "sdnt-none").data["errors"]
+        store.write(running.parse(TOPOLOGY, running.model))
+        listener.of("chassis.changed", "hv1 has no errors any more")
+    finally:
+        store.close()
+
+
+def test_a_guest_that_dies(lab: Labs) -> None:
+    running = lab(TOPOLOGY + GUEST)
+    listener = Listener(running.name)
+    listener.of("revision.settled")
+    listener.close()
+    pid = running.facts.guests["vm1"].pid
+    kill(pid)
+    changed = listener.of("guest.changed", "guest vm1: running → failed")
+    assert changed.object == ("guest", "vm1")
+    listener.of("failure", "guest vm1 has failed")
+
+
+def test_nothing_is_lost_over_a_cut(running: Lab, listener: Listener, client: Client) -> None:
+    """The connection is cut between events; the lab goes on meanwhile."""
+    ids = [event.id for event in client.known_events()]
+    again = []
+    after = ids[0]
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.run.api_socket)), base_url="http://lab") as http:
+        for number in range(5):
+            client.patch("network", "web", {"mtu": 1400 - number})
+            listener.of("model.changed", f"revision {number + 2} ")
+            with http.stream("GET", "/v1/events", headers={"Last-Event-ID": after}) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        break
+                    if line.startswith("id: "):
+                        after = line.removeprefix("id: ")
+            again.append(after)
+    eventually(lambda: client.known_events()[-1].kind == "revision.settled")
+    every = [event.id for event in client.known_events()]
+    assert again == every[1:6], "one after the other, each once"
+
+
+def test_a_restarted_api_is_followed_on(running: Lab, listener: Listener, client: Client) -> None:
+    """Its numbers begin anew: who listens is told that something may be missing, and hears what follows."""
+    kill(pid_of(running, "api"))
+    listener.of("missed", within=30)
+    listener.clear()
+    with Client.of(running.name) as fresh:
+        fresh.patch("network", "web", {"mtu": 1300})
+    listener.of("model.changed", "revision 2 ")
+    assert listener.cuts
+
+
+def test_an_event_comes_at_once(running: Lab, listener: Listener, client: Client) -> None:
+    """From the write until it is heard; the limit is for a machine on which all tests run at once."""
+    started = time.time()
+    client.patch("network", "web", {"mtu": 1300})
+    listener.of("model.changed", "revision 2 ")
+    assert time.time() - started < 0.5 * PATIENCE
