@@ -158,7 +158,7 @@ def _condition(request: Request, live: Live) -> Since | None:
 
 def _reading() -> dict[str, Any]:
     content = {
-        YAML: {"schema": {"type": "string"}, "example": _EXAMPLE},
+        YAML: {"schema": {"type": "object", "required": ["name", "underlay", "chassis"]}, "example": _EXAMPLE},
         JSON: {"schema": {"type": "object", "required": ["name", "underlay", *written.SECTIONS]}},
     }
     headers = openapi.documented({"ETag": "The lab's revision"})
@@ -173,7 +173,7 @@ def _reading() -> dict[str, Any]:
 
 def _body() -> dict[str, Any]:
     content = {
-        YAML: {"schema": {"type": "string"}, "example": _EXAMPLE},
+        YAML: {"schema": {"$ref": "#/components/schemas/Topology"}, "example": _EXAMPLE},
         JSON: {"schema": {"$ref": "#/components/schemas/Topology"}},
     }
     return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,101 @@
+"""Schemathesis against the API: whatever is sent, the answer is one that the description has, and never a fault.
+
+Over a real store and a real socket; the lab does not run, so its switches are away. The lab is put back when a request
+has emptied it, so that what is asked for by its name is there more often than not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from sdn.api.app import create_app
+from sdn.api.live import Live
+from sdn.lab.rundir import RunDir
+from tests.unit.api.lab import as_caller, fill, opened, store_at
+
+schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis")
+
+EXAMPLES = int(os.environ.get("SDN_EXAMPLES", "8"))
+"""Requests for each operation; a hundred find more, in some minutes."""
+STREAMS = ("/v1/events", "/v1/counters/stream")
+"""They do not end."""
+CHECKS = (
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+)
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with store_at(tmp_path_factory.mktemp("store")) as socket:
+        fill(socket)
+        with opened(socket) as store:
+            app = create_app(Live(RunDir("t"), store))
+            config = uvicorn.Config(as_caller(app), port=0, log_level="error", lifespan="off")
+            server = uvicorn.Server(config)
+
+            async def serve() -> None:
+                async with app.router.lifespan_context(app):
+                    await server.serve()
+
+            thread = threading.Thread(target=lambda: asyncio.run(serve()))
+            thread.start()
+            try:
+                while not server.started:
+                    threading.Event().wait(0.01)
+                port = server.servers[0].sockets[0].getsockname()[1]
+                yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/v1/openapi.json")
+            finally:
+                server.should_exit = True
+                thread.join(10)
+
+
+def test_every_answer_is_documented(schema: Any) -> None:
+    """All faults at once, by operation."""
+    faults: dict[str, str] = {}
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path in STREAMS:
+            continue
+        try:
+            _try(operation)
+        except Exception as error:  # whatever a check raises
+            faults[operation.label] = _told(error)
+    assert not faults, "\n\n".join(f"{label}\n{fault}" for label, fault in faults.items())
+
+
+def _try(operation: Any) -> None:
+    checks = [schemathesis.checks.CHECKS.get_one(name) for name in CHECKS]
+
+    @seed(5)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(operation.as_strategy())
+    def asked(case: Any) -> None:
+        if (case.query or {}).get("wait") in ("applied", "whole"):
+            case.query["timeout"] = 0.02  # nobody confirms anything here
+        response = case.call()
+        assert response.status_code < 500 or response.status_code == 503, response.text
+        case.validate_response(response, checks=checks)
+
+    asked()
+
+
+def _told(error: BaseException) -> str:
+    several = getattr(error, "exceptions", ())
+    return "\n".join(map(_told, several)) if several else f"{type(error).__name__}: {error}"
