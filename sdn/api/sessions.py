@@ -14,12 +14,12 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
 
-from sdn.api.caller import caller
+from sdn.api.caller import Role, caller
 
 if TYPE_CHECKING:
     from sdn.api.listeners import Listener
@@ -82,16 +82,39 @@ def cookie_of(listener: Listener, header: bytes | None) -> str:
     return next((part[len(name) :] for part in parts if part.startswith(name)), "")
 
 
+_TOLD: Final = {
+    "type": "object",
+    "required": ["name", "role", "expires", "token_needed"],
+    "properties": {
+        "name": {"type": "string"},
+        "role": {"type": "string", "enum": [role.label for role in Role]},
+        "expires": {"type": ["number", "null"], "description": "When the token does, in seconds since the epoch."},
+        "token_needed": {"type": "boolean", "description": "Whether one is, here."},
+    },
+}
+
+
 def router() -> APIRouter:
+    from sdn.api import openapi
+
     made = APIRouter(tags=["session"])
-    extra = {"x-sdn-role": "read"}
-    made.add_api_route(
-        "/v1/session", _look, methods=["GET"], summary="Who asks, and what they may", openapi_extra=extra
-    )
-    made.add_api_route(
-        "/v1/session", _open, methods=["POST"], summary="Have a cookie instead of the token", openapi_extra=extra
-    )
-    made.add_api_route("/v1/session", _close, methods=["DELETE"], summary="End the session", openapi_extra=extra)
+    who = {**openapi.refusals(), **openapi.found("Who asks", _TOLD)}
+    ended: dict[int | str, dict[str, Any]] = {**openapi.refusals(), 204: {"description": "It is ended"}}
+    for method, endpoint, summary, answers in (
+        ("GET", _look, "Who asks, and what they may", who),
+        ("POST", _open, "Have a cookie instead of the token", who),
+        ("DELETE", _close, "End the session", ended),
+    ):
+        made.add_api_route(
+            "/v1/session",
+            endpoint,
+            methods=[method],
+            summary=summary,
+            status_code=min(status for status in answers if isinstance(status, int)),
+            response_class=Response,
+            responses=answers,
+            openapi_extra={"x-sdn-role": "read"},
+        )
     return made
 
 
