@@ -195,7 +195,7 @@ async def _told_by(request: Request, chassis: Chassis) -> Item:
 
     try:
         async with request.app.state.ofctl.connect(chassis.id) as switch:
-            description = await ask(switch, chassis.id, "get_desc")
+            description = await ask(switch, chassis.id, "get_desc_stats")
             ports = await ask(switch, chassis.id, "get_port_desc")
     except (SdnError, KeyError) as error:
         return {"description": None, "ports": None, "error": str(error)}

@@ -25,9 +25,9 @@ from datapath.openflow.codec import FlowStats
 from datapath.ovs.control import call
 from datapath.probe import Expect, Kind, Outcome
 from datapath.spec import INTEGRATION_BRIDGE, UNDERLAY_DEVICE, namespace
-from sdn.lab.pairs import Check, Verdict, checks, mesh, verdicts
 from sdn.compile import physnet_bridge
 from sdn.lab import Result
+from sdn.lab.pairs import Check, Verdict, checks, mesh, verdicts
 from sdn.lab.rundir import RunDir
 from sdn.model import Model, Port, Source, Test
 from sdn.model.facts import Facts
