@@ -58,10 +58,16 @@ function Stream({ events }) {
   return html`<ol class="events" ref=${list} onScroll=${scrolled} role="log" aria-label="events" tabindex="0">${events.map((event) => html`<${Event} key=${event.id} event=${event} />`)}</ol>`;
 }
 
+/** The name is a link before it. @param {any} event @returns {string} */
+function withoutName({ object, message }) {
+  const named = object && object.kind in COLLECTION && message.startsWith(object.name);
+  return named ? message.slice(object.name.length).replace(/^:? /, "") : message;
+}
+
 /** @param {{event: any}} props */
 function Event({ event }) {
   const { object } = event;
   const style = BAD.has(event.kind) ? "bad" : GOOD.has(event.kind) ? "good" : "";
   return html`<li data-event=${event.kind}><time class="mono">${clock(event.time)}</time> <span class=${`event-kind ${style}`}>${event.kind}</span>
-    ${object && object.kind in COLLECTION && html` <button class="link" onClick=${() => select(object)}>${object.name}</button>`} <span class="event-message">${event.message}</span></li>`;
+    ${object && object.kind in COLLECTION && html` <button class="link" onClick=${() => select(object)}>${object.name}</button>`} <span class="event-message">${withoutName(event)}</span></li>`;
 }

@@ -1,7 +1,7 @@
 /**
  * Revisions: who changed what and when, what it did, and the way back.
  */
-import { html, useEffect, useState } from "../../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { ago, clock, duration } from "../core/format.js";
 import { get, list, post } from "../core/http.js";
 import { use } from "../core/store.js";
@@ -14,7 +14,6 @@ export function History() {
   const settled = use((s) => s.events.findLast((event) => event.kind === "revision.settled")?.id);
   const [found, tell] = useState(/** @type {any} */ ({}));
   const [open, setOpen] = useState(0);
-  const [back, ask] = useState(0);
   useEffect(() => {
     list("/v1/revisions?limit=100").then(({ items }) => tell({ items: items.sort((a, b) => b.number - a.number) }), (error) => tell({ error }));
   }, [revision, settled]);
@@ -25,8 +24,7 @@ export function History() {
     <button class="revision-head" aria-expanded=${each.number === open} onClick=${() => setOpen(each.number === open ? 0 : each.number)}>
       <span class="revision-number">${each.number}</span><span class="revision-what"><b>${each.origin || "a change"}</b>
       <span class="soft" title=${clock(each.time)}>${each.author} · ${ago(each.time)} · ${outcome(each)}</span></span><${Counts} changes=${each.changes} /></button>
-    ${each.number === open && html`<${Details} revision=${each} isNow=${each.number === revision} onBack=${() => ask(each.number)} />`}
-    ${each.number === back && html`<${RollBack} to=${each.number} onDone=${() => ask(0)} />`}
+    ${each.number === open && html`<${Details} revision=${each} isNow=${each.number === revision} />`}
   </li>`)}</ol>`;
 }
 
@@ -44,8 +42,9 @@ function Counts({ changes }) {
   return html`<span class="counts" title=${Object.keys(changes).join(", ")}>${add > 0 && html`<b class="good">+${add}</b>`}${change > 0 && html`<b class="warn">~${change}</b>`}${remove > 0 && html`<b class="bad">−${remove}</b>`}</span>`;
 }
 
-/** @param {{revision: any, isNow: boolean, onBack: () => void}} props */
-function Details({ revision, isNow, onBack }) {
+/** @param {{revision: any, isNow: boolean}} props */
+function Details({ revision, isNow }) {
+  const [asks, ask] = useState(false);
   const [found, tell] = useState(/** @type {any} */ ({}));
   useEffect(() => {
     get(`/v1/revisions/${revision.number}/plan`).then((answer) => tell({ plan: answer.plan ?? answer }), (error) => tell({ error }));
@@ -55,13 +54,19 @@ function Details({ revision, isNow, onBack }) {
     ${!found.plan && !found.error && html`<${Loading} label="making its plan" />`}
     <${Failure} error=${found.error} />
     ${found.plan && html`<${Plan} plan=${found.plan} />`}
-    ${!isNow && html`<button onClick=${onBack}><${Icon} name="undo" size=${14} /> Roll back to ${revision.number}…</button>`}
+    ${!isNow && !asks && html`<button onClick=${() => ask(true)}><${Icon} name="undo" size=${14} /> Roll back to ${revision.number}…</button>`}
+    ${asks && html`<${RollBack} to=${revision.number} onDone=${() => ask(false)} />`}
   </div>`;
 }
 
 /** Asks before it does it. @param {{to: number, onDone: () => void}} props */
 function RollBack({ to, onDone }) {
   const [status, tell] = useState(/** @type {any} */ ({}));
+  const place = useRef(/** @type {any} */ (null));
+  useEffect(() => {
+    place.current.scrollIntoView({ block: "nearest" });
+    place.current.querySelector("button").focus();
+  }, []);
   const roll = async () => {
     tell({ pending: true });
     try {
@@ -71,7 +76,7 @@ function RollBack({ to, onDone }) {
       tell({ error });
     }
   };
-  return html`<div class="confirm" role="alertdialog" aria-label=${`roll back to revision ${to}`}>
+  return html`<div class="confirm" ref=${place} role="alertdialog" aria-label=${`roll back to revision ${to}`}>
     <p>The lab becomes what it was at revision <b>${to}</b>. What came after stays in the history.</p>
     <${Failure} error=${status.error} />
     ${status.pending ? html`<${Loading} label="rolling back" />` : html`<button class="danger" onClick=${roll}>Roll back to ${to}</button> <button onClick=${onDone}>Keep it as it is</button>`}
