@@ -17,6 +17,8 @@ from sdn import plainly
 from sdn.api import openapi
 from sdn.api.answer import answer, mapping_of
 from sdn.api.crud import live_of
+from sdn.api.happened import About
+from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.graph import FORMATS
 from sdn.lab.reach import WORDS
@@ -159,7 +161,9 @@ def router() -> APIRouter:
         if testing.locked():
             raise ConflictError("tests are running already", remedy="try again when they have ended")
         async with testing:
-            return answer(await asyncio.to_thread(_tested, live, live.model, fields))
+            found = await asyncio.to_thread(_tested, live, live.model, fields)
+        _tell(request.app.state.hub, found)
+        return answer(found)
 
     @made.get("/graph.svg", **_drawing())
     async def _graph(request: Request, form: Format = "svg") -> Response:
@@ -198,6 +202,15 @@ def _tested(live: Live, model: Model, fields: dict[str, Any]) -> dict[str, Any]:
     tests = testing.chosen(model.tests, fields.get("only"))
     found = testing.run(model, tests, lambda: live.facts, matrix=fields.get("matrix", False))
     return testing.values(found)
+
+
+def _tell(hub: Hub, found: dict[str, Any]) -> None:
+    """Those who follow the lab's events hear of it."""
+    passed = {test["name"]: test["passed"] for test in found["tests"]}
+    failed = [name for name, well in passed.items() if not well]
+    told = f"{len(passed) - len(failed)} of {len(passed)} tests passed in {found['seconds']:.2f} s"
+    message = f"{told}; failed: {', '.join(failed)}" if failed else told
+    hub.tell("test.done", message, About("lab", found["lab"]), passed=found["passed"], tests=passed)
 
 
 def _unless_known(request: Request, content: bytes, media: str) -> Response:

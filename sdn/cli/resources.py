@@ -28,6 +28,9 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "network": ("name", "segment", "subnets", "mtu", "status.ports"),
     "chassis": ("name", "datapath", "vtep", "status.flows.connected", "status.flows.count", "status.flows.revision"),
     "physnet": ("name", "mtu", "interface"),
+    "switch": ("name", "bridge", "datapath", "dpid_hex", "connected", "flows.count"),
+    "link": ("name", "kind", "medium", "networks", "up"),
+    "flow": ("chassis", "table", "priority", "match", "actions", "packets", "object"),
     "test": ("name", "from", "to", "ping", "tcp", "udp", "expect"),
 }
 """Places in a resource; the last word is the column's name."""

@@ -133,7 +133,7 @@ class Client:
         query = {key: str(value).lower() if isinstance(value, bool) else value for key, value in filters.items()}
         for page in self._pages(f"/v1/{of.path}", {"limit": LIST, **query}):
             for item in page["items"]:
-                yield of.type(of.noun, str(item.get("name", "")), page.get("revision", 0), item)
+                yield of.type(of.noun, _name(item), page.get("revision", 0), item)
 
     def create(self, kind: str, name: str, fields: Fields | None = None, **how: Any) -> Resource:
         """Also where it is there already and so. Raises ConflictError where it is another.
@@ -341,7 +341,12 @@ def _path(kind: Kind, name: str) -> str:
 
 
 def _resource(kind: Kind, value: dict[str, Any], headers: Mapping[str, str]) -> Resource:
-    return kind.type(kind.noun, str(value.get("name", "")), int(headers.get("sdn-revision", 0)), value)
+    return kind.type(kind.noun, _name(value), int(headers.get("sdn-revision", 0)), value)
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    """A flow has none, but an id."""
+    return str(value.get("name", value.get("id", "")))
 
 
 def _condition(etag: str) -> dict[str, str]:

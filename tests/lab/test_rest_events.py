@@ -25,6 +25,9 @@ networks: {web: {segment: {vxlan: 7}, subnet: 10.9.0.0/24}}
 nodes:
   a: {network: web, chassis: hv1}
   b: {network: web, chassis: hv2}
+tests:
+  near: {from: a, to: b, ping: ok}
+  wrong: {from: b, to: a, tcp: 80, expect: denied}
 """
 GUEST = """
 guests:
@@ -153,6 +156,14 @@ def test_a_controller_that_goes_and_comes_back(running: Lab, listener: Listener)
     for chassis in ("hv1", "hv2"):
         listener.of("failure", f"{chassis}: the switch is not connected to the controller")
         listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 1 again")
+
+
+def test_tests_that_were_run(running: Lab, listener: Listener, client: Client) -> None:
+    assert not client.test()["passed"]
+    done = listener.of("test.done")
+    assert done.message.startswith("1 of 2 tests passed in ")
+    assert done.message.endswith("; failed: wrong")
+    assert done.data["tests"] == {"near": True, "wrong": False}
 
 
 def test_what_cannot_be_built_is_a_failure(running: Lab, listener: Listener) -> None:
