@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datapath.errors import SdnError
-from sdn.api import limits, refusals
+from sdn.api import refusals
 from sdn.api.audit import Audit, Entry
 from sdn.api.caller import SCOPE, Caller, Role
-from sdn.api.limits import ASKING, FAILING, STREAMS, Buckets, body_limit, neighbourhood
+from sdn.api.limits import ASKING, FAILING, STREAMS, Buckets, Rate, body_limit, neighbourhood
 from sdn.api.listeners import Listener, strangeness
 from sdn.api.passage import GOING_AWAY, POLICY_VIOLATION, Passage, refuse
 from sdn.api.refusals import Refusal
@@ -63,12 +63,13 @@ Headers = dict[bytes, bytes]
 class Gate:
     """Of one server process. `in_front_of` makes one for each place that it listens at; they share what they know."""
 
-    def __init__(self, tokens: Tokens, audit: Audit, *, streams: int = STREAMS) -> None:
+    def __init__(self, tokens: Tokens, audit: Audit, *, streams: int = STREAMS, asking: Rate = ASKING) -> None:
         self.sessions = Sessions()
         self._tokens = tokens
         self._audit = audit
         self._most = streams
-        self._asking, self._failing = Buckets(ASKING), Buckets(FAILING)
+        self._rate = asking
+        self._asking, self._failing = Buckets(asking), Buckets(FAILING)
         self._streams: set[Passage] = set()
         self._watch: asyncio.Task[None] | None = None
         self._own = author()
@@ -142,7 +143,7 @@ class Gate:
                 raise refusals.too_many(wait, "too many requests that were refused") from None
             raise
         if wait := self._asking.take(f"token {admitted.token.id}" if admitted.token else peer):
-            raise refusals.too_many(wait, f"more than {limits.ASKING.rate:.0f} requests a second")
+            raise refusals.too_many(wait, f"more than {self._rate.rate:g} requests a second")
         return admitted
 
     def _recognise(self, listener: Listener, headers: Headers, limit: int) -> Admitted:

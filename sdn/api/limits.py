@@ -35,8 +35,13 @@ class Rate:
     rate: float
     burst: float
 
+    @classmethod
+    def of(cls, rate: float) -> Rate:
+        """With what a page asks for at once, when it is opened."""
+        return cls(rate, 2 * rate)
 
-ASKING: Final = Rate(200, 400)
+
+ASKING: Final = Rate.of(200)
 FAILING: Final = Rate(10, 10)
 """Requests of one caller over TCP; wrong tokens from one address."""
 
@@ -50,7 +55,9 @@ class Buckets:
         self._levels: dict[str, tuple[float, float]] = {}
 
     def take(self, who: str) -> float:
-        """0.0 where it may be, else in how many seconds."""
+        """0.0 where it may be, else in how many seconds. A rate of 0 is no limit."""
+        if not self._limit.rate:
+            return 0.0
         now = self._clock()
         level, then = self._levels.pop(who, (self._limit.burst, now))
         level = min(self._limit.burst, level + (now - then) * self._limit.rate)

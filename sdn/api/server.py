@@ -27,6 +27,7 @@ from sdn.api import sessions
 from sdn.api.app import create_app
 from sdn.api.audit import Audit
 from sdn.api.gate import Gate
+from sdn.api.limits import ASKING, Rate
 from sdn.api.listeners import Listener
 from sdn.api.live import Live
 from sdn.api.tokens import Tokens
@@ -60,13 +61,15 @@ class Place:
     tls: ssl.SSLContext | None = None
 
 
-def run(run: RunDir, places: Sequence[Place], ready: Callable[[], None] = lambda: None) -> None:
+def run(
+    run: RunDir, places: Sequence[Place], ready: Callable[[], None] = lambda: None, asking: Rate = ASKING
+) -> None:
     """Serve the lab until SIGTERM or SIGINT; `ready` is called when it does. Raises TransientError without a store."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(run, places, ready))
+        runner.run(_run(run, places, ready, asking))
 
 
-async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None]) -> None:
+async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None], asking: Rate) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -74,7 +77,7 @@ async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None]) 
     try:
         app = create_app(Live(run, store))
         app.include_router(sessions.router())
-        gate = Gate(Tokens(), Audit(run.logs))
+        gate = Gate(Tokens(), Audit(run.logs), asking=asking)
         server = Server(places, [gate.in_front_of(app, place.listener) for place in places])
         gc.freeze()  # the model and the app are many small values that stay
         gc.set_threshold(10_000)

@@ -36,6 +36,7 @@ class Wanted:
     certificate: Path | None
     key: Path | None
     require_token: bool
+    rate: float = 200.0
 
 
 def serve(wanted_lab: str | None, wanted: Wanted) -> None:
@@ -48,8 +49,9 @@ def serve(wanted_lab: str | None, wanted: Wanted) -> None:
     _log()
     with _places(listeners, context) as places:
         from sdn.api import server
+        from sdn.api.limits import Rate
 
-        server.run(RunDir(name), places, lambda: _say(name, places))
+        server.run(RunDir(name), places, lambda: _say(name, places), Rate.of(wanted.rate))
 
 
 def _tls(wanted: Wanted) -> ssl.SSLContext | None:

@@ -41,6 +41,9 @@ def serve(
     require_token: Annotated[
         bool, typer.Option("--require-token", help="On loopback too, where none is needed otherwise.")
     ] = False,
+    rate: Annotated[
+        float, typer.Option("--rate", metavar="N", min=0, help="Requests a second of one caller; 0: no limit.")
+    ] = 200.0,
     lab: Lab = None,
 ) -> None:
     """Serve the REST API and the page until ^C; else they are at /run/sdn/LAB/api.sock only. On addresses that are not
@@ -50,7 +53,7 @@ def serve(
     """
     from sdn.cli import serve as serving
 
-    serving.serve(lab, serving.Wanted(tuple(listen or ()), certificate, key, require_token))
+    serving.serve(lab, serving.Wanted(tuple(listen or ()), certificate, key, require_token, rate))
 
 
 @token.command()
