@@ -34,7 +34,7 @@ def test_the_document_names_what_there_is(client: TestClient) -> None:
     assert answer.headers["cache-control"] == "no-cache"
     named = re.findall(r'(?:href|src)="([^"]+)"', answer.text)
     assert len(named) > len(OURS)
-    for path in named:
+    for path in (each for each in named if not each.startswith("/v1/")):
         found = client.get(path)
         assert found.status_code == 200, path
         assert "immutable" in found.headers["cache-control"]

@@ -2,7 +2,7 @@
  * The prompt for a token, where the server wants one. It is given once, for a cookie that scripts cannot read.
  */
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { post } from "../core/http.js";
+import { request } from "../core/http.js";
 import { Dialog } from "./dialog.js";
 import { Failure } from "./parts.js";
 
@@ -13,7 +13,8 @@ export function Token() {
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
-      await post("/v1/session", { token: input.current.value.trim() });
+      const headers = { Authorization: `Bearer ${input.current.value.trim()}` };
+      await request("/v1/session", { method: "POST", headers });
       location.reload();
     } catch (error) {
       fail(error);
