@@ -22,6 +22,10 @@ from sdn.store import Update
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 """Bounds of the buckets: a flow is confirmed within some 10 ms, a lab of guests is whole within a minute."""
 
+_HOWS: Final = ("removed", "changed", "added")
+_ORIGINS: Final = ("cli", "rest", "rollback", "other")
+"""Counters begin at 0: of one that comes into being with its first event, Prometheus sees no increase."""
+
 Stage = Literal["flows", "whole"]
 Revisions = Callable[[], Mapping[int, Revision]]
 
@@ -51,6 +55,8 @@ class Told:
         self._found = self._counter("sdn_drifts", "What others changed behind sdn's back.", "chassis", "how")
         for stage in self._open:
             self._convergence.labels(lab, stage)
+        for word in _ORIGINS:
+            self._written.labels(lab, word)
         self._repair.labels(lab)
 
     def text(self, *, open_metrics: bool) -> bytes:
@@ -98,6 +104,8 @@ class Told:
         self._connected = {chassis: seen.connected for chassis, seen in flows.items()}
         for chassis in self._connected:
             self._losses.labels(self._lab, chassis)
+            for how in _HOWS:
+                self._found.labels(self._lab, chassis, how)
 
     def _fold_drifts(self, facts: Facts) -> None:
         known, self._drifts = self._drifts, {key: bool(drift.repaired) for key, drift in facts.drifts.items()}
