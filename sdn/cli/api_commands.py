@@ -10,7 +10,7 @@ import typer
 
 from datapath.errors import FileError
 from sdn.cli import complete
-from sdn.cli.arguments import BUILD, LOOK, Form, Lab, Output
+from sdn.cli.arguments import BUILD, LOOK, Form, Lab, Output, Target, chosen_lab
 
 THINGS: Final = "Things one by one"
 """Panel of `sdn --help`."""
@@ -55,6 +55,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def events(
+    context: typer.Context,
+    target: Target = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
     kind: Annotated[
         list[str] | None,
@@ -78,18 +80,24 @@ def events(
 
     With `-o json` there is one JSON object on each line.
 
-    Examples: `sdn events -f` · `sdn events --kind failure --since 1h` · `sdn events -f --object 'port/web1:*'`
+    Examples: `sdn events -f` · `sdn events overlay --kind failure --since 1h` · `sdn events -f --object 'port/web1:*'`
     """
     from sdn.cli import events as telling
 
     wanted = telling.Wanted(tuple(kind or ()), tuple(about or ()), tuple(chassis or ()), since)
-    telling.events(lab, api, wanted, follow, output is Form.JSON)
+    telling.events(chosen_lab(context, target, lab), api, wanted, follow, output is Form.JSON)
 
 
 def history(
-    revision: Annotated[
-        int | None,
-        typer.Argument(metavar="R", min=1, help="One revision, with its plan.", show_default=False),
+    context: typer.Context,
+    which: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[R|LAB]",
+            help="One revision, with its plan; or a lab, where several run.",
+            autocompletion=complete.labs,
+            show_default=False,
+        ),
     ] = None,
     most: Annotated[int, typer.Option("--number", "-n", min=1, max=500, help="How many, the newest first.")] = 20,
     lab: Lab = None,
@@ -98,14 +106,14 @@ def history(
 ) -> None:
     """List what was changed in a lab, when, by whom, and how it ended; or one change with all that it did.
 
-    Examples: `sdn history` · `sdn history 12`
+    Examples: `sdn history` · `sdn history overlay` · `sdn history 12`
     """
     from sdn.cli import history as past
 
-    if revision is None:
-        past.history(lab, api, most, output is Form.JSON)
+    if which is not None and which.isdecimal():
+        past.one(lab, api, int(which), output is Form.JSON)
     else:
-        past.one(lab, api, revision, output is Form.JSON)
+        past.history(chosen_lab(context, which, lab), api, most, output is Form.JSON)
 
 
 def diff(

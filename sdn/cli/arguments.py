@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from datapath.errors import FileError
 from sdn.cli import complete
 
 BUILD: Final = "Build and change"
@@ -57,3 +58,13 @@ Snapshot = Annotated[
 Output = Annotated[Form, typer.Option("--output", "-o", help="As a table or as JSON.")]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long the lab may take to be whole.")]
 Patience = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long it may take.")]
+
+
+def chosen_lab(context: typer.Context, target: str | None, lab: str | None) -> str | None:
+    """The lab that was named: in its place, which SDN_LAB does not contradict, or by --lab. Raises FileError where both
+    are and differ."""
+    source = context.get_parameter_source("lab")
+    is_typed = source is not None and source.name == "COMMANDLINE"
+    if target is not None and is_typed and target != lab:
+        raise FileError(f"two labs are named: {target} and {lab}", remedy="name one")
+    return lab if target is None else target

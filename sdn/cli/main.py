@@ -21,7 +21,21 @@ import typer
 from datapath.errors import FileError, MachineError, SdnError
 from sdn.author import acting
 from sdn.cli import api_commands, complete, guest_commands, token_commands, volume_commands
-from sdn.cli.arguments import BUILD, CHECK, GUESTS, LOOK, File, Form, Guest, Lab, Output, Patience, Target, Timeout
+from sdn.cli.arguments import (
+    BUILD,
+    CHECK,
+    GUESTS,
+    LOOK,
+    File,
+    Form,
+    Guest,
+    Lab,
+    Output,
+    Patience,
+    Target,
+    Timeout,
+    chosen_lab,
+)
 
 app = typer.Typer(
     name="sdn",
@@ -126,7 +140,7 @@ def down(
     """
     from sdn.cli import life
 
-    life.down(_lab(context, target, lab), every)
+    life.down(chosen_lab(context, target, lab), every)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -144,7 +158,7 @@ def status(
     """
     from sdn.cli import look
 
-    raise typer.Exit(look.status(_lab(context, target, lab), every, output is Form.JSON))
+    raise typer.Exit(look.status(chosen_lab(context, target, lab), every, output is Form.JSON))
 
 
 @app.command(rich_help_panel=CHECK)
@@ -184,7 +198,7 @@ def run_tests(
     from sdn.cli import check
 
     raise typer.Exit(
-        check.run_tests(_lab(context, target, lab), check.Options(only, junit, output is Form.JSON, matrix))
+        check.run_tests(chosen_lab(context, target, lab), check.Options(only, junit, output is Form.JSON, matrix))
     )
 
 
@@ -302,7 +316,7 @@ def graph(
     """
     from sdn.cli import look
 
-    look.graph(_lab(context, target, lab), form.value if form else None, file)
+    look.graph(chosen_lab(context, target, lab), form.value if form else None, file)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -344,16 +358,6 @@ def export(
     from sdn.cli import export as exporting
 
     exporting.export(form, guest, lab, file)
-
-
-def _lab(context: typer.Context, target: str | None, lab: str | None) -> str | None:
-    """The lab that was named: in its place, which SDN_LAB does not contradict, or by --lab. Raises FileError where both
-    are and differ."""
-    source = context.get_parameter_source("lab")
-    is_typed = source is not None and source.name == "COMMANDLINE"
-    if target is not None and is_typed and target != lab:
-        raise FileError(f"two labs are named: {target} and {lab}", remedy="name one")
-    return lab if target is None else target
 
 
 @app.command(rich_help_panel=LOOK)

@@ -136,6 +136,9 @@ def test_who_waits_in_vain_fails(sdn: Run) -> None:
         (("diff", "7"), 2, "no revision 7"),
         (("events", "--since", "yesterday"), 2, "is no time"),
         (("events", "--api", "nonsense"), 2, "no address of an API"),
+        (("history", "mine"), 2, "lab mine of this machine is named"),
+        (("history", "mine", "--lab", "yours"), 2, "two labs are named"),
+        (("events", "mine"), 2, "lab mine of this machine is named"),
         (("delete", "node", "a", "--lab", "mine"), 2, "lab mine of this machine is named"),
     ],
 )
