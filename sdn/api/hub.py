@@ -7,6 +7,7 @@ queue for each listener: one has its place in the ring, and one whose place is g
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from sdn.api.answer import encode
 from sdn.api.happened import About, Event, State, happened, past
 from sdn.api.live import Live
 
+LOG = logging.getLogger(__name__)
 KEPT: Final = 10_000
 """Events."""
 
@@ -77,6 +79,14 @@ class Hub:
 
     async def run(self) -> None:
         """Until cancelled. What was before comes first, with the time at which it was."""
+        try:
+            await self._follow()
+        except Exception:
+            LOG.exception("events end here")
+            self.close()  # who listens shall see it
+            raise
+
+    async def _follow(self) -> None:
         with self._live.subscribe() as updates:
             self._state = self._present()
             self._add(past(self._state))
