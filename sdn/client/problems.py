@@ -37,6 +37,8 @@ def error(status: int, body: Body | None, reason: str = "") -> SdnError:
         return _plain(status, reason)
     detail, remedy = str(body.get("detail") or body.get("title") or status), str(body.get("remedy", ""))
     kind = str(body.get("type", "")).removeprefix(PREFIX)
+    if kind == "token":
+        remedy = f"SDN_TOKEN=… has it; {remedy}".removesuffix("; ")
     if kind in _WRONG:
         return FileError(detail, [_mistake(each) for each in body.get("errors", ())], remedy=remedy)
     made = _KINDS.get(kind)

@@ -118,7 +118,7 @@ class Wire:
             raise TransientError(f"the API at {self.place} did not answer in time") from error
         except httpx.TransportError as error:
             if _is_about_trust(error):
-                remedy = f"{CA}=FILE, or --ca FILE, names the authority that vouches for it"
+                remedy = f"{CA}=FILE names the authority that vouches for it"
                 raise FileError(f"{self.place} is not trusted: {error}", remedy=remedy) from error
             raise TransientError(f"the API at {self.place} does not answer: {error}") from error
 

@@ -154,6 +154,11 @@ def test_other_answers(status: int, body: dict[str, Any] | None, kind: type[SdnE
     assert type(problems.error(status, body, "Reason")) is kind
 
 
+def test_where_a_token_goes_is_said() -> None:
+    body = {"type": "urn:sdn:problem:token", "detail": "this needs a token", "remedy": "make one"}
+    assert problems.error(401, body).remedy == "SDN_TOKEN=… has it; make one"
+
+
 def test_a_lab_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
     with pytest.raises(FileError, match="lab small is not running"):
