@@ -39,9 +39,10 @@ def beside(function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def serving(lab: Lab, listen: str = "127.0.0.1:0") -> Iterator[str]:
+def serving(lab: Lab, listen: str = "127.0.0.1:0", *more: str) -> Iterator[str]:
     """The address of the lab's API and page."""
     command = [sys.executable, "-u", "-m", "sdn.cli.main", "serve", "--lab", lab.name, "--listen", listen]
+    command += more
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as server:
         try:
             assert server.stdout is not None

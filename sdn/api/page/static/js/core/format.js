@@ -27,6 +27,9 @@ export const count = (value) => value.toLocaleString("en");
 /** Memory is in powers of two. @param {number} bytes */
 export const memory = (bytes) => (bytes % 2 ** 30 ? `${Math.round(bytes / 2 ** 20)} MiB` : `${bytes / 2 ** 30} GiB`);
 
+/** Of a long path its last part: "overlay.yaml:19:3". @param {string|undefined} source */
+export const place = (source = "") => source.slice(source.lastIndexOf("/") + 1);
+
 /** @param {number} n @param {string} one @param {string} [many] */
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 

@@ -4,7 +4,7 @@
  * Enters: the SVG's text. Leaves: its element in the document, without what a document may not bring along; `patch`
  * changes only what is another, so that a state that changes does not redraw five hundred nodes.
  */
-const FORBIDDEN = "script, style, foreignObject, iframe, image, use, animate, set, a";
+const FORBIDDEN = "script, style, foreignObject, iframe, image, use, animate, set, a, title"; // titles: we have tooltips
 const NAMES = { network: "network", chassis: "chassis", node: "node", guest: "guest", port: "port", physnet: "physical network", underlay: "underlay" };
 
 /** @param {string} text @returns {SVGSVGElement} */
@@ -17,13 +17,12 @@ export function parse(text) {
   return svg;
 }
 
-/** Titles would be the browser's tooltips; ours say more, and a reader of the screen gets a label. @param {SVGElement} group */
+/** For a reader of the screen. @param {SVGElement} group */
 function describe(group) {
   const { kind = "", name = "" } = group.dataset;
   group.setAttribute("role", "button");
   group.setAttribute("tabindex", "-1");
   group.setAttribute("aria-label", `${NAMES[/** @type {keyof typeof NAMES} */ (kind)] ?? kind} ${name}`);
-  for (const title of group.querySelectorAll(":scope > title, :scope > g:not([data-kind]) > title")) title.remove();
 }
 
 /**

@@ -46,9 +46,9 @@ async function readStale() {
     wanted.forEach((kind, i) => (objects[kind] = new Map(found[i].items.map((item) => [item.name, item]))));
     set({ objects, revision: Math.max(...found.map((each) => each.revision)), loaded: true });
     if (!state.lab) await readName();
-  } catch {
-    wanted.forEach((kind) => stale.add(kind)); // the stream of events says what is wrong, and that it has ended
-    set({ loaded: state.loaded });
+  } catch (error) {
+    if (/** @type {any} */ (error).kind === "file") set({ loaded: true }); // a lab to which nothing was applied yet
+    else wanted.forEach((kind) => stale.add(kind)); // the stream of events says what is wrong, and that it has ended
   } finally {
     reading = false;
     if (stale.size && state.connection !== "denied") timer = setTimeout(readStale, GATHER * 5);

@@ -93,8 +93,8 @@ function* loads() {
 /** @param {SVGSVGElement} svg */
 function route(svg) {
   const { result, request: asked, hop } = state.trace;
-  const from = result && [...state.objects.ports.values()].find((port) => [port.name, port.node].includes(asked.from) && port.status.chassis === result.hops[0]?.chassis);
-  showRoute(svg, result && { from: from?.name ?? asked.from, to: result.delivered.filter((/** @type {string} */ name) => name !== from?.name), hops: result.hops, reached: result.reached });
+  const from = result?.hops[0]?.came.port ?? asked.from;
+  showRoute(svg, result && { from, to: result.delivered.filter((/** @type {string} */ name) => name !== from), hops: result.hops, reached: result.reached });
   svg.querySelectorAll(".route-host").forEach((host, i) => host.classList.toggle("is-current", i === hop));
 }
 

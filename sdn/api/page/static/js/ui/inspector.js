@@ -2,7 +2,7 @@
  * The chosen thing: what it is, how it is, its traffic, its flows, the line in the file, and what belongs to it.
  */
 import { html } from "../../vendor/preact.js";
-import { ago, memory } from "../core/format.js";
+import { ago, memory, place } from "../core/format.js";
 import { use } from "../core/store.js";
 import { openConsole } from "../lab/choose.js";
 import { isUp, object, portsOf } from "../lab/objects.js";
@@ -28,7 +28,7 @@ export function Inspector({ at, onClose }) {
   }
   return html`<${Panel} title=${at.name} onClose=${onClose} key=${title}>
     <div class="summary"><span class="kind">${at.kind}</span><${State} up=${isUp(at.kind, thing)} label=${phase(at.kind, thing)} />
-      <span class="source mono" title="where the topology says so">${thing.source}</span></div>
+      <span class="source mono" title=${`where the topology says so: ${thing.source}`}>${place(thing.source)}</span></div>
     <${Troubles} status=${thing.status ?? {}} />
     <${Actions} at=${at} thing=${thing} />
     <${Ports} at=${at} />

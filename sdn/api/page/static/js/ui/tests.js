@@ -2,7 +2,7 @@
  * Tests of the topology file: run, and shown as a table of who reaches whom, with the reasons of what failed.
  */
 import { html, useState } from "../../vendor/preact.js";
-import { duration, plural } from "../core/format.js";
+import { duration, place, plural } from "../core/format.js";
 import { post } from "../core/http.js";
 import { set, state, use } from "../core/store.js";
 import { Matrix } from "./matrix.js";
@@ -30,7 +30,7 @@ export function Tests() {
     </div>
     ${pending && html`<${Loading} label="real packets are on their way" />`}
     <${Failure} error=${error} />
-    ${!result && !pending && html`<table class="list"><tbody>${[...written.values()].map((test) => html`<tr><td><b>${test.name}</b></td><td class="soft">${said(test)}</td><td class="mono soft">${test.source}</td></tr>`)}</tbody></table>`}
+    ${!result && !pending && html`<table class="list"><tbody>${[...written.values()].map((test) => html`<tr><td><b>${test.name}</b></td><td class="soft">${said(test)}</td><td class="mono soft" title=${test.source}>${place(test.source)}</td></tr>`)}</tbody></table>`}
     ${result && html`<${Results} result=${result} />`}`;
 }
 

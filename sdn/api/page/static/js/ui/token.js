@@ -21,7 +21,7 @@ export function Token() {
     }
   };
   return html`<${Dialog} label="token" stays><form class="form" onSubmit=${submit}><h2>This lab wants a token</h2>
-    <p class="soft">Made on its machine by <code>sdn token</code>.</p>
+    <p class="soft">Made on its machine by <code>sdn token create NAME --role operate</code>.</p>
     <label class="field"><span>Token</span><input ref=${input} type="password" autocomplete="current-password" required /></label>
     <${Failure} error=${failed} /><button class="primary">Enter</button></form><//>`;
 }

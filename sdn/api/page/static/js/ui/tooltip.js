@@ -3,7 +3,7 @@
  */
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { use } from "../core/store.js";
-import { rate } from "../core/format.js";
+import { place, rate } from "../core/format.js";
 import { rateOf } from "../lab/counters.js";
 import { isUp, object, portsOf } from "../lab/objects.js";
 import { State } from "./parts.js";
@@ -36,7 +36,7 @@ export function Tooltip({ viewport }) {
   return html`<div class="tooltip" role="tooltip" style=${{ left: flip ? "auto" : `${at.x + 14}px`, right: flip ? `${viewport.current.clientWidth - at.x + 14}px` : "auto", top: `${at.y + 14}px` }}>
     <b>${at.kind} ${at.name}</b> <${State} up=${isUp(at.kind, thing)} label=${thing.status?.phase} />
     ${lines(at.kind, thing).map((line) => html`<div>${line}</div>`)}
-    <div class="soft">${thing.source}</div>
+    <div class="soft">${place(thing.source)}</div>
   </div>`;
 }
 
