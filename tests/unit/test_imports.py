@@ -30,6 +30,7 @@ IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"
 DATAPATH_EDGES = {
     "datapath.pool": ("sdn.topology", "sdn.lab", "sdn.cli", "sdn.api.tokens"),
     "datapath.ovsdb": ("sdn.store", "sdn.lab", "sdn.cli"),
+    "datapath.guest.console": ("sdn.lab", "sdn.cli", "sdn.api"),
     "datapath": ("sdn.lab", "sdn.cli"),
 }
 

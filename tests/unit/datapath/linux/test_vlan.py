@@ -83,12 +83,13 @@ def no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_kernels_own_device_is_made_and_set_once() -> None:
     kernel = Kernel()
     wires = settled(kernel, ETH0)
-    device = kernel.devices.by_name["eth0.20"]
-    assert (device.kind, device.peer, device.tag) == ("vlan", 2, 20)
-    assert kernel.sent == ["sdn:lab:fw:eth0.20", "sdn:lab:fw:eth0.20 address 10.0.1.1/24", "sdn:lab:fw:eth0.20"]
+    made = kernel.devices.by_name["eth0.20"]
+    assert (made.kind, made.peer, made.tag) == ("vlan", 2, 20)
+    device, address = "sdn:lab:fw:eth0.20", "sdn:lab:fw:eth0.20 address 10.0.1.1/24"
+    assert kernel.sent == [device, device, address, device], "made, its MTU, its address, and then up"
     assert not wires.notes
     settled(kernel, ETH0)
-    assert len(kernel.sent) == 3
+    assert len(kernel.sent) == 4
 
 
 def test_a_no_for_another_reason_is_told_as_it_is() -> None:
