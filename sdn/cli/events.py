@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -45,7 +44,7 @@ class Wanted:
 
 def events(lab: str | None, api: str | None, wanted: Wanted, follow: bool, as_json: bool) -> None:
     since = moment(wanted.since) if wanted.since else None
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         for event in _events(client, wanted, follow):
             if since is None or when(event.time) >= since:
                 _show(event, as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from datapath.errors import CheckError
@@ -19,7 +18,7 @@ _SIGNS: Final = (("added", "+"), ("changed", "~"), ("removed", "-"))
 
 
 def history(lab: str | None, api: str | None, most: int, as_json: bool) -> None:
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         revisions = list(client.revisions(most))
     if as_json:
         output.as_json([revision.raw for revision in revisions])
@@ -55,7 +54,7 @@ def _result(revision: Revision) -> Cell:
 
 def one(lab: str | None, api: str | None, number: int, as_json: bool) -> None:
     """A revision with what it changed, and its plan."""
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         revision, plan = client.revision(number), client.plan_of(number)
     if as_json:
         output.as_json({**revision.raw, "plan": plan.raw})
@@ -76,7 +75,7 @@ def one(lab: str | None, api: str | None, number: int, as_json: bool) -> None:
 
 
 def diff(lab: str | None, api: str | None, old: int, new: int | None, as_json: bool) -> None:
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         before, after, entries = client.diff(old, new)
     if as_json:
         output.as_json({"from": before, "to": after, "entries": [_plain(entry) for entry in entries]})
@@ -153,7 +152,7 @@ def _text(value: Any) -> str:
 
 def rollback(lab: str | None, api: str | None, number: int, dry_run: bool, timeout: float, as_json: bool) -> None:
     """What is shown is what is done: if somebody changes the lab in between, it is not."""
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         asked = client.rollback(number, dry_run=True)
         assert asked.plan is not None
         if not as_json:

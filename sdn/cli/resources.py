@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,7 +42,7 @@ def get(lab: str | None, api: str | None, kind: str, words: Sequence[str], as_js
     filters = dict(word.split("=", 1) for word in words if "=" in word)
     names = [word for word in words if "=" not in word]
     alone = len(names) == 1 and not filters and not _is_pattern(names[0])
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         found = [client.get(kind, names[0])] if alone else _several(client, kind, names, filters)
     if as_json:
         output.as_json(found[0].raw if alone else [resource.raw for resource in found])
@@ -126,7 +125,7 @@ def change(
 
 
 def _written(lab: str | None, api: str | None, write: Callable[[Client], Resource]) -> Resource:
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         return write(client)
 
 
@@ -144,7 +143,7 @@ def delete(lab: str | None, api: str | None, kind: str, names: Sequence[str], ho
     from sdn.client.client import kind_of
 
     noun, done = kind_of(kind).noun, []
-    with closing(connected(lab, api)) as client:
+    with connected(lab, api) as client:
         for name in names:
             applied = client.delete(kind, name, **how)
             done.append({"kind": noun, "name": name})

@@ -122,6 +122,8 @@ def test_who_waits_in_vain_fails(sdn: Run) -> None:
     [
         (("get", "prot"), 2, "did you mean port?"),
         (("get", "port", "zz"), 2, "there is no port 'zz'"),
+        (("get", "port", "zz"), 2, "see: sdn get ports"),
+        (("rollback", "x"), 2, "rollback"),
         (("get", "ports", "colour=red"), 2, "not filtered by 'colour'"),
         (("create", "network", "web", "segment.vxlan=9"), 1, "already, and it is another"),
         (("create", "node", "c", "network=wbe"), 2, "/nodes/c/network"),
