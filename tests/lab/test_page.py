@@ -307,7 +307,7 @@ def test_a_token_is_asked_for(running: Lab, browser: Browser, tmp_path: Path, mo
     """And one who may only read is told what they may not."""
     monkeypatch.setenv("SDN_POOL", str(tmp_path / "pool"))
     made = run(sys.executable, "-m", "sdn.cli.main", "token", "create", "reader", "--role", "read")
-    (token,) = re.findall(r"\bsdn_\w+", made)
+    (token,) = re.findall(r"\bsdn_[\w-]+", made)
     with serving(running, "127.0.0.1:0", "--require-token") as url:
         page = browser.new_context().new_page()
         page.goto(f"{url}/#view=tests")

@@ -1,13 +1,14 @@
 /**
  * What lies over the page: it takes the focus, keeps it, and gives it back.
  */
-import { html, useEffect, useRef } from "../../vendor/preact.js";
+import { html, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { set } from "../core/store.js";
 
 /** @param {{label: string, kind?: string, stays?: boolean, children?: any}} props  `stays`: it cannot be dismissed */
 export function Dialog({ label, kind = "", stays = false, children }) {
   const dialog = useRef(/** @type {any} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // at once: whoever types on gets nothing lost
     const before = /** @type {HTMLElement|null} */ (document.activeElement);
     dialog.current.showModal();
     return () => before?.focus?.();

@@ -55,7 +55,8 @@ function follow(viewport, camera, tell) {
       show(viewport, camera, parse(await answer.text()));
       tell({});
     } catch (error) {
-      tell({ error: viewport.firstElementChild ? null : error }); // an old picture is better than none
+      const isKnown = viewport.firstElementChild || state.connection === "denied"; // an old picture is better than none
+      tell({ error: isKnown ? null : error });
     }
   };
   const soon = () => (timer ||= setTimeout(draw, GATHER));

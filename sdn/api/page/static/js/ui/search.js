@@ -1,7 +1,7 @@
 /**
  * Search: anything of the lab by a part of its name or address. Arrow keys choose, Enter opens.
  */
-import { html, useEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
+import { html, useMemo, useState } from "../../vendor/preact.js";
 import { set, use } from "../core/store.js";
 import { select } from "../lab/choose.js";
 import { isUp } from "../lab/objects.js";
@@ -15,10 +15,8 @@ export function Search() {
   const objects = use((s) => s.objects);
   const [words, setWords] = useState("");
   const [at, setAt] = useState(0);
-  const input = useRef(/** @type {any} */ (null));
   const entries = useMemo(() => index(objects), [objects]);
   const found = useMemo(() => matching(entries, words), [entries, words]);
-  useEffect(() => input.current.focus(), []);
   const open = (/** @type {any} */ entry) => {
     set({ dialog: "" });
     if (entry) select({ kind: entry.kind, name: entry.name });
@@ -31,7 +29,7 @@ export function Search() {
     event.preventDefault();
   };
   return html`<${Dialog} label="search" kind="is-search">
-    <input ref=${input} type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-activedescendant=${found.length ? `found-${at}` : undefined} aria-label="search"
+    <input autofocus type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-activedescendant=${found.length ? `found-${at}` : undefined} aria-label="search"
       placeholder="a name, an address, a MAC" value=${words} onKeyDown=${key} onInput=${(/** @type {any} */ event) => (setWords(event.target.value), setAt(0))} />
     <ul class="found" id="found" role="listbox">${found.map((/** @type {any} */ entry, /** @type {number} */ i) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
       <span class="kind">${entry.kind}</span><b>${entry.name}</b><span><${State} up=${isUp(entry.kind, entry.thing)} label="" /></span><span class="soft mono">${entry.more}</span></li>`)}</ul>
