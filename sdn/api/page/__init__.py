@@ -50,14 +50,15 @@ class File:
 
 @cache
 def files() -> Mapping[str, File]:
-    """By path below /page/HASH/. The colours of the picture come from where `sdn graph` has them."""
+    """By path below /page/HASH/. The colours of the picture come from where `sdn graph` has them, in a layer below the
+    page's own rules (CSS Cascading Level 5 section 6.4.3)."""
     found = {
         str(path.relative_to(STATIC)): File(path.read_bytes(), _TYPES.get(path.suffix, "text/plain; charset=utf-8"))
         for path in sorted(STATIC.rglob("*"))
         if path.is_file() and path.name != "index.html"
     }
     colours = themed(":is(.graph svg, .swatch)", '[data-theme="dark"] :is(.graph svg, .swatch)')
-    return found | {"css/colours.css": File(colours.encode(), _TYPES[".css"])}
+    return found | {"css/colours.css": File(f"@layer picture {{\n{colours}}}\n".encode(), _TYPES[".css"])}
 
 
 @cache

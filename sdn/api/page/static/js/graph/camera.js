@@ -9,6 +9,7 @@ const MOST = 6;
 const STEP = 1.25;
 const MARGIN = 24; // pixels
 const FAR = 0.52; // below it addresses cannot be read, and names are set larger
+const READABLE = 0.9;
 const REST = 180; // milliseconds
 const NOTCH = 80; // pixels: wheels of mice turn by more at once, fingers on a trackpad by less
 
@@ -83,6 +84,14 @@ export class Camera {
     const dx = box.width < room.width ? off(box.left, box.right, room.left, room.right) : 0;
     const dy = box.height < room.height ? off(box.top, box.bottom, room.top, room.bottom) : 0;
     if (dx || dy) this.pan(dx, dy);
+  }
+
+  /** Brings an element to the middle, near enough to be read. @param {Element} element */
+  closeUp(element) {
+    const [box, room] = [element.getBoundingClientRect(), this.viewport.getBoundingClientRect()];
+    const [x, y] = [box.left + box.width / 2 - room.left, box.top + box.height / 2 - room.top];
+    if (this.scale < READABLE) this.zoom(READABLE / this.scale, x, y);
+    this.pan(room.width / 2 - x, room.height / 2 - y);
   }
 
   apply() {

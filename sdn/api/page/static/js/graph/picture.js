@@ -14,7 +14,17 @@ export function parse(text) {
   for (const element of svg.querySelectorAll(FORBIDDEN)) element.remove();
   svg.removeAttribute("role"); // what is in it can be chosen: it is no image
   for (const group of svg.querySelectorAll("[data-kind]")) describe(group);
+  for (const name of svg.querySelectorAll(".card ~ .name, .card ~ g > .name")) sizeFromAfar(name);
   return svg;
+}
+
+/** How large a name can be where nothing else of its card can be read: as large as the card lets it. @param {SVGTextElement} name */
+function sizeFromAfar(name) {
+  const card = /** @type {SVGRectElement} */ (name.closest("[data-kind]")?.querySelector(".card"));
+  const [y, width, height] = ["y", "width", "height"].map((each) => Number(card.getAttribute(each)));
+  const size = Math.min(height * 0.62, (width - 34) / (0.62 * (name.textContent ?? "").length));
+  name.style.setProperty("--size", `${size.toFixed(1)}px`);
+  name.style.setProperty("--down", `${(y + height / 2 + size * 0.35 - Number(name.getAttribute("y"))).toFixed(1)}px`);
 }
 
 /** For a reader of the screen. @param {SVGElement} group */

@@ -11,6 +11,12 @@ export function select(ref) {
   if (!same) set({ selection: ref });
 }
 
+/** As `select`, and the picture goes there. @param {import("../core/store.js").Ref} ref */
+export function goTo(ref) {
+  select(ref);
+  dispatchEvent(new Event("sdn-close-up"));
+}
+
 /** Opens it, or closes it where it is open. @param {string} view */
 export const toggleView = (view) => set({ view: state.view === view ? "" : view });
 

@@ -1,7 +1,7 @@
 /**
  * The picture in the middle: it follows the lab, can be walked over by keys, and shows traffic and traces.
  *
- * Enters: the store's state, "sdn-picture". Leaves: `selection`. Never: a picture drawn anew where a part of it will do.
+ * Enters: the store's state; "sdn-picture" and "sdn-close-up". Leaves: `selection`. Never: a picture drawn anew where a part of it will do.
  */
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { request } from "../core/http.js";
@@ -61,13 +61,18 @@ function follow(viewport, camera, tell) {
   };
   const soon = () => (timer ||= setTimeout(draw, GATHER));
   draw();
+  const closeUp = () => {
+    const chosen = viewport.querySelector(".is-chosen");
+    if (chosen && viewport.classList.contains("is-far")) camera.closeUp(chosen);
+  };
   addEventListener("sdn-picture", soon);
+  addEventListener("sdn-close-up", closeUp);
   const unwatch = [
     watch((s) => s.selection, () => camera.svg && mark(camera)),
     watch((s) => s.rates, () => camera.svg && showTraffic(camera.svg, loads())),
     watch((s) => s.trace, () => camera.svg && route(camera.svg)),
   ];
-  return () => (removeEventListener("sdn-picture", soon), unwatch.forEach((end) => end()));
+  return () => (removeEventListener("sdn-picture", soon), removeEventListener("sdn-close-up", closeUp), unwatch.forEach((end) => end()));
 }
 
 /** @param {HTMLElement} viewport @param {Camera} camera @param {SVGSVGElement} next */
@@ -133,7 +138,7 @@ function click(event, camera) {
 /** @param {KeyboardEvent} event @param {Camera|null} camera */
 function key(event, camera) {
   if (!camera?.svg || event.ctrlKey || event.metaKey || event.altKey) return;
-  const actions = /** @type {Record<string, () => void>} */ ({ "+": camera.zoomIn, "=": camera.zoomIn, "-": camera.zoomOut, 0: () => camera.fit(), Enter: () => press(), " ": () => press() });
+  const actions = /** @type {Record<string, () => void>} */ ({ "+": camera.zoomIn, "=": camera.zoomIn, "-": camera.zoomOut, 0: () => camera.fit(), Enter: press, " ": press, z: () => dispatchEvent(new Event("sdn-close-up")) });
   const act = actions[event.key];
   if (act) act();
   else if (event.key.startsWith("Arrow")) event.shiftKey ? shift(event.key, camera) : walk(event.key, camera.svg);

@@ -3,7 +3,7 @@
  */
 import { html, useMemo, useState } from "../../vendor/preact.js";
 import { set, use } from "../core/store.js";
-import { select } from "../lab/choose.js";
+import { goTo } from "../lab/choose.js";
 import { isUp } from "../lab/objects.js";
 import { Dialog } from "./dialog.js";
 import { State } from "./parts.js";
@@ -19,7 +19,7 @@ export function Search() {
   const found = useMemo(() => matching(entries, words), [entries, words]);
   const open = (/** @type {any} */ entry) => {
     set({ dialog: "" });
-    if (entry) select({ kind: entry.kind, name: entry.name });
+    if (entry) goTo({ kind: entry.kind, name: entry.name });
   };
   const key = (/** @type {KeyboardEvent} */ event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
