@@ -162,7 +162,7 @@ def test_a_process_that_keeps_dying_is_told_of(running: Lab) -> None:
         killed = kill(pid_of(running, "controller"))
         eventually(lambda: pid_of(running, "controller") not in (0, killed), within=STEADY)  # noqa: B023
     restarts = {process.name: process.restarts for process in sdn.lab.status(running.name).processes}
-    assert restarts == {"supervisor": 0, "store": 0, "controller": 3, "agent": 0}
+    assert restarts == {"supervisor": 0, "store": 0, "controller": 3, "agent": 0, "api": 0}
     eventually(lambda: whole(running))
     progress(running)
 
