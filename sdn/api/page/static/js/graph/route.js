@@ -21,8 +21,10 @@ function make(name, attributes) {
  */
 export function showRoute(svg, trace) {
   svg.querySelector(".route")?.remove();
+  for (const box of svg.querySelectorAll(".is-crossed")) box.classList.remove("is-crossed", "is-current");
+  svg.classList.toggle("is-dropped", trace?.reached === false);
   if (!trace) return;
-  const layer = make("g", { class: `route ${trace.reached ? "is-good" : "is-bad"}` });
+  const layer = make("g", { class: "route" });
   const chassis = trace.hops.map((hop) => hop.chassis);
   const start = drop(svg, trace.from);
   const ends = trace.to.map((name) => drop(svg, name)).filter((each) => each !== null);
@@ -78,11 +80,11 @@ function towards(svg, start, hosts) {
   return last ? [...out(start), { x: last.x, y: start.top }] : out(start).slice(0, 2);
 }
 
+/** @param {SVGSVGElement} svg @param {string} chassis @returns {SVGRectElement|null} */
+export const boxOf = (svg, chassis) => svg.querySelector(`[data-kind=chassis][data-name="${CSS.escape(chassis)}"] > .box`);
+
 /** @param {SVGSVGElement} svg @param {string} chassis */
-function box(svg, chassis) {
-  const rect = svg.querySelector(`[data-kind=chassis][data-name="${CSS.escape(chassis)}"] > .box`);
-  return /** @type {SVGRectElement|null} */ (rect)?.getBBox() ?? null;
-}
+const box = (svg, chassis) => boxOf(svg, chassis)?.getBBox() ?? null;
 
 /** @param {Point[]} points */
 function line(points) {
@@ -94,10 +96,10 @@ function line(points) {
 function badge(svg, chassis, number) {
   const at = box(svg, chassis);
   if (!at) return [];
+  boxOf(svg, chassis)?.classList.add("is-crossed");
   const text = make("text", { x: `${at.x}`, y: `${at.y + 4.5}`, class: "route-number" });
   text.textContent = String(number);
-  return [make("rect", { x: `${at.x}`, y: `${at.y}`, width: `${at.width}`, height: `${at.height}`, rx: "12", class: "route-host" }),
-    make("circle", { cx: `${at.x}`, cy: `${at.y}`, r: "12", class: "route-badge" }), text];
+  return [make("circle", { cx: `${at.x}`, cy: `${at.y}`, r: "12", class: "route-badge" }), text];
 }
 
 /** @param {SVGSVGElement} svg @param {string} chassis @param {Drop|null} start @param {number} hops */

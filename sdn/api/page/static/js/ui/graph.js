@@ -9,7 +9,7 @@ import { state, use, watch } from "../core/store.js";
 import { Camera } from "../graph/camera.js";
 import { nearest } from "../graph/nearby.js";
 import { parse, patch } from "../graph/picture.js";
-import { showRoute } from "../graph/route.js";
+import { boxOf, showRoute } from "../graph/route.js";
 import { showTraffic } from "../graph/traffic.js";
 import { select } from "../lab/choose.js";
 import { rateOf } from "../lab/counters.js";
@@ -68,7 +68,7 @@ function follow(viewport, camera, tell) {
   addEventListener("sdn-picture", soon);
   addEventListener("sdn-close-up", closeUp);
   const unwatch = [
-    watch((s) => s.selection, () => camera.svg && mark(camera)),
+    watch((s) => s.selection, () => camera.svg && reveal(camera, mark(camera.svg))),
     watch((s) => s.rates, () => camera.svg && showTraffic(camera.svg, loads())),
     watch((s) => s.trace, () => camera.svg && route(camera.svg)),
   ];
@@ -77,12 +77,14 @@ function follow(viewport, camera, tell) {
 
 /** @param {HTMLElement} viewport @param {Camera} camera @param {SVGSVGElement} next */
 function show(viewport, camera, next) {
-  if (camera.svg && patch(camera.svg, next)) return;
-  viewport.replaceChildren(next);
-  camera.show(next);
-  mark(camera);
-  showTraffic(next, loads());
-  route(next);
+  if (!camera.svg || !patch(camera.svg, next)) {
+    viewport.replaceChildren(next);
+    camera.show(next);
+  }
+  const svg = /** @type {SVGSVGElement} */ (camera.svg);
+  mark(svg);
+  showTraffic(svg, loads());
+  route(svg);
 }
 
 /** What the ports carry: of those that share an interface, the first one. */
@@ -101,20 +103,23 @@ function route(svg) {
   const { result, request: asked, hop } = state.trace;
   const from = result?.hops[0]?.came.port ?? asked.from;
   showRoute(svg, result && { from, to: result.delivered.filter((/** @type {string} */ name) => name !== from), hops: result.hops, reached: result.reached });
-  svg.querySelectorAll(".route-host").forEach((host, i) => host.classList.toggle("is-current", i === hop));
+  const current = result?.hops[hop]?.chassis;
+  if (current) boxOf(svg, current)?.classList.add("is-current");
 }
 
-/** Shows what is chosen, and dims what has nothing to do with a network that is. @param {Camera} camera */
-function mark(camera) {
-  const svg = /** @type {SVGSVGElement} */ (camera.svg);
+/** @param {Camera} camera @param {Element|undefined} chosen */
+const reveal = (camera, chosen) => chosen && state.selection?.kind !== "network" && camera.reveal(chosen);
+
+/** Shows what is chosen, and dims what has nothing to do with a network that is. Returns it. @param {SVGSVGElement} svg */
+function mark(svg) {
   for (const old of svg.querySelectorAll(".is-chosen, .is-of-network")) old.classList.remove("is-chosen", "is-of-network");
   const chosen = state.selection;
   svg.classList.toggle("is-dimmed", chosen?.kind === "network");
-  if (!chosen) return;
+  if (!chosen) return undefined;
   const groups = svg.querySelectorAll(`[data-kind="${CSS.escape(chosen.kind)}"][data-name="${CSS.escape(chosen.name)}"]`);
   for (const group of groups) group.classList.add("is-chosen");
   if (chosen.kind === "network") markNetwork(svg, chosen.name);
-  else if (groups[0]) camera.reveal(groups[0]);
+  return groups[0];
 }
 
 /** @param {SVGSVGElement} svg @param {string} network */
