@@ -14,8 +14,17 @@ export function parse(text) {
   for (const element of svg.querySelectorAll(FORBIDDEN)) element.remove();
   svg.removeAttribute("role"); // what is in it can be chosen: it is no image
   for (const group of svg.querySelectorAll("[data-kind]")) describe(group);
+  for (const rail of svg.querySelectorAll("[data-kind=port] > .rail")) rail.after(wide(rail));
   for (const name of svg.querySelectorAll(".card ~ .name, .card ~ g > .name")) sizeFromAfar(name);
   return svg;
+}
+
+/** The same line, wide enough to be pointed at. @param {Element} rail */
+function wide(rail) {
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", rail.getAttribute("d") ?? "");
+  line.setAttribute("class", "reach");
+  return line;
 }
 
 /** How large a name can be where nothing else of its card can be read: as large as the card lets it. @param {SVGTextElement} name */
