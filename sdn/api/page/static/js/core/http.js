@@ -30,7 +30,13 @@ export async function request(path, how = {}) {
   if (body !== undefined) headers.set("Content-Type", how.type || "application/json");
   let answer;
   try {
-    answer = await fetch(path, { method: how.method || "GET", headers, body, signal: how.signal, cache: "no-cache" });
+    answer = await fetch(path, {
+      method: how.method || "GET",
+      headers,
+      body,
+      signal: how.signal,
+      cache: "no-cache",
+    });
   } catch (error) {
     if (how.signal?.aborted) throw error;
     throw new Problem({ status: 0, detail: "the server does not answer", remedy: "is the lab up? sdn status" });
@@ -46,7 +52,10 @@ async function problemOf(answer) {
   try {
     return new Problem({ status: answer.status, ...(await answer.json()) });
   } catch {
-    return new Problem({ status: answer.status, detail: `the server answered ${answer.status} ${answer.statusText}` });
+    return new Problem({
+      status: answer.status,
+      detail: `the server answered ${answer.status} ${answer.statusText}`,
+    });
   }
 }
 
@@ -65,7 +74,7 @@ export async function post(path, json) {
 export async function list(path) {
   const items = [];
   let revision = 0;
-  for (let next = /** @type {string|null} */ (path); next; ) {
+  for (let next = /** @type {string|null} */ (path); next;) {
     const page = await get(next);
     items.push(...page.items);
     revision = page.revision ?? revision;

@@ -43,7 +43,10 @@ async function run(path, told, signal) {
       throw new Error("the server ended the stream");
     } catch (error) {
       if (signal.aborted) return;
-      told.onState("away", error instanceof TypeError ? "the server does not answer" : String(/** @type {any} */ (error).message));
+      told.onState(
+        "away",
+        error instanceof TypeError ? "the server does not answer" : String(/** @type {any} */ (error).message),
+      );
     }
     await pause(wait, signal);
     wait = Math.min(wait * 2, LONGEST_WAIT);

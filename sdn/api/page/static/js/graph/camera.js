@@ -79,8 +79,12 @@ export class Camera {
   /** Brings an element into view, if it is not. @param {Element} element */
   reveal(element) {
     const [box, room] = [element.getBoundingClientRect(), this.viewport.getBoundingClientRect()];
-    const off = (/** @type {number} */ low, /** @type {number} */ high, /** @type {number} */ from, /** @type {number} */ to) =>
-      low < from ? from - low + MARGIN : high > to ? to - high - MARGIN : 0;
+    const off = (
+      /** @type {number} */ low,
+      /** @type {number} */ high,
+      /** @type {number} */ from,
+      /** @type {number} */ to,
+    ) => (low < from ? from - low + MARGIN : high > to ? to - high - MARGIN : 0);
     const dx = box.width < room.width ? off(box.left, box.right, room.left, room.right) : 0;
     const dy = box.height < room.height ? off(box.top, box.bottom, room.top, room.bottom) : 0;
     if (dx || dy) this.pan(dx, dy);

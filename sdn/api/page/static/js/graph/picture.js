@@ -5,7 +5,15 @@
  * changes only what is another, so that a state that changes does not redraw five hundred nodes.
  */
 const FORBIDDEN = "script, style, foreignObject, iframe, image, use, animate, set, a, title"; // titles: we have tooltips
-const NAMES = { network: "network", chassis: "chassis", node: "node", guest: "guest", port: "port", physnet: "physical network", underlay: "underlay" };
+const NAMES = {
+  network: "network",
+  chassis: "chassis",
+  node: "node",
+  guest: "guest",
+  port: "port",
+  physnet: "physical network",
+  underlay: "underlay",
+};
 
 /** @param {string} text @returns {SVGSVGElement} */
 export function parse(text) {
@@ -69,7 +77,8 @@ const own = (group) => [...group.children].filter((child) => !(/** @type {SVGEle
 
 /** @param {Element} group @param {Element[]} was @param {Element[]} is */
 function replaceOwn(group, was, is) {
-  if (was.length === is.length) return was.forEach((element, i) => element.isEqualNode(is[i]) || element.replaceWith(is[i]));
+  if (was.length === is.length)
+    return was.forEach((element, i) => element.isEqualNode(is[i]) || element.replaceWith(is[i]));
   was.forEach((element) => element.remove());
   group.prepend(...is);
 }

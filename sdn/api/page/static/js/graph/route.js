@@ -42,7 +42,9 @@ export function showRoute(svg, trace) {
  * @param {SVGSVGElement} svg @param {string} name
  */
 function drop(svg, name) {
-  const group = /** @type {SVGGElement|null} */ (svg.querySelector(`[data-kind=port][data-name="${CSS.escape(name)}"]`));
+  const group = /** @type {SVGGElement|null} */ (
+    svg.querySelector(`[data-kind=port][data-name="${CSS.escape(name)}"]`)
+  );
   const rail = /** @type {SVGPathElement|null} */ (group?.querySelector(".rail") ?? null);
   if (!group || !rail) return null;
   const box = rail.getBBox();
@@ -52,14 +54,25 @@ function drop(svg, name) {
   const riser = /** @type {SVGElement|null} */ (host.querySelector(`[data-rail="${CSS.escape(network)}"][data-riser]`));
   const top = Number(entry?.getAttribute("cy") ?? box.y);
   const left = Number(entry?.getAttribute("cx") ?? box.x);
-  return { x: box.x, card: box.y + box.height, rail: box.y, top, left, riser: Number(riser?.dataset.riser ?? left), host };
+  return {
+    x: box.x,
+    card: box.y + box.height,
+    rail: box.y,
+    top,
+    left,
+    riser: Number(riser?.dataset.riser ?? left),
+    host,
+  };
 }
 
 /** @typedef {NonNullable<ReturnType<typeof drop>>} Drop */
 
 /** From its card up to where its network enters the chassis. @param {Drop} at @returns {Point[]} */
 function out(at) {
-  const up = [{ x: at.x, y: at.card }, { x: at.x, y: at.rail }];
+  const up = [
+    { x: at.x, y: at.card },
+    { x: at.x, y: at.rail },
+  ];
   return at.rail === at.top ? up : [...up, { x: at.riser, y: at.rail }, { x: at.riser, y: at.top }];
 }
 
@@ -70,7 +83,13 @@ function between(a, b) {
     return [...out(a).slice(0, 3), { x: a.riser, y: b.rail }, ...out(b).slice(0, 2).reverse()];
   }
   const side = Math.min(a.left, b.left) - 14; // rows of the page are joined at its left
-  const across = a.top === b.top ? [] : [{ x: side, y: a.top }, { x: side, y: b.top }];
+  const across =
+    a.top === b.top
+      ? []
+      : [
+          { x: side, y: a.top },
+          { x: side, y: b.top },
+        ];
   return [...out(a), ...across, ...out(b).reverse()];
 }
 
@@ -81,7 +100,8 @@ function towards(svg, start, hosts) {
 }
 
 /** @param {SVGSVGElement} svg @param {string} chassis @returns {SVGRectElement|null} */
-export const boxOf = (svg, chassis) => svg.querySelector(`[data-kind=chassis][data-name="${CSS.escape(chassis)}"] > .box`);
+export const boxOf = (svg, chassis) =>
+  svg.querySelector(`[data-kind=chassis][data-name="${CSS.escape(chassis)}"] > .box`);
 
 /** @param {SVGSVGElement} svg @param {string} chassis */
 const box = (svg, chassis) => boxOf(svg, chassis)?.getBBox() ?? null;
@@ -89,7 +109,11 @@ const box = (svg, chassis) => boxOf(svg, chassis)?.getBBox() ?? null;
 /** @param {Point[]} points */
 function line(points) {
   const d = points.map((point, i) => `${i ? "L" : "M"}${point.x} ${point.y}`).join("");
-  return [make("path", { d, class: "route-edge" }), make("path", { d, class: "route-line" }), make("path", { d, class: "route-dots" })];
+  return [
+    make("path", { d, class: "route-edge" }),
+    make("path", { d, class: "route-line" }),
+    make("path", { d, class: "route-dots" }),
+  ];
 }
 
 /** @param {SVGSVGElement} svg @param {string} chassis @param {number} number */
@@ -107,6 +131,8 @@ function cross(svg, chassis, start, hops) {
   const at = box(svg, chassis);
   if (!at || !start) return [];
   const point = hops === 1 ? { x: start.x, y: start.rail } : { x: at.x, y: start.top };
-  return [make("circle", { cx: `${point.x}`, cy: `${point.y}`, r: "9", class: "route-end" }),
-    make("path", { d: `M${point.x - 4} ${point.y - 4}l8 8m0 -8l-8 8`, class: "route-cross" })];
+  return [
+    make("circle", { cx: `${point.x}`, cy: `${point.y}`, r: "9", class: "route-end" }),
+    make("path", { d: `M${point.x - 4} ${point.y - 4}l8 8m0 -8l-8 8`, class: "route-cross" }),
+  ];
 }

@@ -38,7 +38,9 @@ function take(told) {
   const rates = new Map();
   for (const [name, rate] of state.rates) rates.set(name, next(rate, rate.totals, 0, 0));
   for (const [name, row] of Object.entries(ports)) {
-    const totals = Object.fromEntries(columns.map((/** @type {string} */ column, /** @type {number} */ i) => [column, row[i]]));
+    const totals = Object.fromEntries(
+      columns.map((/** @type {string} */ column, /** @type {number} */ i) => [column, row[i]]),
+    );
     rates.set(name, next(state.rates.get(name), totals, totals.rx_bytes_rate ?? 0, totals.tx_bytes_rate ?? 0));
   }
   set({ rates });

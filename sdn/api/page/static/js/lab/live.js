@@ -39,7 +39,11 @@ export async function followEvents() {
     if (/** @type {any} */ (error).status === 401) return;
   }
   refreshAll();
-  follow(`/v1/events${last && `?after=${encodeURIComponent(last)}`}`, { resume: true, onEvent: take, onState: connect });
+  follow(`/v1/events${last && `?after=${encodeURIComponent(last)}`}`, {
+    resume: true,
+    onEvent: take,
+    onState: connect,
+  });
 }
 
 /** @param {"open"|"away"|"denied"} how @param {string} why */

@@ -47,7 +47,8 @@ async function readStale() {
     set({ objects, revision: Math.max(...found.map((each) => each.revision)), loaded: true });
     if (!state.lab) await readName();
   } catch (error) {
-    if (/** @type {any} */ (error).kind === "file") set({ loaded: true }); // a lab to which nothing was applied yet
+    if (/** @type {any} */ (error).kind === "file")
+      set({ loaded: true }); // a lab to which nothing was applied yet
     else wanted.forEach((kind) => stale.add(kind)); // the stream of events says what is wrong, and that it has ended
   } finally {
     reading = false;
@@ -78,7 +79,9 @@ export function portsOf(by, name) {
 /** Whether it is up: null where there is nothing to say. @param {string} kind @param {any} thing */
 export function isUp(kind, thing) {
   const status = thing?.status ?? {};
-  if (kind === "chassis") return thing.datapath === "external" ? null : (status.flows?.connected ?? false) || thing.datapath === "linux";
-  if (kind === "guest") return status.phase === "off" && thing.power === "off" ? null : status.phase === "running" && status.up;
+  if (kind === "chassis")
+    return thing.datapath === "external" ? null : (status.flows?.connected ?? false) || thing.datapath === "linux";
+  if (kind === "guest")
+    return status.phase === "off" && thing.power === "off" ? null : status.phase === "running" && status.up;
   return "up" in status ? status.up : null;
 }

@@ -49,8 +49,12 @@ export function App() {
 /** @param {{open: string}} props */
 function Rail({ open }) {
   return html`<nav class="rail-nav" aria-label="views">
-    ${VIEWS.map((each) => html`<button class=${each.name === open ? "is-open" : ""} aria-pressed=${each.name === open} onClick=${() => toggleView(each.name)} title=${`${each.title} (${each.key})`}>
-      <${Icon} name=${each.icon} size=${20} /><span>${each.title}</span></button>`)}
+    ${VIEWS.map(
+      (
+        each,
+      ) => html`<button class=${each.name === open ? "is-open" : ""} aria-pressed=${each.name === open} onClick=${() => toggleView(each.name)} title=${`${each.title} (${each.key})`}>
+      <${Icon} name=${each.icon} size=${20} /><span>${each.title}</span></button>`,
+    )}
     <button class="rail-end" onClick=${() => set({ dialog: "help" })} title="keys (?)"><${Icon} name="help" size=${20} /><span>Help</span></button>
   </nav>`;
 }

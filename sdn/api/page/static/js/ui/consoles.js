@@ -19,9 +19,11 @@ export function Consoles() {
   if (!open.length) return null;
   return html`<section class="drawer" style=${{ height: `${height}px` }} aria-label="consoles">
     <${Grip} height=${height} onChange=${setHeight} />
-    <div class="tabs" role="tablist">${open.map((guest) => html`<div class=${`tab ${guest === shown ? "is-shown" : ""}`}>
+    <div class="tabs" role="tablist">${open.map(
+      (guest) => html`<div class=${`tab ${guest === shown ? "is-shown" : ""}`}>
       <button role="tab" aria-selected=${guest === shown} onClick=${() => set({ console: guest })}><${Icon} name="terminal" size=${14} /> ${guest}</button>
-      <button class="icon-button" aria-label=${`close the console of ${guest}`} onClick=${() => closeConsole(guest)}><${Icon} name="close" size=${13} /></button></div>`)}</div>
+      <button class="icon-button" aria-label=${`close the console of ${guest}`} onClick=${() => closeConsole(guest)}><${Icon} name="close" size=${13} /></button></div>`,
+    )}</div>
     ${open.map((guest) => html`<${Terminal} key=${guest} guest=${guest} shown=${guest === shown} />`)}
   </section>`;
 }

@@ -27,7 +27,12 @@ async function put(dry) {
 async function read() {
   const answer = await request("/v1/topology", { headers: { Accept: YAML } });
   const text = await answer.text();
-  Object.assign(draft, { text, original: text, revision: Number((answer.headers.get("ETag") ?? "").replace(/\D/g, "")), read: true });
+  Object.assign(draft, {
+    text,
+    original: text,
+    revision: Number((answer.headers.get("ETag") ?? "").replace(/\D/g, "")),
+    read: true,
+  });
 }
 
 export function Edit() {
@@ -84,6 +89,7 @@ const planOf = (answer) => answer.plan ?? answer;
 /** @param {{done: any}} props */
 function Applied({ done }) {
   const { seconds, missing = [] } = done.applied ?? {};
-  if (missing.length) return html`<div class="failure" role="alert"><p class="failure-title">Stored as revision ${done.revision}, but not confirmed in time</p>${missing.map((/** @type {string} */ line) => html`<p>${line}</p>`)}</div>`;
+  if (missing.length)
+    return html`<div class="failure" role="alert"><p class="failure-title">Stored as revision ${done.revision}, but not confirmed in time</p>${missing.map((/** @type {string} */ line) => html`<p>${line}</p>`)}</div>`;
   return html`<p class="verdict is-good" role="status" id="applied">Applied: revision ${done.revision}${seconds !== undefined && html`, whole after ${duration(seconds)}`}.</p>`;
 }

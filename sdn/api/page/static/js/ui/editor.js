@@ -40,7 +40,10 @@ export function Editor({ text, mistakes, onInput, onSave }) {
 
 /** Puts the cursor there, and the line into view. @param {HTMLTextAreaElement} field @param {string} text @param {number} line @param {number} column */
 function goTo(field, text, line, column) {
-  const before = text.split("\n").slice(0, line - 1).join("\n");
+  const before = text
+    .split("\n")
+    .slice(0, line - 1)
+    .join("\n");
   const at = before.length + (line > 1 ? 1 : 0) + column - 1;
   field.focus();
   field.setSelectionRange(at, at);

@@ -31,7 +31,8 @@ export function Events() {
   const [words, setWords] = useState("");
   const [held, hold] = useState(/** @type {any[]|null} */ (null));
   const shown = (held ?? all).filter((/** @type {any} */ event) => isWanted(event, off, words)).slice(-SHOWN);
-  const toggle = (/** @type {string} */ name) => setOff(new Set(off.has(name) ? [...off].filter((each) => each !== name) : [...off, name]));
+  const toggle = (/** @type {string} */ name) =>
+    setOff(new Set(off.has(name) ? [...off].filter((each) => each !== name) : [...off, name]));
   return html`<div class="form-row is-bar"><input type="search" placeholder="filter: a name, a word" aria-label="filter events" value=${words} onInput=${(/** @type {any} */ event) => setWords(event.target.value)} />
       <button onClick=${() => hold(held ? null : all)} aria-pressed=${!!held}><${Icon} name=${held ? "play" : "pause"} size=${14} /> ${held ? `Go on${all.length > held.length ? ` (${all.length - held.length} new)` : ""}` : "Pause"}</button></div>
     <div class="chips" role="group" aria-label="kinds of events">${GROUPS.map(([name]) => html`<button class="chip" aria-pressed=${!off.has(name)} onClick=${() => toggle(name)}>${name}</button>`)}</div>
@@ -44,7 +45,10 @@ function isWanted(event, off, words) {
   const group = GROUPS.find(([, has]) => has(event.kind));
   if (group && off.has(group[0])) return false;
   const text = `${event.kind} ${event.object?.name ?? ""} ${event.message}`.toLowerCase();
-  return words.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+  return words
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
 }
 
 /** The newest is below, and stays in view unless the reader has scrolled up. @param {{events: any[]}} props */
@@ -54,7 +58,8 @@ function Stream({ events }) {
   useEffect(() => {
     if (stays.current) list.current.scrollTop = list.current.scrollHeight;
   }, [events.at(-1)?.id]);
-  const scrolled = () => (stays.current = list.current.scrollHeight - list.current.scrollTop - list.current.clientHeight < 40);
+  const scrolled = () =>
+    (stays.current = list.current.scrollHeight - list.current.scrollTop - list.current.clientHeight < 40);
   return html`<ol class="events" ref=${list} onScroll=${scrolled} role="log" aria-label="events" tabindex="0">${events.map((event) => html`<${Event} key=${event.id} event=${event} />`)}</ol>`;
 }
 

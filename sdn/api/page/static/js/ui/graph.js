@@ -68,11 +68,24 @@ function follow(viewport, camera, tell) {
   addEventListener("sdn-picture", soon);
   addEventListener("sdn-close-up", closeUp);
   const unwatch = [
-    watch((s) => s.selection, () => camera.svg && reveal(camera, mark(camera.svg))),
-    watch((s) => s.rates, () => camera.svg && showTraffic(camera.svg, loads())),
-    watch((s) => s.trace, () => camera.svg && route(camera.svg)),
+    watch(
+      (s) => s.selection,
+      () => camera.svg && reveal(camera, mark(camera.svg)),
+    ),
+    watch(
+      (s) => s.rates,
+      () => camera.svg && showTraffic(camera.svg, loads()),
+    ),
+    watch(
+      (s) => s.trace,
+      () => camera.svg && route(camera.svg),
+    ),
   ];
-  return () => (removeEventListener("sdn-picture", soon), removeEventListener("sdn-close-up", closeUp), unwatch.forEach((end) => end()));
+  return () => (
+    removeEventListener("sdn-picture", soon),
+    removeEventListener("sdn-close-up", closeUp),
+    unwatch.forEach((end) => end())
+  );
 }
 
 /** @param {HTMLElement} viewport @param {Camera} camera @param {SVGSVGElement} next */
@@ -94,7 +107,13 @@ function* loads() {
     const rate = rateOf(port);
     if (!rate || told.has(rate)) continue;
     told.add(rate);
-    yield { port: port.name, network: port.network, chassis: port.status.chassis, sent: rate.sent, received: rate.received };
+    yield {
+      port: port.name,
+      network: port.network,
+      chassis: port.status.chassis,
+      sent: rate.sent,
+      received: rate.received,
+    };
   }
 }
 
@@ -102,7 +121,15 @@ function* loads() {
 function route(svg) {
   const { result, request: asked, hop } = state.trace;
   const from = result?.hops[0]?.came.port ?? asked.from;
-  showRoute(svg, result && { from, to: result.delivered.filter((/** @type {string} */ name) => name !== from), hops: result.hops, reached: result.reached });
+  showRoute(
+    svg,
+    result && {
+      from,
+      to: result.delivered.filter((/** @type {string} */ name) => name !== from),
+      hops: result.hops,
+      reached: result.reached,
+    },
+  );
   const current = result?.hops[hop]?.chassis;
   if (current) boxOf(svg, current)?.classList.add("is-current");
 }
@@ -112,11 +139,14 @@ const reveal = (camera, chosen) => chosen && state.selection?.kind !== "network"
 
 /** Shows what is chosen, and dims what has nothing to do with a network that is. Returns it. @param {SVGSVGElement} svg */
 function mark(svg) {
-  for (const old of svg.querySelectorAll(".is-chosen, .is-of-network")) old.classList.remove("is-chosen", "is-of-network");
+  for (const old of svg.querySelectorAll(".is-chosen, .is-of-network"))
+    old.classList.remove("is-chosen", "is-of-network");
   const chosen = state.selection;
   svg.classList.toggle("is-dimmed", chosen?.kind === "network");
   if (!chosen) return undefined;
-  const groups = svg.querySelectorAll(`[data-kind="${CSS.escape(chosen.kind)}"][data-name="${CSS.escape(chosen.name)}"]`);
+  const groups = svg.querySelectorAll(
+    `[data-kind="${CSS.escape(chosen.kind)}"][data-name="${CSS.escape(chosen.name)}"]`,
+  );
   for (const group of groups) group.classList.add("is-chosen");
   if (chosen.kind === "network") markNetwork(svg, chosen.name);
   return groups[0];
@@ -125,8 +155,11 @@ function mark(svg) {
 /** @param {SVGSVGElement} svg @param {string} network */
 function markNetwork(svg, network) {
   const name = CSS.escape(network);
-  const nodes = new Set([...state.objects.ports.values()].filter((port) => port.network === network).map((port) => port.node));
-  for (const element of svg.querySelectorAll(`[data-network="${name}"], [data-rail="${name}"], [data-entry="${name}"]`)) element.classList.add("is-of-network");
+  const nodes = new Set(
+    [...state.objects.ports.values()].filter((port) => port.network === network).map((port) => port.node),
+  );
+  for (const element of svg.querySelectorAll(`[data-network="${name}"], [data-rail="${name}"], [data-entry="${name}"]`))
+    element.classList.add("is-of-network");
   for (const card of svg.querySelectorAll("[data-kind=node], [data-kind=guest]")) {
     if (nodes.has(/** @type {SVGElement} */ (card).dataset.name)) card.classList.add("is-of-network");
   }
@@ -143,7 +176,15 @@ function click(event, camera) {
 /** @param {KeyboardEvent} event @param {Camera|null} camera */
 function key(event, camera) {
   if (!camera?.svg || event.ctrlKey || event.metaKey || event.altKey) return;
-  const actions = /** @type {Record<string, () => void>} */ ({ "+": camera.zoomIn, "=": camera.zoomIn, "-": camera.zoomOut, 0: () => camera.fit(), Enter: press, " ": press, z: () => dispatchEvent(new Event("sdn-close-up")) });
+  const actions = /** @type {Record<string, () => void>} */ ({
+    "+": camera.zoomIn,
+    "=": camera.zoomIn,
+    "-": camera.zoomOut,
+    0: () => camera.fit(),
+    Enter: press,
+    " ": press,
+    z: () => dispatchEvent(new Event("sdn-close-up")),
+  });
   const act = actions[event.key];
   if (act) act();
   else if (event.key.startsWith("Arrow")) event.shiftKey ? shift(event.key, camera) : walk(event.key, camera.svg);
@@ -159,7 +200,12 @@ function press() {
 
 /** @param {string} key @param {Camera} camera */
 function shift(key, camera) {
-  const ways = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] });
+  const ways = /** @type {Record<string, [number, number]>} */ ({
+    ArrowLeft: [60, 0],
+    ArrowRight: [-60, 0],
+    ArrowUp: [0, 60],
+    ArrowDown: [0, -60],
+  });
   camera.pan(...ways[key]);
 }
 

@@ -27,11 +27,22 @@ function Health() {
   const connection = use((s) => s.connection);
   const objects = use((s) => s.objects);
   const loaded = use((s) => s.loaded);
-  if (connection !== "live" || !loaded) return html`<span class="health is-away"><i></i>${connection === "denied" ? "locked" : "connecting"}</span>`;
-  const down = [.../** @type {const} */ ([["chassis", objects.chassis], ["node", objects.nodes], ["guest", objects.guests]])]
-    .flatMap(([kind, all]) => [...all.values()].filter((each) => isUp(kind, each) === false).map((each) => ({ kind, name: each.name })));
+  if (connection !== "live" || !loaded)
+    return html`<span class="health is-away"><i></i>${connection === "denied" ? "locked" : "connecting"}</span>`;
+  const down = [
+    .../** @type {const} */ ([
+      ["chassis", objects.chassis],
+      ["node", objects.nodes],
+      ["guest", objects.guests],
+    ]),
+  ].flatMap(([kind, all]) =>
+    [...all.values()].filter((each) => isUp(kind, each) === false).map((each) => ({ kind, name: each.name })),
+  );
   if (!down.length) return html`<span class="health is-good"><i></i>all up</span>`;
-  return html`<button class="health is-bad" onClick=${() => set({ selection: down[0] })} title=${down.slice(0, 12).map((each) => `${each.kind} ${each.name}`).join(", ")}>
+  return html`<button class="health is-bad" onClick=${() => set({ selection: down[0] })} title=${down
+    .slice(0, 12)
+    .map((each) => `${each.kind} ${each.name}`)
+    .join(", ")}>
     <i></i>${plural(down.length, "thing")} down</button>`;
 }
 

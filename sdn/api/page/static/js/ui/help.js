@@ -7,9 +7,36 @@ import { Dialog } from "./dialog.js";
 import { Icon } from "./icons.js";
 
 const KEYS = [
-  ["Everywhere", [["/", "search"], ["?", "this help"], ["Esc", "leave what is open"], ["t x e h v", "trace, tests, edit, history, events"], ["g", "to the picture"]]],
-  ["In the picture", [["← ↑ → ↓", "to the next node"], ["Enter", "choose it"], ["+ −", "closer, farther"], ["0", "all of it"], ["z", "the chosen one, near"], ["Shift + ← ↑ → ↓", "move the picture"]]],
-  ["With the mouse", [["drag", "move"], ["wheel, pinch", "zoom"], ["click", "choose; the background: nothing"], ["double click", "all of it"]]],
+  [
+    "Everywhere",
+    [
+      ["/", "search"],
+      ["?", "this help"],
+      ["Esc", "leave what is open"],
+      ["t x e h v", "trace, tests, edit, history, events"],
+      ["g", "to the picture"],
+    ],
+  ],
+  [
+    "In the picture",
+    [
+      ["← ↑ → ↓", "to the next node"],
+      ["Enter", "choose it"],
+      ["+ −", "closer, farther"],
+      ["0", "all of it"],
+      ["z", "the chosen one, near"],
+      ["Shift + ← ↑ → ↓", "move the picture"],
+    ],
+  ],
+  [
+    "With the mouse",
+    [
+      ["drag", "move"],
+      ["wheel, pinch", "zoom"],
+      ["click", "choose; the background: nothing"],
+      ["double click", "all of it"],
+    ],
+  ],
 ];
 
 export function Help() {

@@ -15,24 +15,32 @@ export function History() {
   const [found, tell] = useState(/** @type {any} */ ({}));
   const [open, setOpen] = useState(0);
   useEffect(() => {
-    list("/v1/revisions?limit=100").then(({ items }) => tell({ items: items.sort((a, b) => b.number - a.number) }), (error) => tell({ error }));
+    list("/v1/revisions?limit=100").then(
+      ({ items }) => tell({ items: items.sort((a, b) => b.number - a.number) }),
+      (error) => tell({ error }),
+    );
   }, [revision, settled]);
   if (found.error) return html`<${Failure} error=${found.error} />`;
   if (!found.items) return html`<${Loading} label="reading the history" />`;
-  if (!found.items.length) return html`<${Empty} title="No history yet" hint="Every change of the lab becomes a revision here." />`;
-  return html`<ol class="revisions">${found.items.map((/** @type {any} */ each) => html`<li key=${each.number} class=${each.number === open ? "is-open" : ""}>
+  if (!found.items.length)
+    return html`<${Empty} title="No history yet" hint="Every change of the lab becomes a revision here." />`;
+  return html`<ol class="revisions">${found.items.map(
+    (/** @type {any} */ each) => html`<li key=${each.number} class=${each.number === open ? "is-open" : ""}>
     <button class="revision-head" aria-expanded=${each.number === open} onClick=${() => setOpen(each.number === open ? 0 : each.number)}>
       <span class="revision-number">${each.number}</span><span class="revision-what"><b>${each.origin || "a change"}</b>
       <span class="soft" title=${clock(each.time)}>${each.author} · ${ago(each.time)} · ${outcome(each)}</span></span><${Counts} changes=${each.changes} /></button>
     ${each.number === open && html`<${Details} revision=${each} isNow=${each.number === revision} />`}
-  </li>`)}</ol>`;
+  </li>`,
+  )}</ol>`;
 }
 
 /** @param {any} revision */
 function outcome(revision) {
   if (!revision.settled) return "under way";
   if (revision.errors?.length) return `${revision.errors.length} wrong`;
-  return revision.seconds === null || revision.seconds === undefined ? "confirmed" : `confirmed in ${duration(revision.seconds)}`;
+  return revision.seconds === null || revision.seconds === undefined
+    ? "confirmed"
+    : `confirmed in ${duration(revision.seconds)}`;
 }
 
 /** Of all kinds together; which they are is in the title. @param {{changes: any}} props */
@@ -47,7 +55,10 @@ function Details({ revision, isNow }) {
   const [asks, ask] = useState(false);
   const [found, tell] = useState(/** @type {any} */ ({}));
   useEffect(() => {
-    get(`/v1/revisions/${revision.number}/plan`).then((answer) => tell({ plan: answer.plan ?? answer }), (error) => tell({ error }));
+    get(`/v1/revisions/${revision.number}/plan`).then(
+      (answer) => tell({ plan: answer.plan ?? answer }),
+      (error) => tell({ error }),
+    );
   }, [revision.number]);
   return html`<div class="revision-details">
     ${revision.errors?.map((/** @type {string} */ line) => html`<p class="bad">${line}</p>`)}

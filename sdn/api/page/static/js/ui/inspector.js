@@ -23,7 +23,9 @@ export function Inspector({ at, onClose }) {
   const loaded = use((s) => s.loaded);
   const title = `${at.kind} ${at.name}`;
   if (!thing) {
-    const note = !loaded ? html`<${Loading} label="reading" />` : html`<${Empty} title=${`There is no ${title}`} hint="It may have been removed." />`;
+    const note = !loaded
+      ? html`<${Loading} label="reading" />`
+      : html`<${Empty} title=${`There is no ${title}`} hint="It may have been removed." />`;
     return html`<${Panel} title=${title} onClose=${onClose}>${note}<//>`;
   }
   return html`<${Panel} title=${at.name} onClose=${onClose} key=${title}>
@@ -83,7 +85,8 @@ function Ports({ at }) {
 }
 
 /** @param {{title: string, children?: any, open?: boolean}} props */
-export const Section = ({ title, children, open = true }) => html`<details class="section" open=${open}><summary>${title}</summary>${children}</details>`;
+export const Section = ({ title, children, open = true }) =>
+  html`<details class="section" open=${open}><summary>${title}</summary>${children}</details>`;
 
 /** @param {{title: string, values: any}} props */
 function Fields({ title, values }) {
@@ -95,7 +98,8 @@ function Fields({ title, values }) {
 }
 
 /** @param {any} value */
-const isNothing = (value) => value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
+const isNothing = (value) =>
+  value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
 
 /** @param {{name: string, value: any}} props */
 function Value({ name, value }) {
@@ -105,8 +109,10 @@ function Value({ name, value }) {
   if (name === "started") return value ? `${ago(value * 1000)}` : "";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (name === "ports" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="port" name=${each} />`);
-  if (name === "physnets" && Array.isArray(value)) return value.map((each) => html`<${Link} kind="physnet" name=${each} />`);
-  if (Array.isArray(value) && value.every((each) => typeof each !== "object")) return html`<span class="mono">${value.join("\n")}</span>`;
+  if (name === "physnets" && Array.isArray(value))
+    return value.map((each) => html`<${Link} kind="physnet" name=${each} />`);
+  if (Array.isArray(value) && value.every((each) => typeof each !== "object"))
+    return html`<span class="mono">${value.join("\n")}</span>`;
   if (Array.isArray(value)) return value.map((each) => html`<${Nested} values=${each} />`);
   if (typeof value === "object") return html`<${Nested} values=${value} />`;
   return html`<span class="mono">${String(value)}</span>`;

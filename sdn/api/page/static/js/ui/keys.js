@@ -4,7 +4,13 @@
 import { set, state } from "../core/store.js";
 import { select, toggleView } from "../lab/choose.js";
 
-const VIEW_KEYS = /** @type {Record<string, string>} */ ({ t: "trace", x: "tests", e: "edit", h: "history", v: "events" });
+const VIEW_KEYS = /** @type {Record<string, string>} */ ({
+  t: "trace",
+  x: "tests",
+  e: "edit",
+  h: "history",
+  v: "events",
+});
 
 export function followKeys() {
   addEventListener("keydown", (event) => {
@@ -28,7 +34,8 @@ function leave() {
 }
 
 /** @param {EventTarget|null} target */
-const isTyping = (target) => target instanceof Element && !!target.closest("input, textarea, select, [contenteditable], .console-view");
+const isTyping = (target) =>
+  target instanceof Element && !!target.closest("input, textarea, select, [contenteditable], .console-view");
 
 /** @param {EventTarget|null} target */
 const isConsole = (target) => target instanceof Element && !!target.closest(".console-view");

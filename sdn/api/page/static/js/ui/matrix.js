@@ -21,9 +21,20 @@ export function Matrix({ test }) {
   const written = use((s) => s.objects.tests).get(test.name);
   if (!written) return null;
   const failed = new Set(test.failures.map((/** @type {any} */ each) => `${nodeOf(each.from)} ${nodeOf(each.to)}`));
-  const outcome = (/** @type {string} */ a, /** @type {string} */ b) => (test.expect === "ok" ? (failed.has(`${a} ${b}`) ? "lost" : "reaches") : failed.has(`${a} ${b}`) ? "leaks" : "denied");
+  const outcome = (/** @type {string} */ a, /** @type {string} */ b) =>
+    test.expect === "ok"
+      ? failed.has(`${a} ${b}`)
+        ? "lost"
+        : "reaches"
+      : failed.has(`${a} ${b}`)
+        ? "leaks"
+        : "denied";
   const small = written.from.length <= MOST && written.to.length <= MOST;
-  const used = new Set(written.from.flatMap((/** @type {string} */ a) => written.to.filter((/** @type {string} */ b) => a !== b).map((/** @type {string} */ b) => outcome(a, b))));
+  const used = new Set(
+    written.from.flatMap((/** @type {string} */ a) =>
+      written.to.filter((/** @type {string} */ b) => a !== b).map((/** @type {string} */ b) => outcome(a, b)),
+    ),
+  );
   return html`${small ? html`<${ByNode} test=${test} from=${written.from} to=${written.to} outcome=${outcome} />` : html`<${ByNetwork} from=${written.from} to=${written.to} outcome=${outcome} />`}
     <p class="legend">${[...used].map((each) => html`<span><i class=${`cell is-${each}`}>${SIGNS[/** @type {Outcome} */ (each)][0]}</i> ${SIGNS[/** @type {Outcome} */ (each)][1]}</span>`)}</p>`;
 }
@@ -40,12 +51,15 @@ function ByNode({ test, from, to, outcome }) {
   };
   return html`<div class="matrix-box"><table class="matrix" aria-label=${`test ${test.name}: who reaches whom`}>
     <thead><tr><th></th>${to.map((b) => html`<th scope="col"><span>${b}</span></th>`)}</tr></thead>
-    <tbody>${from.map((a) => html`<tr><th scope="row">${a}</th>${to.map((b) => {
-      if (a === b) return html`<td></td>`;
-      const found = outcome(a, b);
-      const [sign, words] = SIGNS[found];
-      return html`<td><button class=${`cell is-${found}`} title=${`${a} → ${b} ${words}; trace it`} aria-label=${`${a} to ${b} ${words}`} onClick=${() => trace(a, b)}>${sign}</button></td>`;
-    })}</tr>`)}</tbody></table></div>`;
+    <tbody>${from.map(
+      (a) =>
+        html`<tr><th scope="row">${a}</th>${to.map((b) => {
+          if (a === b) return html`<td></td>`;
+          const found = outcome(a, b);
+          const [sign, words] = SIGNS[found];
+          return html`<td><button class=${`cell is-${found}`} title=${`${a} → ${b} ${words}; trace it`} aria-label=${`${a} to ${b} ${words}`} onClick=${() => trace(a, b)}>${sign}</button></td>`;
+        })}</tr>`,
+    )}</tbody></table></div>`;
 }
 
 /** @param {{from: string[], to: string[], outcome: (a: string, b: string) => Outcome}} props */
@@ -59,7 +73,11 @@ function ByNetwork({ from, to, outcome }) {
       const [a, b] = [home.get(x) ?? "", home.get(y) ?? ""];
       const sum = sums.get(`${a} ${b}`) ?? { a, b, pairs: 0, wrong: 0 };
       const found = outcome(x, y);
-      sums.set(`${a} ${b}`, { ...sum, pairs: sum.pairs + 1, wrong: sum.wrong + Number(found === "lost" || found === "leaks") });
+      sums.set(`${a} ${b}`, {
+        ...sum,
+        pairs: sum.pairs + 1,
+        wrong: sum.wrong + Number(found === "lost" || found === "leaks"),
+      });
     }
   }
   return html`<table class="list"><thead><tr><th>from network</th><th>to network</th><th class="number">pairs</th><th class="number">wrong</th></tr></thead>

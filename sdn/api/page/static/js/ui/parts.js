@@ -12,7 +12,8 @@ export const Empty = ({ title, hint, children }) =>
   html`<div class="empty"><p class="empty-title">${title}</p>${hint && html`<p>${hint}</p>`}${children}</div>`;
 
 /** @param {{label: string}} props */
-export const Loading = ({ label }) => html`<div class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${label}</div>`;
+export const Loading = ({ label }) =>
+  html`<div class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${label}</div>`;
 
 /** What went wrong, and what helps. @param {{error: any}} props */
 export function Failure({ error }) {
@@ -42,7 +43,9 @@ export function Link({ kind, name, short }) {
 /** A network's colour, the same as in the picture. @param {{network: string}} props */
 export function Swatch({ network }) {
   const number = [...state.objects.networks.keys()].indexOf(network);
-  return number < 0 ? null : html`<svg class="swatch" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${`rail c${number % 7}`} d="M1 4h12" /></svg>`;
+  return number < 0
+    ? null
+    : html`<svg class="swatch" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${`rail c${number % 7}`} d="M1 4h12" /></svg>`;
 }
 
 /** @param {{title: string, onClose: () => void, actions?: any, children?: any, id?: string}} props */
@@ -61,7 +64,9 @@ export function Sparkline({ values, label }) {
   const [width, height, most] = [280, 40, Math.max(...values, 1)];
   const padded = [...Array(Math.max(SAMPLES - values.length, 0)).fill(0), ...values];
   const step = width / (padded.length - 1);
-  const points = padded.map((value, i) => `${(i * step).toFixed(1)},${(height - 2 - (value / most) * (height - 6)).toFixed(1)}`);
+  const points = padded.map(
+    (value, i) => `${(i * step).toFixed(1)},${(height - 2 - (value / most) * (height - 6)).toFixed(1)}`,
+  );
   const area = `M${points.join("L")}L${width},${height}L0,${height}z`;
   return html`<svg class="sparkline" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${label}>
     <path class="area" d=${area} /><polyline points=${points.join(" ")} /></svg>`;

@@ -9,7 +9,15 @@ import { Dialog } from "./dialog.js";
 import { State } from "./parts.js";
 
 const SHOWN = 12;
-const SEARCHED = /** @type {const} */ ([["node", "nodes"], ["guest", "guests"], ["port", "ports"], ["network", "networks"], ["chassis", "chassis"], ["physnet", "physnets"], ["test", "tests"]]);
+const SEARCHED = /** @type {const} */ ([
+  ["node", "nodes"],
+  ["guest", "guests"],
+  ["port", "ports"],
+  ["network", "networks"],
+  ["chassis", "chassis"],
+  ["physnet", "physnets"],
+  ["test", "tests"],
+]);
 
 export function Search() {
   const objects = use((s) => s.objects);
@@ -31,8 +39,13 @@ export function Search() {
   return html`<${Dialog} label="search" kind="is-search">
     <input autofocus type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-activedescendant=${found.length ? `found-${at}` : undefined} aria-label="search"
       placeholder="a name, an address, a MAC" value=${words} onKeyDown=${key} onInput=${(/** @type {any} */ event) => (setWords(event.target.value), setAt(0))} />
-    <ul class="found" id="found" role="listbox">${found.map((/** @type {any} */ entry, /** @type {number} */ i) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
-      <span class="kind">${entry.kind}</span><b>${entry.name}</b><span><${State} up=${isUp(entry.kind, entry.thing)} label="" /></span><span class="soft mono">${entry.more}</span></li>`)}</ul>
+    <ul class="found" id="found" role="listbox">${found.map(
+      (
+        /** @type {any} */ entry,
+        /** @type {number} */ i,
+      ) => html`<li id=${`found-${i}`} role="option" aria-selected=${i === at} onMouseMove=${() => setAt(i)} onClick=${() => open(entry)}>
+      <span class="kind">${entry.kind}</span><b>${entry.name}</b><span><${State} up=${isUp(entry.kind, entry.thing)} label="" /></span><span class="soft mono">${entry.more}</span></li>`,
+    )}</ul>
     ${!found.length && html`<p class="soft found-none">nothing is called so</p>`}
   <//>`;
 }
@@ -41,12 +54,15 @@ export function Search() {
 function index(objects) {
   /** @type {Map<string, string[]>} */
   const addresses = new Map();
-  for (const port of objects.ports.values()) addresses.set(port.node, [...(addresses.get(port.node) ?? []), ...port.ip]);
-  return SEARCHED.flatMap(([kind, all]) => [...objects[all].values()].map((thing) => {
-    const own = kind === "node" || kind === "guest" ? (addresses.get(thing.name) ?? []) : (thing.ip ?? []);
-    const more = [thing.mac, ...own, thing.vtep, ...(thing.subnets ?? [])].filter(Boolean).join(" ");
-    return { kind, name: thing.name, more, thing, text: `${kind} ${thing.name} ${more}`.toLowerCase() };
-  }));
+  for (const port of objects.ports.values())
+    addresses.set(port.node, [...(addresses.get(port.node) ?? []), ...port.ip]);
+  return SEARCHED.flatMap(([kind, all]) =>
+    [...objects[all].values()].map((thing) => {
+      const own = kind === "node" || kind === "guest" ? (addresses.get(thing.name) ?? []) : (thing.ip ?? []);
+      const more = [thing.mac, ...own, thing.vtep, ...(thing.subnets ?? [])].filter(Boolean).join(" ");
+      return { kind, name: thing.name, more, thing, text: `${kind} ${thing.name} ${more}`.toLowerCase() };
+    }),
+  );
 }
 
 /** Names that begin so come first. @param {ReturnType<typeof index>} entries @param {string} words */

@@ -6,7 +6,21 @@ import { watch } from "../core/store.js";
 
 const AGAIN = 2000; // milliseconds
 const COLOURS = {
-  light: { background: "#ffffff", foreground: "#24292f", cursor: "#0b5fa5", selectionBackground: "#b6d7f5", black: "#24292f", white: "#6e7781", brightWhite: "#57606a", yellow: "#8a5a00", brightYellow: "#8a5a00", green: "#116329", brightGreen: "#1a7f37", cyan: "#1b7c83", brightCyan: "#1b7c83" },
+  light: {
+    background: "#ffffff",
+    foreground: "#24292f",
+    cursor: "#0b5fa5",
+    selectionBackground: "#b6d7f5",
+    black: "#24292f",
+    white: "#6e7781",
+    brightWhite: "#57606a",
+    yellow: "#8a5a00",
+    brightYellow: "#8a5a00",
+    green: "#116329",
+    brightGreen: "#1a7f37",
+    cyan: "#1b7c83",
+    brightCyan: "#1b7c83",
+  },
   dark: { background: "#0d1117", foreground: "#e6edf3", cursor: "#58a6ff", selectionBackground: "#264f78" },
 };
 
@@ -18,9 +32,12 @@ export function Terminal({ guest, shown }) {
   useEffect(() => {
     let end = () => {};
     let ended = false;
-    load().then((modules) => {
-      if (!ended) end = start(modules, place.current, guest, tell, terminal);
-    }, () => tell("the terminal cannot be loaded"));
+    load().then(
+      (modules) => {
+        if (!ended) end = start(modules, place.current, guest, tell, terminal);
+      },
+      () => tell("the terminal cannot be loaded"),
+    );
     return () => ((ended = true), end());
   }, [guest]);
   useEffect(() => {
@@ -31,14 +48,22 @@ export function Terminal({ guest, shown }) {
 }
 
 async function load() {
-  const [xterm, fit] = await Promise.all([import("../../vendor/xterm.js"), import("../../vendor/addon-fit.js"), style()]);
+  const [xterm, fit] = await Promise.all([
+    import("../../vendor/xterm.js"),
+    import("../../vendor/addon-fit.js"),
+    style(),
+  ]);
   return { xterm, fit };
 }
 
 /** xterm's own style sheet, once. */
 function style() {
   if (document.getElementById("xterm-style")) return null;
-  const link = Object.assign(document.createElement("link"), { id: "xterm-style", rel: "stylesheet", href: new URL("../../vendor/xterm.css", import.meta.url).href });
+  const link = Object.assign(document.createElement("link"), {
+    id: "xterm-style",
+    rel: "stylesheet",
+    href: new URL("../../vendor/xterm.css", import.meta.url).href,
+  });
   return new Promise((resolve) => {
     link.onload = link.onerror = resolve;
     document.head.append(link);
@@ -49,7 +74,14 @@ const theme = () => COLOURS[document.documentElement.dataset.theme === "dark" ? 
 
 /** @param {any} modules @param {HTMLElement} place @param {string} guest @param {(note: string) => void} tell @param {{current: any}} handle */
 function start({ xterm, fit }, place, guest, tell, handle) {
-  const terminal = new xterm.Terminal({ fontFamily: 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace', fontSize: 13, theme: theme(), scrollback: 5000, screenReaderMode: matchMedia("(prefers-reduced-motion: reduce)").matches, minimumContrastRatio: 4.5 });
+  const terminal = new xterm.Terminal({
+    fontFamily: 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+    fontSize: 13,
+    theme: theme(),
+    scrollback: 5000,
+    screenReaderMode: matchMedia("(prefers-reduced-motion: reduce)").matches,
+    minimumContrastRatio: 4.5,
+  });
   const addon = new fit.FitAddon();
   terminal.loadAddon(addon);
   terminal.open(place);
@@ -82,13 +114,18 @@ function connect(guest, terminal, tell) {
       timer = setTimeout(open, AGAIN);
     };
   };
-  const typed = terminal.onData((/** @type {string} */ data) => line?.readyState === WebSocket.OPEN && line.send(new TextEncoder().encode(data)));
-  const unwatch = watch((s) => s.objects.guests.get(guest)?.status.phase, () => timer && (clearTimeout(timer), open()));
+  const typed = terminal.onData(
+    (/** @type {string} */ data) => line?.readyState === WebSocket.OPEN && line.send(new TextEncoder().encode(data)),
+  );
+  const unwatch = watch(
+    (s) => s.objects.guests.get(guest)?.status.phase,
+    () => timer && (clearTimeout(timer), open()),
+  );
   open();
   return () => {
     clearTimeout(timer);
     typed.dispose();
     unwatch();
-    if (line) (line.onclose = null), line.close();
+    if (line) ((line.onclose = null), line.close());
   };
 }

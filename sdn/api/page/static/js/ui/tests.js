@@ -50,7 +50,10 @@ function meaning(test) {
 /** @param {{result: any}} props */
 function Results({ result }) {
   const [chosen, choose] = useState("");
-  const shown = result.tests.find((/** @type {any} */ test) => test.name === chosen) ?? result.tests.find((/** @type {any} */ test) => !test.passed) ?? result.tests[0];
+  const shown =
+    result.tests.find((/** @type {any} */ test) => test.name === chosen) ??
+    result.tests.find((/** @type {any} */ test) => !test.passed) ??
+    result.tests[0];
   return html`<table class="list is-choice"><tbody>${result.tests.map(
     (/** @type {any} */ test) => html`<tr class=${test === shown ? "is-chosen" : ""} onClick=${() => choose(test.name)}>
       <td><span class=${test.passed ? "mark good" : "mark bad"}>${test.passed ? "✓" : "✗"}</span> <button class="link">${test.name}</button></td>
@@ -60,4 +63,3 @@ function Results({ result }) {
   <${Matrix} test=${shown} />
   ${shown.explanation.length > 0 && html`<div class="explanation" aria-label="why it failed">${shown.explanation.map((/** @type {string} */ line) => html`<p class=${line.startsWith(" ") ? "is-reason" : ""}>${line}</p>`)}</div>`}`;
 }
-

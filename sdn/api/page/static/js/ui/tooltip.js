@@ -45,9 +45,19 @@ function lines(kind, thing) {
   if (kind === "port") return [`${thing.mac}  ${thing.ip.join("  ")}`, traffic([thing])];
   if (kind === "node" || kind === "guest") {
     const ports = portsOf("node", thing.name);
-    return [...ports.map((port) => `${port.interface}${port.tag === null ? "" : `.${port.tag}`} on ${port.network}  ${port.ip.join("  ")}`), traffic(ports)];
+    return [
+      ...ports.map(
+        (port) =>
+          `${port.interface}${port.tag === null ? "" : `.${port.tag}`} on ${port.network}  ${port.ip.join("  ")}`,
+      ),
+      traffic(ports),
+    ];
   }
-  if (kind === "network") return [`${Object.entries(thing.segment).map((each) => each.join(" "))} · MTU ${thing.mtu}`, `${thing.status.ports} ports`];
+  if (kind === "network")
+    return [
+      `${Object.entries(thing.segment).map((each) => each.join(" "))} · MTU ${thing.mtu}`,
+      `${thing.status.ports} ports`,
+    ];
   if (kind === "chassis") return [`vtep ${thing.vtep} · ${thing.status.flows.count} flows`];
   return [];
 }

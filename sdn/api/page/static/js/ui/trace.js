@@ -45,7 +45,8 @@ export function Trace() {
   const { request, result, error, pending } = use((s) => s.trace);
   const objects = use((s) => s.objects);
   const ends = [...objects.nodes.keys(), ...objects.guests.keys(), ...objects.ports.keys()];
-  const type = (/** @type {"from"|"to"|"protocol"} */ end) => (/** @type {any} */ event) => ask(end, event.target.value);
+  const type = (/** @type {"from"|"to"|"protocol"} */ end) => (/** @type {any} */ event) =>
+    ask(end, event.target.value);
   return html`<form class="form" onSubmit=${submit}>
       <div class="form-row"><${Field} id="trace-from" label="From" placeholder="node or port" value=${request.from} options=${ends} onInput=${type("from")} required />
         <button type="button" class="icon-button" aria-label="swap" title="the other way round" onClick=${() => update({ request: { ...request, from: request.to, to: request.from } })}><${Icon} name="swap" /></button>
@@ -64,7 +65,10 @@ function Result({ result }) {
   const current = use((s) => s.trace.hop);
   return html`<p class=${`verdict ${result.reached ? "is-good" : "is-bad"}`} role="status" id="verdict">${result.verdict}</p>
     <ol class="hops">${result.hops.map(
-      (/** @type {any} */ hop, /** @type {number} */ i) => html`<li class=${i === current ? "is-current" : ""} onMouseEnter=${() => update({ hop: i })} onMouseLeave=${() => update({ hop: -1 })}>
+      (
+        /** @type {any} */ hop,
+        /** @type {number} */ i,
+      ) => html`<li class=${i === current ? "is-current" : ""} onMouseEnter=${() => update({ hop: i })} onMouseLeave=${() => update({ hop: -1 })}>
         <h3><span class="hop-number">${i + 1}</span><button class="link" onClick=${() => select({ kind: "chassis", name: hop.chassis })}>${hop.chassis}</button>
           <span class="soft">in by ${hop.in_port}</span></h3>
         ${hop.realised_by && html`<p class="soft">${hop.realised_by}</p>`}
@@ -76,5 +80,7 @@ function Result({ result }) {
 }
 
 /** @param {{step: any}} props */
-const Step = ({ step }) => html`<li><details><summary><span class="table">${step.table}</span> <span class="about">${step.about || "no flow matches"}</span></summary>
+const Step = ({
+  step,
+}) => html`<li><details><summary><span class="table">${step.table}</span> <span class="about">${step.about || "no flow matches"}</span></summary>
   <code>${step.flow}</code>${step.changes.length > 0 && html`<code class="does">${step.changes.join("\n")}</code>`}</details></li>`;

@@ -11,7 +11,9 @@ import { Sparkline } from "./parts.js";
 /** @param {{at: import("../core/store.js").Ref}} props */
 export function Traffic({ at }) {
   const rates = use((s) => s.rates);
-  const known = [...new Set(portsFor(at).map(interfaceOf))].map((name) => rates.get(name)).filter((each) => each !== undefined);
+  const known = [...new Set(portsFor(at).map(interfaceOf))]
+    .map((name) => rates.get(name))
+    .filter((each) => each !== undefined);
   if (!known.length) return null;
   const sum = (/** @type {(rate: any) => number} */ of) => known.reduce((total, each) => total + of(each), 0);
   const length = Math.max(...known.map((each) => each.history.length));
