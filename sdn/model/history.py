@@ -59,14 +59,23 @@ class Revision:
 
     @cached_property
     def counts(self) -> dict[str, Count]:
-        """By table; those where nothing changed are left out."""
-        return {table: _count(changes) for table, changes in self.changes.items()}
+        """By table; those where nothing changed are left out, and what only moved within its file is no change."""
+        counted = {table: _count(changes) for table, changes in self.changes.items()}
+        return {table: count for table, count in counted.items() if any(count)}
 
 
 def _count(changes: Mapping[str, Change]) -> Count:
     added = sum(before is None for before, _ in changes.values())
     removed = sum(after is None for _, after in changes.values())
-    return Count(added, len(changes) - added - removed, removed)
+    changed = sum(
+        before is not None and after is not None and differs(before, after) for before, after in changes.values()
+    )
+    return Count(added, changed, removed)
+
+
+def differs(before: Content, after: Content) -> bool:
+    """Whether more than the place in the file does."""
+    return {**before, "source": None} != {**after, "source": None}
 
 
 def pack(changes: Changes) -> str:

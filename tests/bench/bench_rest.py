@@ -10,11 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from statistics import median, quantiles
 
@@ -22,8 +19,9 @@ import httpx
 
 from sdn.lab.rundir import RunDir
 from tests.bench import ovn
-from tests.bench.labs import PORTS, Lab, program, thousand_ports
+from tests.bench.labs import PORTS, Lab, thousand_ports
 from tests.bench.registry import Measured, at_least, at_most, bench
+from tests.bench.rest import serving
 
 CREATIONS = 300
 STREAMS = 100
@@ -86,23 +84,6 @@ def read_port() -> Measured:
     assert "Non-2xx" not in told, told
     latency = re.search(r"99%\s+(\S+)", told)
     return Measured(float(found[1]), note=f"8 connections, one process; p99 {latency[1] if latency else '?'}")
-
-
-@contextmanager
-def serving(lab: Lab) -> Iterator[str]:
-    """`sdn serve` on a free port of loopback; yields its address once it listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{1}".format(*free.getsockname())
-    command = [*program(), "serve", "--lab", lab.name, "--listen", address, "--rate", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        try:
-            assert server.stdout is not None
-            line = next((line for line in server.stdout if address in line), None)
-            assert line, f"`{' '.join(command)}` ended with {server.wait()}"
-            yield address
-        finally:
-            server.terminate()
 
 
 @bench(f"an event delivered to {STREAMS} streams, the slowest of them", unit="ms", target=at_most(50))

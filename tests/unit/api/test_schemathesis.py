@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -21,8 +22,6 @@ from sdn.api.app import create_app
 from sdn.api.live import Live
 from sdn.lab.rundir import RunDir
 from tests.unit.api.lab import as_caller, fill, opened, store_at
-
-schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis")
 
 EXAMPLES = int(os.environ.get("SDN_EXAMPLES", "6"))
 """Requests for each operation; a hundred find more, in some minutes."""
