@@ -6,7 +6,6 @@ they are confirmed. Never: two ways to change one thing: every write is an edit,
 
 from __future__ import annotations
 
-import re
 import time
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -14,14 +13,15 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datapath.errors import ConflictError, FileError, StaleError
-from sdn.api import openapi, writes
+from datapath.errors import ConflictError, FileError
+from sdn.api import conditions, openapi, writes
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
-from sdn.api.live import Edit, Live, Since, Written
+from sdn.api.live import Live
 from sdn.api.problem import MalformedError, NotFoundError
 from sdn.api.resources import KINDS, Kind, Resource
 from sdn.model import Model
+from sdn.store import Edit, Written
 from sdn.topology.edit import edited
 
 USUAL: Final = 500
@@ -117,12 +117,14 @@ def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pa
             items.append(item)
         if len(items) == limit:
             more = index + 1 < len(names)
-            return _page(model, items, next_page(request, limit, name) if more else None)
-    return _page(model, items, None)
+            return _page(live, model, items, next_page(request, limit, name) if more else None)
+    return _page(live, model, items, None)
 
 
-def _page(model: Model, items: list[Resource], more: str | None) -> Response:
-    return answer({"items": items, "next": more, "revision": model.revision}, headers=_headers(model))
+def _page(live: Live, model: Model, items: list[Resource], more: str | None) -> Response:
+    return answer(
+        {"items": items, "next": more, "revision": model.revision}, headers=conditions.headers(live, model.revision)
+    )
 
 
 def next_page(request: Request, limit: int, name: str) -> str:
@@ -161,13 +163,7 @@ def _resource(model: Model, live: Live, kind: Kind, name: str, status: int = 200
     except KeyError:
         raise _unknown(live.lab, kind, name) from None
     location = {"Location": f"/v1/{kind.path}/{quote(name, safe=':')}"} if status == 201 else {}
-    return answer(found | more, status, {**_headers(model), **location})
-
-
-def _headers(model: Model) -> dict[str, str]:
-    """The validator is the lab's revision: a write that gives it back (`If-Match`) is made only where the resource has
-    not changed since."""
-    return {"ETag": f'"{model.revision}"', "Sdn-Revision": str(model.revision)}
+    return answer(found | more, status, {**conditions.headers(live, model.revision), **location})
 
 
 def _unknown(lab: str, kind: Kind, name: str) -> NotFoundError:
@@ -208,8 +204,10 @@ async def _removed(request: Request, kind: Kind, name: str, asked: Asked) -> Res
         raise needed(error, kind, name) from error
     more = await applied(live, written, asked)
     if not more:
-        return Response(status_code=204, headers=_headers(written.model))
-    return answer({"name": name, **more}, 202 if more["applied"]["missing"] else 200, _headers(written.model))
+        return Response(status_code=204, headers=conditions.headers(live, written.revision))
+    return answer(
+        {"name": name, **more}, 202 if more["applied"]["missing"] else 200, conditions.headers(live, written.revision)
+    )
 
 
 def needed(error: FileError, kind: Kind, name: str) -> ConflictError:
@@ -222,18 +220,17 @@ def _edit(request: Request, kind: Kind, name: str, edits: Any) -> Edit:
 
     def edit(base: Model | None) -> Model:
         model = base if base is not None else live_of(request).model
-        _check_absent(request, model, kind, name)
+        conditions.check_presence(request, name in kind.names(model), model.revision)
         return edited(model, edits(model), confined=confined)
 
     return edit
 
 
 def _told(request: Request, kind: Kind, name: str) -> dict[str, Any]:
-    model = live_of(request).model
     return {
         "author": caller(request).name,
         "origin": f"{request.method} {request.url.path}",
-        "since": precondition(request, frozenset(kind.rows(model, name))),
+        "since": conditions.precondition(request, live_of(request), lambda changes: kind.touched(changes, name)),
     }
 
 
@@ -258,31 +255,6 @@ def _name_in(kind: Kind, fields: Resource) -> str:
 def _check_same(kind: Kind, name: str, fields: Resource) -> None:
     if fields.get("name", name) != name:
         raise FileError(f"'{name}' cannot be renamed to '{fields['name']}'", remedy=f"create another {kind.noun}")
-
-
-_TAG: Final = re.compile(r'\s*(?:W/)?"([0-9]{1,18})"\s*')
-
-
-def precondition(request: Request, rows: frozenset[tuple[str, str]] | None) -> Since | None:
-    """What `If-Match` asks for (RFC 9110 section 13.1.1): of several revisions the newest. Raises MalformedError."""
-    given = request.headers.get("if-match")
-    if given is None or given.strip() == "*":
-        return None
-    tags = [_TAG.fullmatch(each) for each in given.split(",")]
-    if not all(tags):
-        raise MalformedError(
-            f"If-Match {given} is none of ours", remedy='send back the ETag of an answer, such as "12"'
-        )
-    return Since(max(int(tag[1]) for tag in tags if tag), rows)
-
-
-def _check_absent(request: Request, model: Model, kind: Kind, name: str) -> None:
-    """`If-None-Match: *`: only where there is none; `If-Match: *`: only where there is one."""
-    there = name in kind.names(model)
-    if request.headers.get("if-none-match", "").strip() == "*" and there:
-        raise StaleError(0, model.revision)
-    if request.headers.get("if-match", "").strip() == "*" and not there:
-        raise StaleError(model.revision, model.revision)
 
 
 async def applied(live: Live, written: Written, asked: Asked) -> dict[str, Any]:

@@ -16,24 +16,24 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from datapath.errors import FileError
 from sdn import lab
-from sdn.api import openapi
+from sdn.api import conditions, openapi
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Wait, applied, live_of, precondition
+from sdn.api.crud import Asked, Timeout, Wait, applied, live_of
 from sdn.api.differences import differences, nothing
 from sdn.api.happened import PLURAL, summary
 from sdn.api.hub import moment
 from sdn.api.live import Live
 from sdn.api.problem import NotFoundError
+from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
 from sdn.model.history import Revision
 from sdn.store.history import model_at
 
-MOST: Final = 500
 LARGEST: Final = 2**63 - 1
 
 Number = Annotated[int, Path(ge=1, le=LARGEST, description="A revision's number.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="Revisions in one answer.")]
+Limit = Annotated[int, Query(ge=1, le=REVISIONS_KEPT, description="Revisions in one answer.")]
 After = Annotated[int | None, Query(ge=1, le=LARGEST, description="Only older ones than this: from `next`.")]
 From = Annotated[int, Query(alias="from", ge=0, le=LARGEST, description="A revision; 0 is the empty lab.")]
 To = Annotated[int | None, Query(ge=0, le=LARGEST, description="A revision; the present one without it.")]
@@ -275,10 +275,10 @@ async def _rolled_back(request: Request, live: Live, number: int, asked: Asked) 
         present = base if base is not None else live.model
         return model_at(present, live.store.revisions(), number).with_revision(present.revision)
 
-    since = precondition(request, None)
+    since = conditions.precondition(request, live)
     author = caller(request).name
     written = await live.change(edit, author=author, origin=f"rollback to {number}", since=since)
     more = await applied(live, written, asked)
     told = {"to": number, "revision": written.revision, "changed": written.changed, **more}
-    headers = {"ETag": f'"{written.revision}"', "Sdn-Revision": str(written.revision)}
+    headers = conditions.headers(live, written.revision)
     return answer(told, 202 if more.get("applied", {}).get("missing") else 200, headers)

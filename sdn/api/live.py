@@ -7,44 +7,23 @@ they were confirmed. Never: a change made from a model that the store has left, 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
 
-from datapath.errors import FileError, StaleError, TransientError
+from datapath.errors import FileError
 from sdn import lab
-from sdn.api.resources import Key
 from sdn.api.switches import Sessions
 from sdn.lab import condition
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts
+from sdn.model.facts import Facts, FlowFacts, HostFacts
 from sdn.southbound import Switch, connect
-from sdn.store import Store, Update
-
-TRIES: Final = 50
-"""Of a change that others are always faster than."""
-NEWS: Final = 1.0
-"""Seconds within which the store tells of a revision that it has."""
-
-Edit = Callable[[Model | None], Model]
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a change came to; `before` is None for a lab's first. `changed` is False where it was so already."""
-
-    revision: int
-    model: Model
-    before: Model | None
-
-    @property
-    def changed(self) -> bool:
-        return self.before is None or self.before.revision != self.revision
+from sdn.store import Edit, Since, Store, Update, Written
+from sdn.store.change import NEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +35,6 @@ class Applied:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
-    """A precondition: these rows have not changed after this revision (`If-Match`)."""
-
-    revision: int
-    rows: frozenset[Key] | None
-    """None: nothing at all has."""
-
-
 class Live:
     """One lab. Its coroutines belong to one loop; `close` when done."""
 
@@ -72,7 +42,6 @@ class Live:
         self.run = run
         self.store = store
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._news = threading.Condition()
         self._subscribers: set[asyncio.Queue[Update]] = set()
         self._model, self._facts = store.model(), store.facts()
         self._changed = asyncio.Condition()
@@ -103,8 +72,6 @@ class Live:
         while True:
             update = await updates.get()
             self._model, self._facts = update.model, update.facts
-            with self._news:
-                self._news.notify_all()
             for queue in self._subscribers:
                 queue.put_nowait(update)
             async with self._changed:
@@ -132,58 +99,36 @@ class Live:
         Raises whatever `edit` raises, StaleError where `since` does not hold, TransientError where the store is away,
         MachineError and ConflictError where this machine cannot do what the model asks.
         """
-        loop = asyncio.get_running_loop()
-        written = await loop.run_in_executor(self._writer, self._change, edit, author, origin, since)
-        await self._until(lambda: self.revision >= written.revision, NEWS)
-        return written
 
-    def _change(self, edit: Edit, author: str, origin: str, since: Since | None) -> Written:
-        for _ in range(TRIES):
-            base = self._newest(since)
+        def looked_at(base: Model | None) -> Model:
             model = edit(base)
             look_at_machine(model, base)
-            present = base.revision if base else 0
-            try:
-                revision = self.store.write(model, author=author, origin=origin, expected=present)
-            except StaleError as error:
-                self._await_news(error.present)
-                continue
-            return Written(revision, model.with_revision(revision), base)
-        raise TransientError(f"lab {self.lab} is changed by others all the time", remedy="try again")
-
-    def _newest(self, since: Since | None) -> Model | None:
-        """The store's model, if what `since` says holds of it. Raises StaleError."""
-        if since is not None and since.revision:
-            self._await_news(since.revision)
-        model = self.store.model()
-        present = model.revision if model else 0
-        if since is None or since.revision == present:
             return model
-        revisions = self.store.revisions()
-        newer = [revisions.get(number) for number in range(since.revision + 1, present + 1)]
-        if since.revision > present or any(each is None or _touches(each.changes, since.rows) for each in newer):
-            raise StaleError(since.revision, present)
-        return model
 
-    def _await_news(self, revision: int) -> None:
-        """The replica here may lag behind the store for a moment."""
-
-        def is_here() -> bool:
-            model = self.store.model()
-            return model is not None and model.revision >= revision
-
-        with self._news:
-            self._news.wait_for(is_here, NEWS)
+        asked = partial(self.store.change, looked_at, author=author, origin=origin, since=since)
+        written = await asyncio.get_running_loop().run_in_executor(self._writer, asked)
+        await self._until(lambda: self.revision >= written.revision, NEWS)
+        return written
 
     # Confirmation
 
     async def applied(self, revision: int, *, timeout: float, whole: bool = False) -> Applied:
         """Return when every switch has confirmed the flows of `revision` by a barrier; with `whole` when every host has
-        built it too, as `sdn apply` waits for; or after `timeout` seconds, with what is missing."""
+        built it too, as `sdn apply` waits for; or after `timeout` seconds. What is missing then, or was refused, is
+        told."""
         started = time.monotonic()
         confirmed = await self._until(lambda: self._is_confirmed(revision, whole), timeout)
-        missing = () if confirmed else tuple(condition.chassis_troubles(self.model.with_revision(revision), self.facts))
+        missing = self._refused(whole) if confirmed else ()
+        if not confirmed or (missing and whole):
+            missing = tuple(condition.chassis_troubles(self.model.with_revision(revision), self.facts))
         return Applied(revision, round(time.monotonic() - started, 6), missing)
+
+    def _refused(self, whole: bool) -> tuple[str, ...]:
+        """A chassis that cannot do what is asked says why, and is waited for no longer."""
+        names = condition.managed(self.model)
+        flows = [(name, self.facts.flows.get(name, FlowFacts()).error) for name in names]
+        hosts = [(name, error) for name in names for error in self.facts.hosts.get(name, HostFacts()).errors]
+        return tuple(f"{name}: {error}" for name, error in (*flows, *(hosts if whole else ())) if error)
 
     def _is_confirmed(self, revision: int, whole: bool) -> bool:
         """By the flows' facts as they are told; a model that is newer by now has what `revision` had."""
@@ -217,11 +162,6 @@ def look_at_machine(model: Model, before: Model | None) -> None:
     kinds = ("chassis", "physnets", "guests")
     if before is None or any(getattr(model, kind) != getattr(before, kind) for kind in kinds):
         lab.look_at_machine(model)
-
-
-def _touches(changes: object, rows: Iterable[Key] | None) -> bool:
-    assert isinstance(changes, dict)
-    return bool(changes) if rows is None else any(name in changes.get(table, ()) for table, name in rows)
 
 
 def _empty(name: str) -> FileError:

@@ -12,12 +12,10 @@ from typing import Any, Final
 
 from sdn.model import Model, Port
 from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.history import Changes
 from sdn.topology import written
 
 Resource = dict[str, Any]
-Key = tuple[str, str]
-"""Of a row in the history: table and name."""
-
 GIVEN: Final = frozenset({"name", "status", "source", "applied"})
 """What a resource has beside the file's entry; in a request it is passed over, so that what was read can be sent."""
 
@@ -34,7 +32,8 @@ class Kind:
     entry: Callable[[Model, str], Resource]
     status: Callable[[Model, Facts, str], Resource]
     source: Callable[[Model, str], str]
-    rows: Callable[[Model, str], Iterable[Key]]
+    touched: Callable[[Changes, str], bool]
+    """Whether a revision changed one of them."""
     filters: tuple[str, ...] = ()
 
     def view(self, model: Model, facts: Facts, name: str) -> Resource:
@@ -126,21 +125,26 @@ def _source(section: str) -> Callable[[Model, str], str]:
     return lambda model, name: str(getattr(model, section)[name].source)
 
 
-def _row(table: str) -> Callable[[Model, str], Iterable[Key]]:
-    return lambda _model, name: [(table, name)]
+def _row(table: str) -> Callable[[Changes, str], bool]:
+    return lambda changes, name: name in changes.get(table, ())
 
 
-def _rows_of_node(model: Model, name: str) -> Iterable[Key]:
-    """Its ports too, which are in its entry."""
-    ports = [("Port", port.name) for together in model.interfaces_of.get(name, ()) for port in together]
-    return [("Node", name), ("Guest", name), *ports]
+def _node_touched(changes: Changes, name: str) -> bool:
+    """By its ports too, which are in its entry, also those that it no longer has."""
+    own = any(name in changes.get(table, ()) for table in ("Node", "Guest"))
+    return own or any(port.startswith(f"{name}:") for port in changes.get("Port", ()))
+
+
+def _port_touched(changes: Changes, name: str) -> bool:
+    """By its node too, which may be on another chassis."""
+    return name in changes.get("Port", ()) or name.partition(":")[0] in changes.get("Node", ())
 
 
 def _of_section(
     section: str, noun: str, table: str, status: Callable[[Model, Facts, str], Resource], *filters: str
 ) -> Kind:
-    rows = _row(table) if section not in ("nodes", "guests") else _rows_of_node
-    return Kind(section, noun, section, _names(section), _entry(section), status, _source(section), rows, filters)
+    touched = _node_touched if section in ("nodes", "guests") else _row(table)
+    return Kind(section, noun, section, _names(section), _entry(section), status, _source(section), touched, filters)
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -160,7 +164,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             port_entry,
             _port_status,
             _source("ports"),
-            lambda model, name: [("Port", name), ("Node", model.ports[name].node if name in model.ports else "")],
+            _port_touched,
             ("node", "network", "chassis", "up"),
         ),
     )

@@ -13,14 +13,15 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from datapath.errors import StaleError
-from sdn.api import openapi, whole
+from sdn.api import conditions, openapi, whole
 from sdn.api.answer import answer
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Wait, applied, live_of, precondition
+from sdn.api.crud import Asked, Timeout, Wait, applied, live_of
 from sdn.api.history import PLAN
-from sdn.api.live import Live, Since
+from sdn.api.live import Live
 from sdn.api.whole import JSON, YAML, Sent
 from sdn.model import Model
+from sdn.store import Since
 from sdn.topology import written
 
 File = Annotated[
@@ -90,15 +91,11 @@ def router() -> APIRouter:
 
 
 async def _as_file(request: Request, model: Model) -> Response:
-    headers = _headers(model.revision) | {"Vary": "Accept"}
+    headers = conditions.headers(live_of(request), model.revision) | {"Vary": "Accept"}
     if whole.wants_json(request.headers.get("accept", "")):
         return answer(written.document(model), headers=headers)
     text = await asyncio.to_thread(whole.as_text, model)
     return Response(text, 200, headers, YAML)
-
-
-def _headers(revision: int) -> dict[str, str]:
-    return {"ETag": f'"{revision}"', "Sdn-Revision": str(revision)}
 
 
 # Writing
@@ -120,7 +117,9 @@ async def _planned(request: Request, sent: Sent) -> Response:
     if since is not None and since.revision != live.revision:
         raise StaleError(since.revision, live.revision)
     _, plan = await asyncio.to_thread(whole.planned, sent, present)
-    return answer(plan | {"troubles": whole.troubles(present, live.facts)}, headers=_headers(live.revision))
+    return answer(
+        plan | {"troubles": whole.troubles(present, live.facts)}, headers=conditions.headers(live, live.revision)
+    )
 
 
 async def _applied(request: Request, sent: Sent, asked: Asked) -> Response:
@@ -137,7 +136,9 @@ async def _applied(request: Request, sent: Sent, asked: Asked) -> Response:
         "counts": whole.counts(written_so.model),
         **more,
     }
-    return answer(told, 202 if more.get("applied", {}).get("missing") else 200, _headers(written_so.revision))
+    return answer(
+        told, 202 if more.get("applied", {}).get("missing") else 200, conditions.headers(live, written_so.revision)
+    )
 
 
 def _present(live: Live) -> Model | None:
@@ -146,11 +147,10 @@ def _present(live: Live) -> Model | None:
 
 def _condition(request: Request, live: Live) -> Since | None:
     """`If-Match: N`: nothing at all has changed since; `*`: there is a topology; `If-None-Match: *`: there is none."""
-    if request.headers.get("if-match", "").strip() == "*" and not live.revision:
-        raise StaleError(0, 0)
+    conditions.check_presence(request, bool(live.revision), live.revision)
     if request.headers.get("if-none-match", "").strip() == "*":
-        return Since(0, None)
-    return precondition(request, None)
+        return Since(0)
+    return conditions.precondition(request, live)
 
 
 # What the API says of it

@@ -35,16 +35,16 @@ _PHASES: Final = {
 
 def up(file: Path, timeout: float, as_json: bool, tell: bool = True) -> Model:
     """Without `tell` the result is left to whoever called: tests that follow as JSON are one document."""
-    with target.change(file) as (model, store), _in_full(model), output.progress(_PHASES) as report:
-        result = lab.up(model, timeout=timeout, progress=report, store=store)
+    with target.change(file) as (model, store, remake), _in_full(model), output.progress(_PHASES) as report:
+        result = lab.up(model, timeout=timeout, progress=report, store=store, remake=remake)
     if tell:
         _tell(model, result, as_json)
     return model
 
 
 def apply(file: Path, timeout: float, as_json: bool) -> None:
-    with target.change(file) as (model, store), _in_full(model), output.progress(_PHASES) as report:
-        result = lab.apply(model, timeout=timeout, progress=report, store=store)
+    with target.change(file) as (model, store, remake), _in_full(model), output.progress(_PHASES) as report:
+        result = lab.apply(model, timeout=timeout, progress=report, store=store, remake=remake)
     _tell(model, result, as_json)
 
 

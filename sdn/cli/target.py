@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from datapath.errors import FileError
 
 if TYPE_CHECKING:
+    from sdn.lab import Remake
     from sdn.model import Guest, Model, Node
     from sdn.model.facts import Facts
     from sdn.store import Store
@@ -59,13 +60,23 @@ def _what_runs() -> str:
     return f"running: {', '.join(names)}" if names else "bring it up with: sdn up FILE"
 
 
+class Wanted(NamedTuple):
+    """The file's model, the open store of its running lab, and how the model is made where that has another by now."""
+
+    model: Model
+    store: Store | None
+    remake: Remake
+
+
 @contextmanager
-def change(file: Path) -> Iterator[tuple[Model, Store | None]]:
-    """(the file's model, the open store of its running lab). Numbers that the running lab has given out are kept."""
+def change(file: Path) -> Iterator[Wanted]:
+    """What the file wants of its lab. Numbers that the running lab has given out are kept."""
     from sdn import lab, topology
 
     with lab.connected(lab_of(str(file)) if file.is_file() else "") as store:
-        yield topology.read(file, store.model() if store else None), store
+        previous = store.model() if store else None
+        model = topology.read(file, previous)
+        yield Wanted(model, store, lambda base: model if base is previous else topology.read(file, base))
 
 
 def read(file: Path, *, fresh: bool = False) -> tuple[Model, Model | None]:

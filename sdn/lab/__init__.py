@@ -47,6 +47,9 @@ __all__ = [
     "went_off",
 ]
 
+Remake = Callable[[Model | None], Model]
+"""From the model in the store (None: there is none) to the one that is wanted."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total) as the work goes on."""
 
@@ -129,25 +132,42 @@ def _opened(run: RunDir, store: Store | None) -> Iterator[Store]:
         opened.close()
 
 
-def up(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
+def up(
+    model: Model,
+    *,
+    timeout: float = 60.0,
+    progress: Progress = quiet,
+    store: Store | None = None,
+    remake: Remake | None = None,
+) -> Result:
     """Bring the lab to `model`, whatever is there of it: nothing, a part that a crash left, or all.
 
     Every switch and host looks at what it really has, and repairs it, also where the model is the same as before.
-    `store` is that of the lab, where the caller has it open already.
+    `store` is that of the lab, where the caller has it open already; `remake` makes `model` again from what the lab has
+    by then, so that what the file leaves open stays as it is.
     Raises MachineError, ConflictError, CheckError (with what is missing when `timeout` seconds are over).
     """
-    return _bring(model, timeout, progress, store, anew=True)
+    return _bring(model, timeout, progress, store, remake, anew=True)
 
 
-def apply(model: Model, *, timeout: float = 60.0, progress: Progress = quiet, store: Store | None = None) -> Result:
+def apply(
+    model: Model,
+    *,
+    timeout: float = 60.0,
+    progress: Progress = quiet,
+    store: Store | None = None,
+    remake: Remake | None = None,
+) -> Result:
     """Change a running lab to `model`; what does not differ is not looked at. Raises as `up`, and FileError where
     the lab does not run."""
     if not RunDir(model.lab).running:
         raise FileError(f"lab {model.lab} is not running", remedy="bring it up with: sdn up FILE")
-    return _bring(model, timeout, progress, store, anew=False)
+    return _bring(model, timeout, progress, store, remake, anew=False)
 
 
-def _bring(model: Model, timeout: float, progress: Progress, store: Store | None, *, anew: bool) -> Result:
+def _bring(
+    model: Model, timeout: float, progress: Progress, store: Store | None, remake: Remake | None, *, anew: bool
+) -> Result:
     started = time.monotonic()
     look_at_machine(model)
     run = RunDir(model.lab)
@@ -166,11 +186,11 @@ def _bring(model: Model, timeout: float, progress: Progress, store: Store | None
                     raise SdnError(str(error), remedy=f"look into {run.logs}") from error
             progress("start", 1, 1)
         with _opened(run, store) as opened:
-            before = opened.model()
-            revision = opened.write(model, anew=anew or fresh or _is_in_trouble(model, opened.facts()))
-            asyncio.run(_wait(opened, model.with_revision(revision), started + timeout, progress))
-    same = before is not None and before.with_revision(model.revision) == model
-    return Result(revision, fresh or not same, time.monotonic() - started)
+            edit = remake or (lambda _: model)
+            written = opened.change(edit, anew=lambda _: anew or fresh or _is_in_trouble(model, opened.facts()))
+            asyncio.run(_wait(opened, written.model, started + timeout, progress))
+    same = written.before is not None and written.before.with_revision(written.revision) == written.model
+    return Result(written.revision, fresh or not same, time.monotonic() - started)
 
 
 def _is_in_trouble(model: Model, facts: Facts) -> bool:

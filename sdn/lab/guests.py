@@ -61,8 +61,7 @@ class Work:
     def change(self, edit: Edit) -> Model:
         """The model as it is in the store afterwards; one command at a time. Raises TransientError."""
         with RunDir(_model(self.store).lab).exclusive(_PATIENCE):
-            model = edit(_model(self.store))
-            return model.with_revision(self.store.write(model))
+            return self.store.change(lambda base: edit(base or _model(self.store))).model
 
     def within(self, seconds: float) -> Work:
         """The same with a time of its own, and nobody told."""

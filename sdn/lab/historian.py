@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 RETRY: Final = 0.2  # seconds
 REMEMBERED: Final = 64
 """Models that are not confirmed yet."""
+TOLD: Final = 20
+"""Troubles that are written down with a revision; a large lab that is down has one for each port."""
 
 
 class Historian:
@@ -67,7 +69,9 @@ def troubles_at(revision: int, model: Model, facts: Facts, known: Sequence[Model
     if revision < model.revision:
         then = next((each for each in reversed(known) if each.revision <= revision), None)
         model = _since(then, model).with_revision(revision)
-    return chassis_troubles(model, facts)
+    found = chassis_troubles(model, facts)
+    more = [f"and {len(found) - TOLD} more"] if len(found) > TOLD else []
+    return [*found[:TOLD], *more]
 
 
 def _since(then: Model | None, model: Model) -> Model:

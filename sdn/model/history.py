@@ -53,24 +53,29 @@ class Revision:
     errors: tuple[str, ...] = ()
     seconds: float | None = None
 
-    @cached_property
+    @property
     def changes(self) -> Changes:
+        """Unpacked each time: 500 of them would be more than the model."""
         return unpack(self.packed)
 
     @cached_property
     def counts(self) -> dict[str, Count]:
         """By table; those where nothing changed are left out, and what only moved within its file is no change."""
-        counted = {table: _count(changes) for table, changes in self.changes.items()}
+        counted = {table: Count(*map(len, by_verb(rows).values())) for table, rows in self.changes.items()}
         return {table: count for table, count in counted.items() if any(count)}
 
 
-def _count(changes: Mapping[str, Change]) -> Count:
-    added = sum(before is None for before, _ in changes.values())
-    removed = sum(after is None for _, after in changes.values())
-    changed = sum(
-        before is not None and after is not None and differs(before, after) for before, after in changes.values()
-    )
-    return Count(added, changed, removed)
+def by_verb(changes: Mapping[str, Change]) -> dict[str, tuple[str, ...]]:
+    """Names of objects by the fields of Count, in their order; what only moved within its file is not among them."""
+    return {
+        "added": tuple(name for name, (before, _) in changes.items() if before is None),
+        "changed": tuple(
+            name
+            for name, (before, after) in changes.items()
+            if before is not None and after is not None and differs(before, after)
+        ),
+        "removed": tuple(name for name, (_, after) in changes.items() if after is None),
+    }
 
 
 def differs(before: Content, after: Content) -> bool:

@@ -9,7 +9,8 @@ thread reads the newest one without a lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,10 +25,11 @@ from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.model.history import Revision
 from sdn.store.api import StoreApi
+from sdn.store.change import Edit, Since, Written, change
 from sdn.store.commands import Change, Observed
 from sdn.store.history import REVISION
 from sdn.store.replica import Replica
-from sdn.store.rows import ATTRIBUTE, DRIFT
+from sdn.store.rows import ATTRIBUTE, DRIFT, LAB
 from sdn.store.update import Update
 
 SCHEMA: Final = Path(__file__).with_name("sdn.ovsschema")
@@ -52,6 +54,8 @@ class Store:
         self._replica: Replica = connection.idl
         self._connection = connection
         self._api = StoreApi(connection)
+        self._news = threading.Condition()
+        self._replica.listeners.append(self._tell)
 
     @classmethod
     def open(cls, socket: Path, timeout: float = 5.0, *, history: bool = False) -> Store:
@@ -96,6 +100,41 @@ class Store:
         """
         change = Change(model, author or who.author(), origin or who.origin(), expected, anew)
         return self._execute(self._api.apply_model(change), int)
+
+    def change(
+        self,
+        edit: Edit,
+        *,
+        author: str = "",
+        origin: str = "",
+        since: Since | None = None,
+        anew: Callable[[Model | None], bool] = lambda _: False,
+    ) -> Written:
+        """Write what `edit` makes of the newest model, and make it again where somebody else was faster.
+
+        Raises as `write`, and whatever `edit` raises; StaleError where `since` does not hold, which needs a store that
+        is opened with `history`.
+        """
+        return change(self, edit, author=author, origin=origin, since=since, anew=anew)
+
+    def await_revision(self, revision: int, timeout: float) -> bool:
+        """Blocks until the replica here is at `revision` or a newer one; False after `timeout` seconds."""
+
+        def is_here() -> bool:
+            model = self._replica.model
+            return model is not None and model.revision >= revision
+
+        with self._news:
+            return self._news.wait_for(is_here, timeout)
+
+    def identity(self) -> str:
+        """Of this lab's content among all that ever were: revisions count from 1 in each. '' before the first."""
+        uuid = self._replica.uuids.get(LAB)
+        return uuid.hex[:8] if uuid else ""
+
+    def _tell(self, _update: Update) -> None:
+        with self._news:
+            self._news.notify_all()
 
     def settle(self, revision: int, errors: Sequence[str] = ()) -> None:
         """Writes into the history that all revisions up to this one are confirmed now, with these errors in the lab.

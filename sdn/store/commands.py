@@ -17,14 +17,16 @@ from ovsdbapp.backend.ovs_idl.command import BaseCommand
 
 from datapath.errors import StaleError
 from datapath.plan import diff
+from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
 from sdn.model.facts import Drift, FlowFacts, GuestFacts, HostFacts, PortFacts
-from sdn.store.history import KEPT, REVISION, revision_row
+from sdn.store.history import REVISION, revision_row
 from sdn.store.objects import Row
-from sdn.store.operations import delete_where, insert, operations, settling, to_json, update
+from sdn.store.operations import delete_where, guard, insert, operations, settling, to_json, update
 from sdn.store.replica import Replica
 from sdn.store.rows import (
     DRIFT,
+    LAB,
     Key,
     drift_row,
     flow_facts_row,
@@ -68,13 +70,15 @@ class ApplyModel(BaseCommand):  # type: ignore[misc]
         steps = diff(*rows_that_differ(change.desired, present))
         differs = bool(steps) or change.anew
         self.result = revision + differs
+        if not differs and change.expected is not None:
+            txn.add_op(guard(revision, LAB in replica.uuids))  # the replica may lag behind what the store has
         if differs:
             for operation in operations(steps, replica.uuids, revision):
                 txn.add_op(operation)
             row = revision_row(self.result, time.time(), change.author, change.origin, steps)
             txn.add_op(insert(REVISION, row))
-            if self.result > KEPT:
-                txn.add_op(delete_where(REVISION, ["number", "<=", self.result - KEPT]))
+            if self.result > REVISIONS_KEPT:
+                txn.add_op(delete_where(REVISION, ["number", "<=", self.result - REVISIONS_KEPT]))
 
 
 class Settle(BaseCommand):  # type: ignore[misc]

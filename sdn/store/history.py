@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from datapath.errors import FileError
 from datapath.plan import Step
+from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
 from sdn.model.history import Change, Revision, pack
 from sdn.store.folding import with_rows
@@ -18,8 +19,6 @@ from sdn.store.objects import Atom, Ref, Row, Value
 from sdn.store.rows import Key, microseconds, seconds
 
 REVISION: Final = "Revision"
-KEPT: Final = 500
-"""Revisions; older ones are forgotten."""
 
 
 def revision_row(number: int, time: float, author: str, origin: str, steps: Iterable[Step[Key, Row]]) -> Row:
@@ -81,7 +80,7 @@ def model_at(model: Model, revisions: Mapping[int, Revision], number: int) -> Mo
     since = range(model.revision, number, -1)
     if any(newer not in revisions for newer in since):
         raise FileError(
-            f"revision {number} of lab {model.lab} is forgotten: only the newest {KEPT} are kept",
+            f"revision {number} of lab {model.lab} is forgotten: only the newest {REVISIONS_KEPT} are kept",
             remedy=f"choose one of: sdn history {model.lab}",
         )
     before: dict[Key, Row | None] = {}

@@ -37,13 +37,13 @@ def operations(steps: Iterable[Step[Key, Row]], uuids: Mapping[Key, UUID], revis
     references = _References(uuids)
     added = (step.key for step in steps if step.verb == "add")
     references.update((key, ["named-uuid", f"row{number}"]) for number, key in enumerate(added))
-    found = [_guard(revision, LAB in uuids)]
+    found = [guard(revision, LAB in uuids)]
     found += [_operation(step, references) for step in steps]
     found.append({"op": "update", "table": "Lab", "where": [], "row": {"revision": revision + 1}})
     return found
 
 
-def _guard(revision: int, exists: bool) -> Operation:
+def guard(revision: int, exists: bool) -> Operation:
     """Fails with "timed out", upon which ovsdbapp tries again, unless the store is at `revision` or has no Lab yet."""
     rows = [{"revision": revision}] if exists else []
     return {

@@ -22,7 +22,8 @@ from sdn.lab.rundir import RunDir
 from sdn.model import Model
 from sdn.model.facts import Facts
 from sdn.model.history import Revision
-from sdn.store import Changed, Store, Update
+from sdn.store import Changed, Edit, Store, Update, Written
+from sdn.store.change import change
 from sdn.store.history import revision, revision_row
 from sdn.store.rows import rows_that_differ
 from sdn.topology import parse
@@ -72,6 +73,15 @@ class MemoryStore:
         self._revisions = {**self._revisions, present + 1: revision(cast(Any, row))}
         self._tell()
         return present + 1
+
+    def change(self, edit: Edit, **how: Any) -> Written:
+        return change(self, edit, **how)
+
+    def await_revision(self, revision: int, timeout: float) -> bool:
+        return self._model is not None and self._model.revision >= revision
+
+    def identity(self) -> str:
+        return "0123abcd"
 
     def settle(self, number: int, errors: Sequence[str] = ()) -> None:
         ended = replace(self._revisions[number], settled=True, errors=tuple(errors), seconds=0.25)

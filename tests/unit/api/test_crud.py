@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdn.api.caller import Caller, Role
+from sdn.model.facts import FlowFacts, HostFacts
 from tests.unit.api.lab import Api, api, socket
 
 __all__ = ["socket"]
@@ -60,9 +62,9 @@ async def test_creates_can_be_repeated(socket: Path) -> None:
     async with api(socket) as client:
         wanted = {"name": "x", "network": "db", "chassis": "hv1"}
         made = await client.post("/v1/nodes", json=wanted)
-        assert (made.status_code, made.headers["location"], made.headers["etag"]) == (201, "/v1/nodes/x", '"2"')
+        assert (made.status_code, made.headers["location"], made.headers["sdn-revision"]) == (201, "/v1/nodes/x", "2")
         again = await client.post("/v1/nodes", json=wanted)
-        assert (again.status_code, again.headers["etag"]) == (200, '"2"')
+        assert (again.status_code, again.headers["sdn-revision"]) == (200, "2")
         read = (await client.get("/v1/nodes/x")).json()
         assert (await client.post("/v1/nodes", json=read)).status_code == 200, "what was read can be sent"
         other = await client.post("/v1/nodes", json=wanted | {"network": "web"})
@@ -143,7 +145,7 @@ class TestPatch:
         async with api(socket) as client:
             for path in ("nodes/fw", "ports/fw:eth0.20", "networks/web", "chassis/hv1", "tests/all"):
                 same = await client.patch(f"/v1/{path}", json={})
-                assert (same.status_code, same.headers["etag"]) == (200, '"1"'), path
+                assert (same.status_code, same.headers["sdn-revision"]) == (200, "1"), path
             assert (await client.patch("/v1/nodes/none", json={})).status_code == 404
 
 
@@ -191,7 +193,7 @@ async def test_mistakes(socket: Path, method: str, path: str, body: Any, status:
         assert answer.status_code == status, answer.text
         assert said in answer.text
         assert answer.headers["content-type"] == "application/problem+json"
-        assert (await client.get("/v1/nodes")).headers["etag"] == '"1"', "nothing was written"
+        assert (await client.get("/v1/nodes")).headers["sdn-revision"] == "1", "nothing was written"
 
 
 async def test_a_body_that_is_no_json(socket: Path) -> None:
@@ -252,6 +254,27 @@ class TestWait:
             assert (await client.get("/v1/nodes/x")).status_code == 200
             gone = await client.delete("/v1/nodes/x?wait=applied&timeout=0.1")
             assert gone.status_code == 202
+
+    async def test_what_was_refused_is_told(self, socket: Path) -> None:
+        """A switch or a host that cannot do it says so, and nobody waits for it: that is no success."""
+        async with api(socket) as client:
+            asking = asyncio.create_task(client.post("/v1/nodes?wait=applied", json={"name": "x", "network": "web"}))
+            await _until(client, 2)
+            await asyncio.to_thread(client.confirm, 2)
+            assert (await asking).json()["applied"]["missing"] == []
+            full, broken = FlowFacts(True, 3, 9, "the table is full"), HostFacts(3, "netdev", ("no veth",))
+            fine = FlowFacts(True, 3, 9), HostFacts(3, "netdev")
+            for wait, missing in (("applied", ["hv1: the table is full"]), ("whole", ["hv1: no veth"])):
+                report = partial(
+                    client.live.store.report,
+                    flows={"hv1": full if wait == "applied" else fine[0], "hv2": fine[0]},
+                    hosts={"hv1": broken, "hv2": fine[1]},
+                )
+                asking = asyncio.create_task(client.put(f"/v1/nodes/x?wait={wait}", json={"network": "db"}))
+                await _until(client, 3)
+                await asyncio.to_thread(report)
+                answer = await asyncio.wait_for(asking, 5)
+                assert (answer.status_code, answer.json()["applied"]["missing"][:1]) == (202, missing)
 
 
 async def _until(client: Api, revision: int) -> None:

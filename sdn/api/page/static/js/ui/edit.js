@@ -13,13 +13,13 @@ import { Failure, Loading } from "./parts.js";
 import { isEmpty, Plan } from "./plan.js";
 
 /** What is being edited outlives the view: it is not lost by a look at the events. */
-const draft = { text: "", original: "", revision: 0, read: false };
+const draft = { text: "", original: "", revision: 0, etag: "", read: false };
 
 const YAML = "application/yaml";
 
 /** @param {boolean} dry */
 async function put(dry) {
-  const headers = { "If-Match": `"${draft.revision}"`, Accept: "application/json" };
+  const headers = { "If-Match": draft.etag, Accept: "application/json" };
   const path = `/v1/topology?${dry ? "dry_run=true" : "wait=whole"}`;
   return (await request(path, { method: "PUT", text: draft.text, type: YAML, headers })).json();
 }
@@ -30,7 +30,8 @@ async function read() {
   Object.assign(draft, {
     text,
     original: text,
-    revision: Number((answer.headers.get("ETag") ?? "").replace(/\D/g, "")),
+    revision: Number(answer.headers.get("Sdn-Revision")),
+    etag: answer.headers.get("ETag") ?? "*",
     read: true,
   });
 }

@@ -1,0 +1,91 @@
+"""Conditional writes: what `If-Match` sees, and what a replica that lags behind does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.api.lab import FILE, Api, api, fill, store_at
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Iterator[Path]:
+    with store_at(tmp_path) as found:
+        fill(found)
+        yield found
+
+
+async def test_a_port_that_is_gone_changed_its_node(socket: Path) -> None:
+    """It is no longer among the node's own, and its going is seen all the same."""
+    async with api(socket) as client:
+        await client.post("/v1/ports", json={"name": "web1:eth1", "network": "db"})
+        read = await client.get("/v1/nodes/web1")
+        assert (await client.delete("/v1/ports/web1:eth1")).status_code == 204
+        back = await client.put("/v1/nodes/web1", json=read.json(), headers={"If-Match": read.headers["etag"]})
+        assert back.status_code == 412
+        assert len((await client.get("/v1/nodes/web1")).json()["ports"]) == 1
+
+
+async def test_another_lab_of_the_same_name(tmp_path: Path) -> None:
+    """Revisions begin at 1 again; what was read of the one before is stale."""
+    tags = []
+    for place in ("before", "after"):
+        (tmp_path / place).mkdir()
+        with store_at(tmp_path / place) as socket:
+            fill(socket)
+            async with api(socket) as client:
+                tags.append((await client.get("/v1/nodes/web1")).headers["etag"])
+                mine = await client.patch("/v1/nodes/web1", json={"spoof_guard": False}, headers={"If-Match": tags[0]})
+                assert mine.status_code == (200 if place == "before" else 412)
+                whole = await client.put("/v1/topology?dry_run=true", content=FILE, headers={"If-Match": tags[0]})
+                assert whole.status_code == 412
+    assert tags[0] != tags[1]
+    assert [tag.strip('"').partition("-")[2] for tag in tags] == ["1", "1"]
+
+
+async def test_a_revision_alone_is_of_the_lab_that_there_is(socket: Path) -> None:
+    async with api(socket) as client:
+        assert (
+            await client.patch("/v1/networks/db", json={"mtu": 1300}, headers={"If-Match": '"1"'})
+        ).status_code == 200
+        assert (
+            await client.patch("/v1/networks/db", json={"mtu": 1301}, headers={"If-Match": '"1"'})
+        ).status_code == 412
+        several = {"If-Match": '"1", "2"'}
+        assert (await client.patch("/v1/networks/db", json={"mtu": 1301}, headers=several)).status_code == 200
+        for wrong in ("12", '"x"', '"1" "2"'):
+            answer = await client.patch("/v1/networks/db", json={"mtu": 1302}, headers={"If-Match": wrong})
+            assert answer.status_code == 400, wrong
+
+
+async def test_nothing_to_do_is_said_by_the_store_itself(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that lags believes that it is so already; the store, asked, knows better."""
+    async with api(socket) as lagging, api(socket) as other:
+        await _patched(other, "db", 1300)
+        await _revision(lagging, 2)
+        replica: Any = lagging.live.store._replica
+        hears = asyncio.Event()
+        run = replica.run
+        monkeypatch.setattr(replica, "run", lambda: run() if hears.is_set() else False)
+        await _patched(other, "db", 1400)
+        asking = asyncio.create_task(lagging.patch("/v1/networks/db", json={"mtu": 1300}))
+        done, _ = await asyncio.wait([asking], timeout=0.3)
+        assert not done, "an answer from the replica alone"
+        hears.set()
+        answer = await asyncio.wait_for(asking, 10)
+        assert (answer.status_code, answer.headers["sdn-revision"]) == (200, "4")
+        assert (await other.get("/v1/networks/db")).json()["mtu"] == 1300
+
+
+async def _patched(client: Api, network: str, mtu: int) -> None:
+    (await client.patch(f"/v1/networks/{network}", json={"mtu": mtu})).raise_for_status()
+
+
+async def _revision(client: Api, revision: int) -> None:
+    async with asyncio.timeout(5):
+        while client.live.revision < revision:
+            await asyncio.sleep(0.01)
