@@ -19,14 +19,14 @@ Never: the time of day, which is given; a guess about what came and went in betw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
-from sdn.model.history import Count, Revision, unpack
+from sdn.model.history import Count, Revision, by_verb, unpack
 
 KINDS: Final = (
     "model.changed",
@@ -56,6 +56,8 @@ TABLES: Final = {
 PLURAL: Final = {noun: noun if noun == "chassis" else f"{noun}s" for noun in TABLES.values()}
 NAMED: Final = 200
 """Objects that an event names; of more it says only how many."""
+ALIKE: Final = 20
+"""Errors, or notes, of one chassis that are told one by one when they come together; of more it says how many."""
 _SENTENCE: Final = "the switch came back "
 """What begins so says itself what has happened."""
 _PUT_RIGHT: Final = {"removed": "put back", "changed": "set right", "added": "removed again"}
@@ -135,7 +137,7 @@ class Summary(NamedTuple):
 
 @lru_cache(1024)
 def summary(packed: str) -> Summary:
-    """Of what `Revision.packed` holds. A guest is not counted as a node too."""
+    """Of what `Revision.packed` holds. A guest is not counted as a node too, and what only moved in its file is not."""
     counts: dict[str, Count] = {}
     names: dict[str, dict[str, tuple[str, ...]]] = {}
     changes = unpack(packed)
@@ -144,12 +146,10 @@ def summary(packed: str) -> Summary:
         rows = {name: row for name, row in changes.get(table, {}).items() if table != "Node" or name not in guests}
         if table == "Lab" and not all(rows.get("", ())):
             continue  # a lab's first revision: that it comes needs no saying
-        if rows:
-            added = tuple(name for name, (before, _) in rows.items() if before is None)
-            removed = tuple(name for name, (_, after) in rows.items() if after is None)
-            changed = tuple(name for name, row in rows.items() if None not in row)
-            counts[noun] = Count(len(added), len(changed), len(removed))
-            names[noun] = {"added": added, "changed": changed, "removed": removed}
+        found = by_verb(rows)
+        if any(found.values()):
+            names[noun] = found
+            counts[noun] = Count(*map(len, found.values()))
     return Summary(counts, names if sum(map(sum, counts.values())) <= NAMED else None)
 
 
@@ -161,7 +161,7 @@ def counted(counts: Mapping[str, Count]) -> str:
         some = [text for text in some if not text.startswith("0 ")]
         if some:
             told.append(f"{_listed(some)} {verb}")
-    return ", ".join(told) or "nothing changed"
+    return ", ".join(told) or "only lines of the file have moved"
 
 
 def _listed(words: list[str]) -> str:
@@ -201,7 +201,7 @@ def _settled(old: State, new: State) -> Iterator[Event]:
             how = f" with {count}: {troubles[0]}" if troubles else ""
             message = f"revision {number} is settled after {duration(took)}{how}"
             about = About("lab", new.model.lab) if new.model else None
-            data = {"seconds": took, "errors": list(troubles)}
+            data = {"seconds": took, "errors": list(troubles[:ALIKE]), "more": max(len(troubles) - ALIKE, 0)}
             yield Event(revision.time + took, "revision.settled", message, about, number, data)
 
 
@@ -227,9 +227,10 @@ def _flows(old: State, new: State, now: float) -> Iterator[Event]:
             message = f"{name} confirmed the flows of revision {after.revision}{_after(old, new, after.revision, now)}"
             yield Event(now, "flows.confirmed", message, at, after.revision, data, chassis=name)
         if was.connected and not after.connected:
-            yield _failure(now, at, f"{name}: the switch is not connected to the controller", data, name)
+            error = "the switch is not connected to the controller"
+            yield _failure(now, at, f"{name}: {error}", {"error": error}, name)
         if after.error and after.error != was.error:
-            yield _failure(now, at, f"{name}: {after.error}", data, name)
+            yield _failure(now, at, f"{name}: {after.error}", {"error": after.error}, name)
         elif was.error and not after.error:
             yield _chassis(now, name, f"the flows of {name} are as they shall be again", data)
 
@@ -243,20 +244,29 @@ def _after(old: State, new: State, number: int, now: float) -> str:
 
 
 def _hosts(old: State, new: State, now: float) -> Iterator[Event]:
+    """A thousand errors are a thousand events' worth of text, if each tells of one: what all are is in the facts."""
     for name, before, after in _differing(old.facts.hosts, new.facts.hosts):
         was = before or HostFacts()
-        data = {"host": asdict(after)}
+        at = About("chassis", name)
         if after.revision > was.revision:
             took = _after(old, new, after.revision, now)
+            data = {"host": {"datapath_type": after.datapath_type, "errors": len(after.errors)}}
             yield _chassis(now, name, f"{name} has built revision {after.revision}{took}", data, after.revision)
-        for note in after.notes:
-            if note not in was.notes:
-                yield _chassis(now, name, f"{name}: {note}", data)
-        for error in after.errors:
-            if error not in was.errors:
-                yield _failure(now, About("chassis", name), f"{name}: {error}", data, name)
+        for note in _fresh(was.notes, after.notes, "notes"):
+            yield _chassis(now, name, f"{name}: {note}", {"note": note})
+        for error in _fresh(was.errors, after.errors, "errors"):
+            yield _failure(now, at, f"{name}: {error}", {"error": error}, name)
         if was.errors and not after.errors:
-            yield _chassis(now, name, f"{name} has no errors any more", data)
+            yield _chassis(now, name, f"{name} has no errors any more", {})
+
+
+def _fresh(before: Iterable[str], after: Iterable[str], noun: str) -> Iterator[str]:
+    """The first of those that were not there before, and how many more there are."""
+    known = frozenset(before)
+    found = [text for text in after if text not in known]
+    yield from found[:ALIKE]
+    if len(found) > ALIKE:
+        yield f"and {len(found) - ALIKE} more {noun}; all are in: sdn status"
 
 
 def _chassis(now: float, name: str, message: str, data: Mapping[str, Any], revision: int | None = None) -> Event:

@@ -13,8 +13,9 @@ from sdn.api import events as streams
 from sdn.api.happened import KINDS, About, Event, State, happened, past
 from sdn.api.hub import Filter, Hub
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.topology import parse
 from tests.unit.api.asked import Asked
-from tests.unit.api.memory import MemoryStore, Running, running
+from tests.unit.api.memory import TOPOLOGY, MemoryStore, Running, running
 from tests.unit.cli.sample import machines
 
 NOW = 1_700_000_000.0
@@ -169,6 +170,46 @@ def test_a_guest_is_not_counted_as_a_node_too() -> None:
     store.write(replace(model, nodes={"vm1": guest.nodes["vm1"]}, guests={"vm1": guest.guests["vm1"]}))
     event = past(State(store.model(), revisions=store.revisions()))[-1]
     assert event.message.endswith(": 1 guest added")
+
+
+def test_what_only_moved_in_its_file_is_not_told_of() -> None:
+    """A line more at the top of a file moves all that follow."""
+    store = MemoryStore()
+    before = State(store.model(), revisions=store.revisions())
+    store.write(parse("# a line more\n" + TOPOLOGY, "small.yaml", before.model))
+    moved = State(store.model(), revisions=store.revisions())
+    (event,) = happened(before, moved, NOW)
+    assert event.message == "revision 2 by nobody: only lines of the file have moved"
+    assert (event.data["counts"], event.data["names"], event.touches) == ({}, {}, ())
+    store.write(parse("# two\n# more\n" + TOPOLOGY.replace("hv2}", "hv1}"), "small.yaml", moved.model))
+    (event,) = happened(moved, State(store.model(), revisions=store.revisions()), NOW)
+    assert event.message == "revision 3 by nobody: 1 node changed"
+    assert event.touches == ("node/b",)
+
+
+def test_a_thousand_errors_take_no_more_room_than_they_need() -> None:
+    """Each event tells of one; those that many chassis' worth of text would repeat are counted."""
+    errors = tuple(f"flow {number}: the switch refused it, since its table is full" for number in range(1000))
+    facts = [Facts(hosts={"hv1": host}) for host in (HostFacts(1), HostFacts(2, "system", errors), HostFacts(2))]
+    model = machines()
+    events = [*happened(State(model, facts[0]), State(model, facts[1]), NOW)]
+    failures = [event for event in events if event.kind == "failure"]
+    assert [event.data for event in failures[:20]] == [{"error": error} for error in errors[:20]]
+    assert [event.message for event in failures[20:]] == ["hv1: and 980 more errors; all are in: sdn status"]
+    assert sum(len(json.dumps(event.data)) + len(event.message) for event in events) < 10_000
+    assert told(facts[1], Facts(hosts={"hv1": HostFacts(3, "system", errors)})) == [
+        ("chassis.changed", "hv1 has built revision 3")
+    ], "those that are known are not told again"
+    assert told(facts[1], facts[2]) == [("chassis.changed", "hv1 has no errors any more")]
+
+
+def test_a_revision_that_ends_with_many_errors_names_some() -> None:
+    store = MemoryStore()
+    before = State(store.model(), revisions=store.revisions())
+    store.settle(1, [f"hv1: error {number}" for number in range(1000)])
+    (event,) = happened(before, State(store.model(), revisions=store.revisions()), NOW)
+    assert event.message == "revision 1 is settled after 250 ms with 1000 errors: hv1: error 0"
+    assert (len(event.data["errors"]), event.data["more"]) == (20, 980)
 
 
 def test_a_switch_that_comes_back_confirms_again() -> None:
