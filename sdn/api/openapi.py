@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from sdn.api.resources import Kind
+from sdn.problems import KINDS
 from sdn.topology import json_schema
 
 Schema = dict[str, Any]
@@ -24,11 +25,10 @@ Schema = dict[str, Any]
 PROBLEM: Final[Schema] = {
     "type": "object",
     "title": "Problem",
-    "description": "What went wrong (RFC 9457). `type` tells the kind: file, malformed, not-found, conflict, stale, "
-    "machine, transient, refused, check.",
+    "description": f"What went wrong (RFC 9457). `type` tells the kind: {', '.join(KINDS)}.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "examples": ["urn:sdn:problem:file"]},
+        "type": {"type": "string", "examples": [KINDS["file"].type]},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
@@ -65,9 +65,11 @@ _REFUSALS: Final = {
     401: "No token, or none that is valid",
     403: "The token's role is too weak",
     404: "There is no such thing",
+    408: "The body did not come in time",
     409: "Something is in the way",
     412: "It has changed since the revision of If-Match",
     413: "The request is too large",
+    414: "Path and query are too long",
     422: "What was sent is wrong",
     429: "Too many requests",
     503: "The store or a switch is away",
@@ -94,7 +96,7 @@ _DEFINITIONS: Final = {
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Documented answers that are problems; those of the gate and of a store that is away always belong to them."""
-    found = sorted({400, 401, 403, 413, 422, 429, 503, *statuses})
+    found = sorted({400, 401, 403, 408, 413, 414, 422, 429, 503, *statuses})
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _REFUSALS[status], "content": content} for status in found}
 

@@ -14,62 +14,31 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from datapath.errors import (
-    CheckError,
-    ConflictError,
-    FileError,
-    MachineError,
-    Problem,
-    RefusedError,
-    SdnError,
-    StaleError,
-    TransientError,
-)
+from datapath.errors import FileError, Problem, SdnError
 from sdn.api.answer import encode
+from sdn.problems import FAULT, MEDIA_TYPE, MalformedError, NotFoundError, kind_of
+
+__all__ = ["MEDIA_TYPE", "MalformedError", "NotFoundError", "add_handlers", "problem", "respond"]
 
 LOG = logging.getLogger(__name__)
-MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = "1"
 """Seconds; a store or switch that is away is mostly back by then."""
 
 
-class MalformedError(FileError):
-    """The request is none that could mean anything: no JSON, no such parameter."""
-
-
-class NotFoundError(FileError):
-    """There is no such thing in the lab."""
-
-
-KINDS: Final[dict[type[SdnError], tuple[str, HTTPStatus, str]]] = {
-    MalformedError: ("malformed", HTTPStatus.BAD_REQUEST, "The request is malformed"),
-    NotFoundError: ("not-found", HTTPStatus.NOT_FOUND, "There is no such thing"),
-    FileError: ("file", HTTPStatus.UNPROCESSABLE_ENTITY, "What was sent is wrong"),
-    MachineError: ("machine", HTTPStatus.CONFLICT, "The machine lacks something"),
-    ConflictError: ("conflict", HTTPStatus.CONFLICT, "Something else is in the way"),
-    StaleError: ("stale", HTTPStatus.PRECONDITION_FAILED, "It has changed meanwhile"),
-    TransientError: ("transient", HTTPStatus.SERVICE_UNAVAILABLE, "Not at the moment"),
-    RefusedError: ("refused", HTTPStatus.CONFLICT, "A switch refused it"),
-    CheckError: ("check", HTTPStatus.CONFLICT, "The lab is not whole"),
-    SdnError: ("error", HTTPStatus.CONFLICT, "It cannot be done"),
-}
-"""The kind in `type` (urn:sdn:problem:<kind>), the status, the title."""
-
-
 def problem(error: SdnError) -> tuple[int, dict[str, Any]]:
     """The status and the body."""
-    kind, status, title = next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
+    kind = kind_of(error)
     body: dict[str, Any] = {
-        "type": f"urn:sdn:problem:{kind}",
-        "title": title,
-        "status": int(status),
+        "type": kind.type,
+        "title": kind.title,
+        "status": int(kind.status),
         "detail": error.message,
     }
     if error.remedy:
         body["remedy"] = error.remedy
     if isinstance(error, FileError) and error.problems:
         body["errors"] = [_mistake(each) for each in error.problems]
-    return status, body
+    return kind.status, body
 
 
 def _mistake(mistake: Problem) -> dict[str, Any]:
@@ -116,10 +85,10 @@ def _of_parameters(_request: Request, error: Exception) -> Response:
 def _unforeseen(request: Request, error: Exception) -> Response:
     LOG.error("%s %s", request.method, request.url.path, exc_info=error)
     body = {
-        "type": "urn:sdn:problem:fault",
-        "title": "A fault in sdn",
-        "status": 500,
+        "type": FAULT.type,
+        "title": FAULT.title,
+        "status": int(FAULT.status),
         "detail": f"{type(error).__name__}: {error}",
         "remedy": "the log of the api process shows where: sdn logs api",
     }
-    return Response(encode(body), HTTPStatus.INTERNAL_SERVER_ERROR, media_type=MEDIA_TYPE)
+    return Response(encode(body), FAULT.status, media_type=MEDIA_TYPE)

@@ -10,23 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from datapath.errors import (
-    CheckError,
-    ConflictError,
-    FileError,
-    MachineError,
-    Problem,
-    RefusedError,
-    SdnError,
-    StaleError,
-    TransientError,
-)
+from datapath.errors import FileError, MachineError, Problem, SdnError, StaleError, TransientError
+from sdn.problems import KINDS, PREFIX
 
-PREFIX: Final = "urn:sdn:problem:"
 MAY_PASS: Final = frozenset({408, 429, 502, 503, 504})
 """Statuses of what is worth trying again, whoever answers so."""
-_WRONG: Final = frozenset({"malformed", "not-found", "file", "token", "role", "origin", "too-large"})
-"""Kinds of what is wrong with the request, its token too."""
 
 Body = Mapping[str, Any]
 
@@ -36,17 +24,15 @@ def error(status: int, body: Body | None, reason: str = "") -> SdnError:
     if body is None:
         return _plain(status, reason)
     detail, remedy = str(body.get("detail") or body.get("title") or status), str(body.get("remedy", ""))
-    kind = str(body.get("type", "")).removeprefix(PREFIX)
-    if kind == "token":
+    name = str(body.get("type", "")).removeprefix(PREFIX)
+    if name == "token":
         remedy = f"SDN_TOKEN=… has it; {remedy}".removesuffix("; ")
-    if kind in _WRONG:
-        return FileError(detail, [_mistake(each) for each in body.get("errors", ())], remedy=remedy)
-    made = _KINDS.get(kind)
-    if made is not None:
-        return made(detail, remedy)
-    if status in MAY_PASS:
-        return TransientError(detail, remedy=remedy)
-    return SdnError(detail, remedy=remedy)
+    if name not in KINDS:
+        return TransientError(detail, remedy=remedy) if status in MAY_PASS else SdnError(detail, remedy=remedy)
+    kind = KINDS[name].error
+    if issubclass(kind, FileError):
+        return kind(detail, [_mistake(each) for each in body.get("errors", ())], remedy=remedy)
+    return _MADE.get(kind, kind)(detail, remedy=remedy)
 
 
 def _plain(status: int, reason: str) -> SdnError:
@@ -71,15 +57,5 @@ def _machine(detail: str, remedy: str) -> SdnError:
     return MachineError("API", detail, remedy=remedy)
 
 
-def _of(kind: type[SdnError]) -> Callable[[str, str], SdnError]:
-    return lambda detail, remedy: kind(detail, remedy=remedy)
-
-
-_KINDS: Final[Mapping[str, Callable[[str, str], SdnError]]] = {
-    "stale": _stale,
-    "machine": _machine,
-    "conflict": _of(ConflictError),
-    "transient": _of(TransientError),
-    "refused": _of(RefusedError),
-    "check": _of(CheckError),
-}
+_MADE: Final[Mapping[type[SdnError], Callable[..., SdnError]]] = {StaleError: _stale, MachineError: _machine}
+"""Those that are made of more than a message."""

@@ -22,6 +22,7 @@ import orjson
 from datapath.errors import FileError, TransientError
 from sdn import author
 from sdn.client import problems
+from sdn.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
     import httpx
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 API: Final = "SDN_API"
 TOKEN: Final = "SDN_TOKEN"  # noqa: S105  # the name of a variable
 CA: Final = "SDN_CA"
-MEDIA_TYPE: Final = "application/problem+json"
 ANSWER: Final = 30.0
 """Seconds that an answer may take that waits for nothing."""
 CONNECT: Final = 5.0
