@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from datapath.errors import FileError
+from sdn.bounds import LONGEST_WAIT, REVISIONS_KEPT
 from sdn.cli import complete
 from sdn.cli.arguments import BUILD, LOOK, Form, Lab, Output, Target, chosen_lab
 
@@ -39,7 +40,9 @@ Content = Annotated[
     Path | None, typer.Option("--file", "-f", metavar="PATH", help="Fields as YAML or JSON; - is standard input.")
 ]
 Waiting = Annotated[bool, typer.Option("--wait", "-w", help="Until switches and hosts have confirmed it.")]
-Longest = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=300.0, help="How long to wait.")]
+Longest = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=LONGEST_WAIT, help="How long to wait.")
+]
 Number = Annotated[int, typer.Argument(metavar="R", min=0, help="A revision; 0 is the empty lab.")]
 
 
@@ -99,7 +102,9 @@ def history(
             show_default=False,
         ),
     ] = None,
-    most: Annotated[int, typer.Option("--number", "-n", min=1, max=500, help="How many, the newest first.")] = 20,
+    most: Annotated[
+        int, typer.Option("--number", "-n", min=1, max=REVISIONS_KEPT, help="How many, the newest first.")
+    ] = 20,
     lab: Lab = None,
     api: Api = None,
     output: Output = Form.TABLE,

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from datapath.errors import FileError, TransientError
+from sdn.bounds import LONGEST_WAIT, REVISIONS_KEPT, Wait
 from sdn.client import wire
 from sdn.client.models import (
     BY_WORD,
@@ -39,8 +40,6 @@ from sdn.client.models import (
 if TYPE_CHECKING:
     import httpx
 
-Wait = Literal["stored", "applied", "whole"]
-"""When a write returns: stored, confirmed by the switches, by the hosts too."""
 Fields = Mapping[str, Any]
 Cut = Callable[[TransientError], None]
 
@@ -220,7 +219,7 @@ class Client:
         value, _ = self._wire.ask("POST", "/v1/trace", json=body)
         return dict(value)
 
-    def test(self, only: str | None = None, *, timeout: float = 300.0) -> dict[str, Any]:
+    def test(self, only: str | None = None, *, timeout: float = LONGEST_WAIT) -> dict[str, Any]:
         """Run the file's tests."""
         value, _ = self._wire.ask("POST", "/v1/test", seconds=timeout, json={"only": only} if only else {})
         return dict(value)
@@ -229,7 +228,7 @@ class Client:
 
     def revisions(self, limit: int | None = None) -> Iterator[Revision]:
         """The newest first; all that are kept without `limit`."""
-        size = min(limit or 500, 500)
+        size = min(limit or REVISIONS_KEPT, REVISIONS_KEPT)
         left = limit
         for page in self._pages("/v1/revisions", {"limit": size}):
             for item in page["items"]:
