@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from datapath.spec import GuestPhase
 
 How = Literal["removed", "changed", "added"]
+"""What somebody did behind our back."""
+HOWS: Final[tuple[How, ...]] = get_args(How)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from datapath.events import How
+from datapath.events import HOWS, How
 from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import Names, format_match
@@ -25,8 +25,6 @@ _ALL: Final = Watch.ADD | Watch.REMOVED | Watch.MODIFY | Watch.INSTRUCTIONS
 
 WATCHED: Final = {table.value: _ALL for table in Table} | {Table.LEARNED.value: Watch.REMOVED | Watch.MODIFY}
 """What is asked of each table. What a switch learns it tells nobody: a guest that invents MACs would cost us too."""
-
-HOWS: Final[tuple[How, ...]] = ("removed", "changed", "added")
 
 
 class Found(NamedTuple):

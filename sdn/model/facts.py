@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from datapath.events import How
 from datapath.spec import GuestPhase
 
 
@@ -71,7 +71,7 @@ class Drift:
 
     chassis: str
     what: str
-    how: Literal["removed", "changed", "added"]
+    how: How
     found: float
     repaired: float = 0.0
     error: str = ""

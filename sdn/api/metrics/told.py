@@ -13,6 +13,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from datapath.events import HOWS
 from sdn.lab import condition
 from sdn.model import Model
 from sdn.model.facts import Facts, FlowFacts
@@ -22,7 +23,6 @@ from sdn.store import Update
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 """Bounds of the buckets: a flow is confirmed within some 10 ms, a lab of guests is whole within a minute."""
 
-_HOWS: Final = ("removed", "changed", "added")
 _ORIGINS: Final = ("cli", "rest", "rollback", "other")
 """Counters begin at 0: of one that comes into being with its first event, Prometheus sees no increase."""
 
@@ -104,7 +104,7 @@ class Told:
         self._connected = {chassis: seen.connected for chassis, seen in flows.items()}
         for chassis in self._connected:
             self._losses.labels(self._lab, chassis)
-            for how in _HOWS:
+            for how in HOWS:
                 self._found.labels(self._lab, chassis, how)
 
     def _fold_drifts(self, facts: Facts) -> None:
