@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 
 from datapath.errors import FileError, SdnError, StaleError, TransientError
 from sdn.author import acting
+from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model, Segment, Source
 from sdn.model.facts import Drift, FlowFacts, HostFacts, PortFacts
 from sdn.store import Changed, Server, Store, Update, running_server, start_server
 from sdn.store.client import SCHEMA
 from sdn.store.commands import KEPT_DRIFTS
-from sdn.store.history import KEPT, model_at
+from sdn.store.history import model_at
 from tests.unit.store.models import big, models
 
 pytestmark = pytest.mark.lab
@@ -227,9 +228,9 @@ def test_writers_that_say_what_they_expect_lose_nothing(server: Server, past: St
 
 def test_only_the_newest_revisions_are_kept(past: Store) -> None:
     model = big(ports=1, chassis=1)
-    for number in range(1, KEPT + 4):
+    for number in range(1, REVISIONS_KEPT + 4):
         assert past.write(with_mtu(model, 1000 + number)) == number
-    assert [*past.revisions()] == [*range(4, KEPT + 4)]
+    assert [*past.revisions()] == [*range(4, REVISIONS_KEPT + 4)]
     assert model_at(stored(past), past.revisions(), 3).networks["web"].mtu == 1003
     with pytest.raises(FileError, match="revision 2 of lab big is forgotten"):
         model_at(stored(past), past.revisions(), 2)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from datapath.errors import FileError
 from datapath.plan import diff
+from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
 from sdn.model.history import Count, Revision, unpack
 from sdn.store.folding import with_rows
-from sdn.store.history import KEPT, model_at, revision, revision_row, with_revisions
+from sdn.store.history import model_at, revision, revision_row, with_revisions
 from sdn.store.rows import from_rows, rows_that_differ, to_rows
 from tests.unit.store.models import big, models
 
@@ -105,7 +106,9 @@ def test_a_revision_that_is_forgotten() -> None:
     stored, revisions = history(big(ports=1), big(ports=2), big(ports=3))
     del revisions[2]
     assert model_at(stored[-1], revisions, 2) == stored[1]
-    with pytest.raises(FileError, match=f"revision 1 of lab big is forgotten: only the newest {KEPT} are kept"):
+    with pytest.raises(
+        FileError, match=f"revision 1 of lab big is forgotten: only the newest {REVISIONS_KEPT} are kept"
+    ):
         model_at(stored[-1], revisions, 1)
 
 
