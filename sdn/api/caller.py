@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from starlette.requests import HTTPConnection
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 SCOPE: Final = "sdn.caller"
 
@@ -28,11 +29,16 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`is_local`: root of this machine, by the unix socket: its files are theirs anyway."""
+    """`is_local`: root of this machine, by the unix socket: its files are theirs anyway. Who is not known asks for what
+    is public, and has shown nothing."""
 
     name: str
     role: Role
     is_local: bool = False
+    is_known: bool = True
+
+
+NOBODY: Final = Caller("nobody", Role.READ, is_known=False)
 
 
 def caller(connection: HTTPConnection) -> Caller:

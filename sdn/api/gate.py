@@ -3,8 +3,8 @@
 Enters: every request and websocket. Leaves: those that are admitted, with `scope["sdn.caller"]`; to the others problem
 details (RFC 9457). Never: a body read, a look at what is asked for beyond method, path and headers.
 
-    strange? ─▶ who? ─▶ how often? ─▶ may they? ─▶ how large? ─▶ app ─▶ answer with safe headers ─▶ audit
-     403         401       429           403          413
+    how long? ─▶ strange? ─▶ who? ─▶ how often? ─▶ may they? ─▶ how large? ─▶ app ─▶ answer with safe headers ─▶ audit
+      414          403         401       429           403          413
 
 A token or session that is revoked or expires while a stream is open ends the stream within WATCH seconds.
 """
@@ -21,12 +21,23 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datapath.errors import SdnError
-from sdn.api import refusals
+from sdn.api import connections, refusals
 from sdn.api.audit import Audit, Entry
-from sdn.api.caller import SCOPE, Caller, Role
-from sdn.api.limits import ASKING, FAILING, STREAMS, Buckets, Rate, body_limit, neighbourhood
+from sdn.api.caller import NOBODY, SCOPE, Caller, Role
+from sdn.api.limits import (
+    ASKING,
+    FAILING,
+    NOTED,
+    STREAMS,
+    STREAMS_OF_ONE,
+    TARGET,
+    Buckets,
+    Rate,
+    body_limit,
+    neighbourhood,
+)
 from sdn.api.listeners import Listener, strangeness
-from sdn.api.passage import GOING_AWAY, POLICY_VIOLATION, Passage, refuse
+from sdn.api.passage import GOING_AWAY, OPENED, POLICY_VIOLATION, Passage, refuse
 from sdn.api.refusals import Refusal
 from sdn.api.roles import RoleOf, roles_of
 from sdn.api.sessions import GATE, LISTENER, TOKEN, Sessions, cookie_of
@@ -41,8 +52,6 @@ WATCH: Final = 1.0
 """Seconds between looks at the tokens of open streams: expiry tells nobody, and a stat(2) costs a microsecond."""
 AUTHOR: Final = b"sdn-author"
 """A header, believed on the unix socket only: for whom root asks."""
-NOBODY: Final = Caller("nobody", Role.READ)
-"""Who asks for what is public."""
 _BEARER: Final = "bearer "
 _LONGEST_NAME: Final = 128
 
@@ -63,13 +72,24 @@ Headers = dict[bytes, bytes]
 class Gate:
     """Of one server process. `in_front_of` makes one for each place that it listens at; they share what they know."""
 
-    def __init__(self, tokens: Tokens, audit: Audit, *, streams: int = STREAMS, asking: Rate = ASKING) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        audit: Audit,
+        *,
+        streams: int = STREAMS,
+        streams_of_one: int = STREAMS_OF_ONE,
+        asking: Rate = ASKING,
+    ) -> None:
         self.sessions = Sessions()
         self._tokens = tokens
         self._audit = audit
-        self._most = streams
+        self._most, self._most_of_one = streams, streams_of_one
         self._rate = asking
         self._asking, self._failing = Buckets(asking), Buckets(FAILING)
+        self._noted = Buckets(NOTED)
+        self._unnoted: dict[str, int] = {}
+        self._users = connections.trusted()
         self._streams: set[Passage] = set()
         self._watch: asyncio.Task[None] | None = None
         self._own = author()
@@ -106,21 +126,22 @@ class Gate:
             self._note(scope, started, refusal.status, refusal=refusal)
             await refuse(scope, send, refusal)
             return
-        scope[SCOPE], scope[TOKEN] = admitted.caller, admitted.token
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         await Passage(self, admitted, scope, receive, send).go(app, has_body)
 
     def _admit(self, listener: Listener, role_of: RoleOf, scope: Scope, headers: Headers) -> Admitted:
         """Raises Refusal."""
         method, path = scope.get("method", "GET"), scope["path"]
-        needed = role_of(scope["type"], method, path)
         limit = body_limit(method, path)
         if listener.path is not None:
+            if _is_too_long(scope):
+                raise refusals.too_long(TARGET)
             name = headers.get(AUTHOR, b"").decode("latin-1")[:_LONGEST_NAME]
             admitted = Admitted(Caller(name or "root", Role.ADMIN, is_local=True), None, None, limit)
         else:
-            admitted = self._admit_over_tcp(listener, needed, scope, headers, limit)
-        scope[SCOPE] = admitted.caller
+            admitted = self._admit_over_tcp(listener, role_of, scope, headers, limit)
+        scope[SCOPE], scope[TOKEN] = admitted.caller, admitted.token
+        needed = role_of(scope["type"], method, path, remember=admitted.caller.is_known)
         if needed is not None and admitted.caller.role < needed:
             raise refusals.too_weak(admitted.caller, needed)
         if headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > limit:
@@ -128,16 +149,15 @@ class Gate:
         return admitted
 
     def _admit_over_tcp(
-        self, listener: Listener, needed: Role | None, scope: Scope, headers: Headers, limit: int
+        self, listener: Listener, role_of: RoleOf, scope: Scope, headers: Headers, limit: int
     ) -> Admitted:
         peer = neighbourhood(_peer(scope))
         try:
+            if _is_too_long(scope):
+                raise refusals.too_long(TARGET)
             if why := strangeness(listener, headers):
                 raise refusals.strange(why)
-            if needed is None:
-                admitted = Admitted(NOBODY, None, None, limit)
-            else:
-                admitted = self._recognise(listener, headers, limit)
+            admitted = self._who(listener, role_of, scope, headers, limit)
         except Refusal:
             if wait := self._failing.take(peer):
                 raise refusals.too_many(wait, "too many requests that were refused") from None
@@ -146,7 +166,16 @@ class Gate:
             raise refusals.too_many(wait, f"more than {self._rate.rate:g} requests a second")
         return admitted
 
-    def _recognise(self, listener: Listener, headers: Headers, limit: int) -> Admitted:
+    def _who(self, listener: Listener, role_of: RoleOf, scope: Scope, headers: Headers, limit: int) -> Admitted:
+        """Of what is public nobody is refused. Raises Refusal."""
+        try:
+            return self._recognise(listener, scope, headers, limit)
+        except Refusal:
+            if role_of(scope["type"], scope.get("method", "GET"), scope["path"]) is not None:
+                raise
+            return Admitted(NOBODY, None, None, limit)
+
+    def _recognise(self, listener: Listener, scope: Scope, headers: Headers, limit: int) -> Admitted:
         """Raises Refusal."""
         said = headers.get(b"authorization", b"").decode("latin-1")
         try:
@@ -164,6 +193,9 @@ class Gate:
             raise refusals.no_tokens(error) from None
         if listener.token:
             raise refusals.no_token()
+        connection = connections.of(scope)
+        if connection is None or connection.user not in self._users:
+            raise refusals.other_user(listener.port)
         return Admitted(Caller(self._own, Role.ADMIN), None, None, limit)
 
     def _of_session(self, cookie: str, limit: int) -> Admitted | None:
@@ -183,13 +215,17 @@ class Gate:
             return self._tokens.valid(number) is not None
         except SdnError as error:
             LOG.error("%s", error)
-            return False
+        except Exception:  # whatever it is: streams shall not outlive their tokens by it
+            LOG.exception("tokens cannot be looked at")
+        return False
 
     # Streams
 
     def opened(self, passage: Passage) -> bool:
-        """False where there are too many."""
-        if len(self._streams) >= self._most:
+        """False where there are too many, or too many of the same token."""
+        token = passage.admitted.token
+        of_one = sum(1 for each in self._streams if each.admitted.token == token) if token else 0
+        if len(self._streams) >= self._most or of_one >= self._most_of_one:
             return False
         self._streams.add(passage)
         if passage.admitted.holds and (self._watch is None or self._watch.done()):
@@ -209,16 +245,24 @@ class Gate:
 
     # The audit log
 
-    def note(self, passage: Passage) -> None:
-        passage.owed = False
-        self._note(passage.scope, passage.started, passage.status, passage.revision, passage.refusal)
+    def note(self, passage: Passage, what: str = "") -> None:
+        """`what` has happened to a websocket."""
+        passage.owed = what == OPENED
+        self._note(passage.scope, passage.started, passage.status, passage.revision, passage.refusal, what)
 
     def _note(
-        self, scope: Scope, started: float, status: int, revision: int | None = None, refusal: Refusal | None = None
+        self,
+        scope: Scope,
+        started: float,
+        status: int,
+        revision: int | None = None,
+        refusal: Refusal | None = None,
+        what: str = "",
     ) -> None:
-        if refusal and not refusal.is_audited:
-            return
         caller: Caller | None = scope.get(SCOPE)
+        caller = caller if caller and caller.is_known else None
+        if refusal and not self._is_noted(refusal, scope):
+            return
         query = scope.get("query_string", b"").decode("latin-1")
         entry = Entry(
             caller=caller.name if caller else "",
@@ -230,8 +274,30 @@ class Gate:
             seconds=time.monotonic() - started,
             revision=revision,
             why=refusal.why if refusal else "",
+            what=what,
+            more=self._unnoted.pop(_token_of(scope), 0) if refusal else 0,
         )
         self._audit.write(entry)
+
+    def _is_noted(self, refusal: Refusal, scope: Scope) -> bool:
+        """Who has a token may not push out of the log what others have done, either."""
+        if not refusal.is_audited:
+            return False
+        token = _token_of(scope)
+        if not token or not self._noted.take(token):
+            return True
+        self._unnoted[token] = self._unnoted.get(token, 0) + 1
+        return False
+
+
+def _token_of(scope: Scope) -> str:
+    """The id of what was shown and is valid; '' without."""
+    token: Token | None = scope.get(TOKEN)
+    return token.id if token else ""
+
+
+def _is_too_long(scope: Scope) -> bool:
+    return len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b"")) > TARGET
 
 
 def _peer(scope: Scope) -> str:

@@ -18,8 +18,14 @@ BODY: Final = 4 << 20
 FILES: Final = {"/v1/topology": MAX_CHARACTERS, "/v1/plan": MAX_CHARACTERS}
 """Bytes of a request's body: of one resource, and where a whole topology file is sent."""
 
-STREAMS: Final = 256
-"""Event streams and websockets that are open at once."""
+TARGET: Final = 2048
+"""Bytes of a path with its query."""
+
+STREAMS, STREAMS_OF_ONE = 256, 32
+"""Event streams and websockets that are open at once: of all, and of one token."""
+
+SEND_SECONDS: Final = 10.0
+"""For which a piece of an answer may wait for a client that does not read."""
 
 BODY_SECONDS: Final = 60.0
 """In which a request's body has to arrive."""
@@ -44,6 +50,8 @@ class Rate:
 ASKING: Final = Rate.of(200)
 FAILING: Final = Rate(10, 10)
 """Requests of one caller over TCP; wrong tokens from one address."""
+NOTED: Final = Rate(1, 10)
+"""Refusals of one token in the audit log."""
 
 
 class Buckets:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sdn.api import refusals
-from sdn.api.limits import BODY_SECONDS
+from sdn.api import connections, refusals
+from sdn.api.limits import BODY_SECONDS, SEND_SECONDS
 from sdn.api.refusals import Refusal
 from sdn.api.roles import READING
 
@@ -35,12 +35,15 @@ SAFE: Final = [
 
 GOING_AWAY, POLICY_VIOLATION = 1001, 1008
 """RFC 6455 section 7.4.1."""
+OPENED, CLOSED = "opened", "closed"
+"""What the audit log says of a websocket."""
 _EVENTS: Final = b"text/event-stream"
 
 
 class Passage:
     """`status` is that of the answer, 0 until it begins; 101 of a websocket that was accepted. One that is `owed` has
-    yet to be noted in the audit log: that is done before its answer goes out, or when a websocket ends."""
+    yet to be noted in the audit log: that is done before its answer goes out; of a websocket when it is accepted, and
+    again when it ends. A client that does not read is left after a while."""
 
     def __init__(self, gate: Gate, admitted: Admitted, scope: Scope, receive: Receive, send: Send) -> None:
         self.admitted = admitted
@@ -57,25 +60,27 @@ class Passage:
         self._limit = asyncio.timeout(None)
         self._read = 0
         self._expected = False
+        self._patience = BODY_SECONDS
+        """Seconds that are left to the body. They pass while the app waits for it: what nobody reads is not late."""
         self._ended: tuple[int, str] | None = None
+        self._is_over = self._is_gone = False
 
     async def go(self, app: ASGIApp, has_body: bool) -> None:
         """Returns when the app has answered, or was stopped."""
+        self._expected = has_body
         try:
             async with self._limit:
-                if has_body:
-                    self._expected = True
-                    self._limit.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
                 await app(self.scope, self.receive, self.send)
         except TimeoutError:
             if not self._limit.expired():
                 raise  # the app's own
+            self._is_over = True
             await self._say_why()
         finally:
             if self.is_stream:
                 self._gate.closed(self)
             if self.owed:
-                self._gate.note(self)
+                self._gate.note(self, CLOSED if self.is_stream else "")
 
     def end(self, code: int, why: str) -> None:
         """Of a stream that is open: the browser sees an end, and asking again is refused. `code` is for websockets."""
@@ -85,7 +90,8 @@ class Passage:
 
     def _stop(self) -> None:
         """The app is cancelled wherever it waits."""
-        self._limit.reschedule(asyncio.get_running_loop().time())
+        if not self._is_over:
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def _refuse(self, refusal: Refusal) -> None:
         """Instead of what the app is about to do. Does not return: the app is cancelled here."""
@@ -94,6 +100,16 @@ class Passage:
         await asyncio.get_running_loop().create_future()
 
     async def _say_why(self) -> None:
+        """As long as the client reads."""
+        if self._is_gone:
+            return
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._last_words()
+        except TimeoutError:
+            self._abort()
+
+    async def _last_words(self) -> None:
         if self._ended is None:
             self.refusal = self.refusal or refusals.too_slow(BODY_SECONDS)
             if not self.status:
@@ -106,16 +122,46 @@ class Passage:
         elif self.status:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _put(self, message: Message) -> None:
+        """To the server, which makes the app wait while the client does not read."""
+        timer = asyncio.get_running_loop().call_later(SEND_SECONDS, self._give_up)
+        try:
+            await self._send(message)
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._is_gone = True
+        self._abort()
+        self.end(GOING_AWAY, "the client does not read")
+
+    def _abort(self) -> None:
+        connection = connections.of(self.scope)
+        if connection is not None:
+            connection.abort()
+
     async def receive(self) -> Message:
-        message = await self._receive()
+        message = await self._next()
         if message["type"] == "http.request":
             self._read += len(message.get("body", b""))
             if self._read > self.admitted.body:
                 await self._refuse(refusals.too_large(self.admitted.body))
             if self._expected and not message.get("more_body", False):
                 self._expected = False
-                self._limit.reschedule(None)
         return message
+
+    async def _next(self) -> Message:
+        while self._expected:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self._patience):
+                    return await self._receive()
+            except TimeoutError:
+                if self._expected:
+                    await self._refuse(refusals.too_slow(BODY_SECONDS))
+            finally:
+                self._patience -= time.monotonic() - began
+        return await self._receive()
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -124,10 +170,11 @@ class Passage:
         elif kind == "websocket.accept":
             await self._open_stream()
             self.status = 101
+            self._gate.note(self, OPENED)
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
             self._gate.note(self)
-        await self._send(message)
+        await self._put(message)
 
     async def _start(self, message: Message) -> Message:
         headers = list(message.get("headers", ()))
@@ -145,9 +192,7 @@ class Passage:
         if not self._gate.opened(self):
             await self._refuse(refusals.too_many(1.0, "too many event streams and websockets are open"))
         self.is_stream = True
-        if self._expected:  # who streams has read what they want of the body
-            self._expected = False
-            self._limit.reschedule(None)
+        self._expected = False  # who streams has read what they want of the body
 
 
 def _safe(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

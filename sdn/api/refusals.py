@@ -20,7 +20,7 @@ _MAKE_ONE: Final = "make a token on the machine of the lab: sdn token create NAM
 
 
 class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
-    """`why` is the problem's detail. One that is not `counted` stays out of the audit log: there are too many."""
+    """`why` is the problem's detail."""
 
     def __init__(
         self, status: HTTPStatus, kind: str, title: str, why: str, *, remedy: str = "", headers: Headers | None = None
@@ -37,6 +37,18 @@ class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
     def is_audited(self) -> bool:
         """Of too many there are too many: they would push everything else out of the log."""
         return self.status != HTTPStatus.TOO_MANY_REQUESTS
+
+
+def too_long(limit: int) -> Refusal:
+    why = f"path and query are longer than {limit} bytes"
+    return Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "too-long", "The address is too long", why)
+
+
+def other_user(port: int) -> Refusal:
+    """On loopback without tokens, where the kernel knows whose a connection is."""
+    why = "without a token only root and who started the server may ask here"
+    remedy = f"sdn serve --listen 127.0.0.1:{port} --require-token, and a token: sdn token create NAME --role read"
+    return Refusal(HTTPStatus.FORBIDDEN, "user", "The request is another user's", why, remedy=remedy)
 
 
 def no_token() -> Refusal:

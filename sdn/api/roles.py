@@ -5,17 +5,17 @@ guess of its own at what a path means: the routes are asked, by the order in whi
 
 A route says it by `openapi_extra={"x-sdn-role": "read"}`: public, read, operate or admin. Without that GET, HEAD and
 OPTIONS need `read`, websockets (consoles) and everything else `operate`. The page's own files and the two health checks
-are public: nothing of the lab is in them.
+are public: nothing of the lab is in the former, and the latter tell whom the gate does not know yes or no.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import Match
 
 from sdn.api.caller import Role
@@ -25,11 +25,15 @@ PUBLIC: Final = "public"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_PATHS: Final = frozenset({"/", "/favicon.ico", "/healthz", "/readyz"})
 _PAGE: Final = "/page/"
-_REMEMBERED: Final = 8192
-"""Paths whose role is known without asking all routes again: those of 1,000 ports and what is about them."""
+_REMEMBERED, _LONGEST = 8192, 128
+"""Paths whose role is known without asking all routes again: those of 1,000 ports and what is about them, each of so
+many characters at most."""
 
-RoleOf = Callable[[str, str, str], Role | None]
-"""Of (scope type, method, path)."""
+
+class RoleOf(Protocol):
+    """`remember` a path: only of those who are known, so that nobody else fills the memory, or empties it of others."""
+
+    def __call__(self, kind: str, method: str, path: str, *, remember: bool = False) -> Role | None: ...
 
 
 def roles_of(app: FastAPI) -> RoleOf:
@@ -37,15 +41,30 @@ def roles_of(app: FastAPI) -> RoleOf:
     contexts = tuple(iter_route_contexts(app.router.routes))
 
     @lru_cache(_REMEMBERED)
-    def role(kind: str, method: str, path: str) -> Role | None:
-        scope = {"type": kind, "method": method, "path": path, "root_path": "", "headers": []}
+    def known(kind: str, method: str, path: str) -> Role | None:
+        scope = _scope(kind, method, path)
         for context in contexts:
             if context.matches(dict(scope))[0] is Match.FULL:
                 said = (getattr(context, "openapi_extra", None) or {}).get(EXTRA)
                 return _by_method(kind, method, path) if said is None else _role(said)
         return _by_method(kind, method, path)
 
+    def role(kind: str, method: str, path: str, *, remember: bool = False) -> Role | None:
+        ask = known if remember and len(path) <= _LONGEST else known.__wrapped__
+        return ask(kind, method, path)
+
     return role
+
+
+def methods_at(contexts: Iterable[RouteContext], path: str) -> frozenset[str]:
+    """All that any route has for this path."""
+    scope = _scope("http", "", path)
+    matching = (each for each in contexts if each.matches(dict(scope))[0] is not Match.NONE)
+    return frozenset(method for each in matching for method in getattr(each, "methods", None) or ())
+
+
+def _scope(kind: str, method: str, path: str) -> dict[str, Any]:
+    return {"type": kind, "method": method, "path": path, "root_path": "", "headers": []}
 
 
 def _role(said: str) -> Role | None:

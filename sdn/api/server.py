@@ -23,9 +23,11 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from sdn.api import sessions
+from datapath.errors import SdnError
+from sdn.api import connections, sessions
 from sdn.api.app import create_app
 from sdn.api.audit import Audit
+from sdn.api.connections import Connection, End
 from sdn.api.gate import Gate
 from sdn.api.limits import ASKING, Rate
 from sdn.api.listeners import Listener
@@ -41,6 +43,8 @@ IDLE: Final = 15
 """Seconds after which a connection is closed that asks nothing any more: longer than most clients' own."""
 HEAD_SECONDS, HEAD_BYTES = 10.0, 64 << 10
 """In which the head of a request has to arrive, and how large it may be."""
+PIECE: Final = 16 << 10
+"""Bytes that are parsed at once."""
 HANDSHAKE: Final = 10.0
 """Seconds for TLS."""
 CONNECTIONS: Final = 2048
@@ -61,10 +65,11 @@ class Place:
     tls: ssl.SSLContext | None = None
 
 
-def run(
-    run: RunDir, places: Sequence[Place], ready: Callable[[], None] = lambda: None, asking: Rate = ASKING
-) -> None:
-    """Serve the lab until SIGTERM or SIGINT; `ready` is called when it does. Raises TransientError without a store."""
+def run(run: RunDir, places: Sequence[Place], ready: Callable[[], None] = lambda: None, asking: Rate = ASKING) -> None:
+    """Serve the lab until SIGTERM or SIGINT; `ready` is called when it does.
+
+    Raises TransientError without a store, SdnError where it cannot go on.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(run, places, ready, asking))
 
@@ -79,11 +84,14 @@ async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None], 
         app.include_router(sessions.router())
         gate = Gate(Tokens(), Audit(run.logs), asking=asking)
         server = Server(places, [gate.in_front_of(app, place.listener) for place in places])
+        app.state.ends.when(stop.set)
         gc.freeze()  # the model and the app are many small values that stay
         gc.set_threshold(10_000)
         await server.serve_until(stop, ready, gate.close)
     finally:
         store.close()
+    if app.state.ends.reasons:
+        raise SdnError("; ".join(app.state.ends.reasons), remedy=f"why is in its log: sdn logs api --lab {run.lab}")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -132,13 +140,16 @@ class Server(uvicorn.Server):
             made: dict[str, Any] = {"sock": place.socket, "ssl": place.tls, "backlog": BACKLOG}
             if place.tls is not None:
                 made["ssl_handshake_timeout"] = HANDSHAKE
-            self.servers.append(await loop.create_server(self._protocol_of(config), **made))
+            self.servers.append(await loop.create_server(self._protocol_of(place.listener, config), **made))
         self.started = True
 
-    def _protocol_of(self, config: uvicorn.Config) -> Callable[[], asyncio.Protocol]:
+    def _protocol_of(self, listener: Listener, config: uvicorn.Config) -> Callable[[], asyncio.Protocol]:
         def make() -> asyncio.Protocol:
-            made: Callable[..., asyncio.Protocol] = config.http_protocol_class
-            return made(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            kind: Any = config.http_protocol_class
+            state = dict(self.lifespan.state)  # of one connection
+            made: _Known = kind(config=config, server_state=self.server_state, app_state=state)
+            made.asks_user = listener.is_loopback and not listener.token
+            return made
 
         return make
 
@@ -168,10 +179,28 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     return config
 
 
-# ── the head of a request ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Bounded(asyncio.Protocol):
+class _Known(asyncio.Protocol):
+    """In front of uvicorn's protocol: what the gate has to know of the connection is in the state of its requests."""
+
+    app_state: dict[str, Any]
+    asks_user = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        user = _user_of(transport) if self.asks_user else None
+        self.app_state[connections.STATE] = Connection(user, transport.abort)
+        super().connection_made(transport)
+
+
+def _user_of(transport: asyncio.Transport) -> int | None:
+    theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return connections.user_of(End(theirs[:2]), End(ours[:2])) if theirs and ours else None
+
+
+class _Bounded(_Known):
     """In front of uvicorn's protocol: closes a connection on which a request's head takes too long or grows too large.
 
     The parser has no limits of its own, also not while the request before is being answered.
@@ -181,6 +210,8 @@ class _Bounded(asyncio.Protocol):
     _is_in_head = True
     """From the connection on: one that never says anything is late too."""
     _bytes = 0
+    _has_begun = False
+    """A head, in the piece that is being parsed."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,7 +219,7 @@ class _Bounded(asyncio.Protocol):
         self._arm()
 
     def on_message_begin(self) -> None:
-        self._is_in_head = True
+        self._is_in_head = self._has_begun = True
         super().on_message_begin()  # type: ignore[misc]
 
     def on_headers_complete(self) -> None:
@@ -196,12 +227,20 @@ class _Bounded(asyncio.Protocol):
         super().on_headers_complete()  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        """In pieces: what is too large is not parsed to its end first."""
+        for start in range(0, len(data), PIECE):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:  # a websocket's, by now
+                return
+            self._parse(data[start : start + PIECE])
+
+    def _parse(self, piece: bytes) -> None:
+        self._has_begun = False
+        super().data_received(piece)
         if not self._is_in_head:
             self._disarm()
             return
         self._arm()
-        self._bytes += len(data)
+        self._bytes += 0 if self._has_begun else len(piece)
         if self._bytes > HEAD_BYTES:
             self._give_up()
 
@@ -230,6 +269,6 @@ def _bounded() -> type[asyncio.Protocol]:
     try:
         fast: Any = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
     except ImportError:
-        slow: type[asyncio.Protocol] = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
-        return slow
+        slow: Any = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
+        return type("KnownProtocol", (_Known, slow), {})
     return type("BoundedProtocol", (_Bounded, fast), {})

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 LIFETIME: Final = 12 * 3600.0
 """Seconds; never longer than the token's."""
-_MOST: Final = 1024
+_MOST, _MOST_OF_ONE = 1024, 64
+"""Sessions: of all tokens, of one. The oldest goes: that of the token itself, or of the one that has most."""
 _SECRET_BYTES: Final = 32
 GATE, TOKEN, LISTENER = "sdn.gate", "sdn.token", "sdn.listener"
 """In the scope: the sessions are the gate's."""
@@ -49,11 +51,17 @@ class Sessions:
     def open(self, token: Token) -> tuple[str, Session]:
         now = time.time()
         self._known = {key: each for key, each in self._known.items() if each.expires > now}
-        while len(self._known) >= _MOST:
-            del self._known[next(iter(self._known))]
+        of = Counter(each.token for each in self._known.values())
+        if of[token.id] >= _MOST_OF_ONE:
+            self._drop_oldest(token.id)
+        elif len(self._known) >= _MOST:
+            self._drop_oldest(of.most_common(1)[0][0])
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         session = self._known[_key(secret)] = Session(token.id, min(now + LIFETIME, token.expires or float("inf")))
         return secret, session
+
+    def _drop_oldest(self, token: str) -> None:
+        del self._known[next(key for key, each in self._known.items() if each.token == token)]
 
     def find(self, secret: str) -> Session | None:
         found = self._known.get(_key(secret))

@@ -116,22 +116,28 @@ def _digest(secret: str) -> str:
 
 
 def read(file: Path) -> dict[str, Token]:
-    """By id; empty where there is no file. Raises MachineError where others could have written it, FileError where it
-    is damaged."""
+    """By id; empty where there is no file. Raises MachineError where others could have written it or it cannot be read,
+    FileError where it is damaged."""
     try:
         with file.open("rb") as opened:
             _must_be_ours(file, os.fstat(opened.fileno()))
             content = opened.read()
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise _unreadable(file, error) from error
     try:
         told = orjson.loads(content)
         if told["version"] != VERSION:
             raise ValueError(f"version {told['version']}, expected {VERSION}")
         return {row["id"]: _token(row) for row in told["tokens"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "move it away: all tokens are void then; make new ones with sdn token create"
         raise FileError(f"{file} is damaged: {error!r}", remedy=remedy) from error
+
+
+def _unreadable(file: Path, error: OSError) -> MachineError:
+    return MachineError("tokens", f"{file} cannot be read: {error.strerror or error}")
 
 
 def _must_be_ours(file: Path, status: os.stat_result) -> None:
@@ -143,7 +149,13 @@ def _must_be_ours(file: Path, status: os.stat_result) -> None:
 
 
 def _token(row: dict[str, Any]) -> Token:
-    return Token(**{**row, "role": Role[row["role"].upper()]})
+    """Raises ValueError and their like for anything else than `_row` writes."""
+    token = Token(**{**row, "role": Role[row["role"].upper()]})
+    if not all(isinstance(text, str) for text in (token.id, token.name, token.sha256)):
+        raise ValueError(f"token {token.id!r} has no id, name or digest")
+    if not all(isinstance(when, int | float) for when in (token.created, token.expires or 0)):
+        raise ValueError(f"token {token.id} has no times")
+    return token
 
 
 def _row(token: Token) -> dict[str, Any]:
@@ -213,6 +225,8 @@ class Tokens:
             seen = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         except FileNotFoundError:
             seen = None
+        except OSError as error:
+            raise _unreadable(self._file, error) from error
         if seen != self._seen:
             self._known = {}  # should it be damaged, the old ones are not valid either
             self._known = read(self._file)

@@ -10,9 +10,13 @@ from starlette.types import ASGIApp, Message
 
 
 class Asked:
-    """`start` the app; `status` and `body` grow as it answers, `done` is its end. `say` is what the client sends."""
+    """`start` the app; `status` and `body` grow as it answers, `done` is its end. `say` is what the client sends. One
+    that never `reads` makes the app wait."""
 
-    def __init__(self, app: ASGIApp, path: str, kind: str = "http", method: str = "GET", **headers: str) -> None:
+    def __init__(
+        self, app: ASGIApp, path: str, kind: str = "http", method: str = "GET", *, reads: bool = True, **headers: str
+    ) -> None:
+        self._reads = reads
         self.sent: list[Message] = []
         self._changed = asyncio.Event()
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
@@ -43,6 +47,8 @@ class Asked:
         self.say({"type": "http.request", "body": part, "more_body": more})
 
     async def _send(self, message: Message) -> None:
+        if not self._reads:
+            await asyncio.Event().wait()
         self.sent.append(message)
         self._changed.set()
 

@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from starlette.responses import StreamingResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdn.api import sessions, tokens
+from sdn.api import connections, sessions, tokens
 from sdn.api.audit import Audit
 from sdn.api.caller import Role, caller
+from sdn.api.connections import Connection
 from sdn.api.gate import Gate
 from sdn.api.listeners import Listener, parse
 from sdn.api.tokens import Tokens
@@ -40,6 +41,10 @@ def app() -> FastAPI:
         body = await request.body()
         return Response(str(len(body)), headers={"Sdn-Revision": "7"})
 
+    async def remove(request: Request) -> Response:
+        await request.app.state.removing.wait()
+        return Response(status_code=204)
+
     async def events(request: Request) -> Response:
         return StreamingResponse(_endless(), media_type="text/event-stream")
 
@@ -53,6 +58,8 @@ def app() -> FastAPI:
         routes.add_api_route(path, who, methods=["GET"])
     for path in ("/v1/ports/{name}", "/v1/topology"):
         routes.add_api_route(path, keep, methods=["PUT"])
+    made.state.removing = asyncio.Event()
+    routes.add_api_route("/v1/ports/{name}", remove, methods=["DELETE"])
     routes.add_api_route("/v1/trace", who, methods=["POST"], openapi_extra={"x-sdn-role": "read"})
     routes.add_api_route("/v1/open", who, methods=["POST"], openapi_extra={"x-sdn-role": "public"})
     routes.add_api_route("/v1/rollback", who, methods=["POST"], openapi_extra={"x-sdn-role": "admin"})
@@ -72,17 +79,29 @@ async def _endless() -> AsyncIterator[str]:
 class Guarded:
     folder: Path
     streams: int = 256
+    streams_of_one: int = 32
 
     def __post_init__(self) -> None:
         self.tokens = self.folder / "tokens.json"
-        self.gate = Gate(Tokens(self.tokens), Audit(self.folder), streams=self.streams)
-        self._app = app()
+        self.gate = Gate(
+            Tokens(self.tokens), Audit(self.folder), streams=self.streams, streams_of_one=self.streams_of_one
+        )
+        self.app = app()
+        self.removing: asyncio.Event = self.app.state.removing
+        self.aborted = asyncio.Event()
 
     def token(self, name: str = "bob", role: Role = Role.READ, lifetime: float | None = 60.0) -> str:
         return tokens.create(name, role, lifetime, self.tokens)[1]
 
-    def at(self, listener: Listener) -> ASGIApp:
-        return self.gate.in_front_of(self._app, listener)
+    def at(self, listener: Listener, user: int | None = 0) -> ASGIApp:
+        """Asked by a process of this user."""
+        gated = self.gate.in_front_of(self.app, listener)
+
+        async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+            connection = Connection(user, self.aborted.set)
+            await gated({**scope, "state": {connections.STATE: connection, **scope.get("state", {})}}, receive, send)
+
+        return asked
 
     def client(self, listener: Listener, token: str = "", **headers: str) -> httpx.AsyncClient:
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
@@ -90,6 +109,10 @@ class Guarded:
         base = listener.url if listener.path is None else "http://sdn/"
         return httpx.AsyncClient(transport=transport, base_url=base, headers={**bearer, **headers})
 
-    def audited(self) -> list[dict[str, Any]]:
-        file = self.folder / "audit.log"
+    def refused(self) -> list[dict[str, Any]]:
+        """What the log of strangers' refusals has."""
+        return self.audited("refused.log")
+
+    def audited(self, name: str = "audit.log") -> list[dict[str, Any]]:
+        file = self.folder / name
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []

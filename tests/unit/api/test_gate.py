@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,12 @@ import pytest
 
 from sdn.api import limits, passage, tokens
 from sdn.api.caller import Role
-from sdn.api.limits import ASKING, BODY, FAILING
+from sdn.api.limits import ASKING, BODY, FAILING, NOTED
 from sdn.api.listeners import Listener
+from sdn.api.refusals import Refusal
+from sdn.api.roles import roles_of
+from sdn.api.sessions import Sessions
+from sdn.api.tokens import Tokens
 from tests.unit.api.asked import Asked
 from tests.unit.api.guarded import ELSEWHERE, GUARDED, LOOPBACK, UNIX, Guarded
 
@@ -267,8 +272,8 @@ async def test_a_websocket_ends_when_its_token_is_revoked(guarded: Guarded) -> N
     tokens.revoke(["bob"], guarded.tokens)
     await asked.end(within=3.0)
     assert asked.sent[-1]["code"] == passage.POLICY_VIOLATION
-    (entry,) = guarded.audited()
-    assert (entry["method"], entry["caller"], entry["status"]) == ("WEBSOCKET", "bob", 101)
+    noted = [(entry["method"], entry["caller"], entry["status"], entry["what"]) for entry in guarded.audited()]
+    assert noted == [("WEBSOCKET", "bob", 101, "opened"), ("WEBSOCKET", "bob", 101, "closed")]
 
 
 async def test_a_console_needs_more_than_looking(guarded: Guarded) -> None:
@@ -350,10 +355,107 @@ async def test_an_answer_may_take_longer_than_a_body(guarded: Guarded, monkeypat
     asked = Asked(guarded.at(UNIX), "/v1/events", method="GET", content_length="1")
     asked.body(b"x")
     await asked.until("http.response.body")
-    await asyncio.sleep(0.1)
-    assert not asked.task.done()
+    later = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.06, later.set_result, None)
+    assert asked.task not in (await asyncio.wait({asked.task, later}, return_when=asyncio.FIRST_COMPLETED))[0]
     guarded.gate.close()
     await asked.end()
+
+
+async def test_a_body_that_nobody_reads_is_not_late(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DELETE …?wait=applied with a body: the route waits for the lab, not for the body."""
+    monkeypatch.setattr(passage, "BODY_SECONDS", 0.0)
+    asked = Asked(guarded.at(UNIX), "/v1/ports/a", method="DELETE", content_length="2")
+    await asyncio.sleep(0)
+    assert not asked.task.done()
+    guarded.removing.set()
+    await asked.end()
+    assert asked.status == 204
+
+
+async def test_a_body_is_late_by_the_time_that_is_waited_for_it(guarded: Guarded) -> None:
+    asked = Asked(guarded.at(UNIX), "/v1/ports/a", method="PUT", content_length="2")
+    for part in (b"a", b"b"):
+        asked.body(part, more=part == b"a")
+    await asked.end()
+    assert asked.status == 200
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_a_client_that_does_not_read_is_left(
+    guarded: Guarded, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passage, "SEND_SECONDS", 0.0)
+    path = "/v1/events" if kind == "http" else "/v1/guests/g/console"
+    asked = Asked(guarded.at(UNIX), path, kind, reads=False)
+    await asked.end()
+    assert guarded.aborted.is_set()
+
+
+async def test_a_client_that_reads_no_refusal_is_left(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passage, "SEND_SECONDS", 0.0)
+    monkeypatch.setattr(passage, "BODY_SECONDS", 0.0)
+    asked = Asked(guarded.at(UNIX), "/v1/ports/a", method="PUT", content_length="2", reads=False)
+    await asked.end()
+    assert guarded.aborted.is_set()
+
+
+# ── how long ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("listener", [UNIX, LOOPBACK, GUARDED])
+async def test_a_path_that_is_too_long(guarded: Guarded, listener: Listener) -> None:
+    async with guarded.client(listener, guarded.token()) as client:
+        assert (await client.get("/v1/ports/" + "a" * 2000)).status_code == 200
+        for path in ("/v1/ports/" + "a" * 2048, "/v1/ports/a?x=" + "a" * 2048):
+            answer = await client.get(path)
+            assert answer.status_code == 414
+            assert told(answer) == "too-long: path and query are longer than 2048 bytes"
+    assert {len(entry["path"]) for entry in guarded.refused()} == {501}
+
+
+async def test_roles_are_remembered_for_those_who_are_known(guarded: Guarded) -> None:
+    """Nobody else makes the server remember anything."""
+    roles = roles_of(guarded.app)
+    asked: list[tuple[str, bool]] = []
+
+    def role_of(kind: str, method: str, path: str, *, remember: bool = False) -> Role | None:
+        asked.append((path, remember))
+        return roles(kind, method, path, remember=remember)
+
+    for headers in ({}, {b"authorization": f"Bearer {guarded.token()}".encode()}):
+        scope = {"type": "http", "method": "GET", "path": "/v1/ports/a"}
+        with suppress(Refusal):
+            guarded.gate._admit(GUARDED, role_of, scope, headers)
+    assert asked == [("/v1/ports/a", False), ("/v1/ports/a", True)]
+
+
+# ── others of this machine ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_on_loopback_without_tokens_another_user_is_refused(guarded: Guarded) -> None:
+    for user, status in ((0, 200), (1234, 403), (None, 403)):
+        transport = httpx.ASGITransport(guarded.at(LOOPBACK, user))
+        async with httpx.AsyncClient(transport=transport, base_url=LOOPBACK.url) as client:
+            answer = await client.get("/v1/ports/a")
+            assert answer.status_code == status
+            if status == 403:
+                assert told(answer).startswith("user: without a token only root")
+                assert "--require-token" in answer.json()["remedy"]
+            assert (await client.get("/")).status_code == 200, "the page's files are everybody's"
+            bearer = {"Authorization": f"Bearer {guarded.token(f't{user}')}"}
+            assert (await client.get("/v1/ports/a", headers=bearer)).json()["name"] == f"t{user}"
+    assert guarded.audited() == []
+    assert len(guarded.refused()) == 2
+
+
+async def test_what_is_public_knows_whom_the_gate_knows(guarded: Guarded) -> None:
+    async with guarded.client(GUARDED) as client:
+        assert (await client.get("/healthz")).json()["name"] == "nobody"
+        wrong = {"Authorization": "Bearer sdn_1_2"}
+        assert (await client.get("/healthz", headers=wrong)).json()["name"] == "nobody"
+    async with guarded.client(GUARDED, guarded.token()) as client:
+        assert (await client.get("/healthz")).json()["name"] == "bob"
 
 
 async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(guarded: Guarded) -> None:
@@ -363,7 +465,7 @@ async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(guarded: Guar
         assert (await client.get("/v1/ports/a")).headers["retry-after"] == "1"
     async with guarded.client(GUARDED, guarded.token()) as client:
         assert (await client.get("/v1/ports/a")).status_code == 200
-    assert len(guarded.audited()) == FAILING.burst
+    assert (len(guarded.audited()), len(guarded.refused())) == (0, FAILING.burst)
 
 
 async def test_one_who_asks_too_often_waits_and_others_do_not(
@@ -390,6 +492,57 @@ async def test_the_unix_socket_is_not_slowed_down(guarded: Guarded, monkeypatch:
         assert {(await client.get("/v1/ports/a")).status_code for _ in range(5)} == {200}
 
 
+async def test_one_token_does_not_take_all_streams(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, streams=4, streams_of_one=2)
+    app = guarded.at(GUARDED)
+    reader, other = (f"Bearer {guarded.token(name)}" for name in ("reader", "other"))
+    opened = [Asked(app, "/v1/events", authorization=who) for who in (reader, reader, other)]
+    for each in opened:
+        await each.until("http.response.body")
+    refused = Asked(app, "/v1/events", authorization=reader)
+    await refused.end()
+    assert refused.status == 429
+    root = Asked(guarded.at(UNIX), "/v1/events")
+    await root.until("http.response.body")
+    guarded.gate.close()
+    for each in (*opened, root):
+        await each.end()
+
+
+def test_one_token_does_not_take_all_sessions(guarded: Guarded) -> None:
+    found = Tokens(guarded.tokens)
+    boss, reader = (found.check(guarded.token(name)) for name in ("boss", "reader"))
+    kept = Sessions()
+    secret, _ = kept.open(boss)
+    first, _ = kept.open(reader)
+    for _ in range(2000):
+        kept.open(reader)
+    assert kept.find(secret)
+    assert kept.find(first) is None
+    for number in range(40):
+        other = found.check(guarded.token(f"t{number}"))
+        for _ in range(30):
+            kept.open(other)
+    assert kept.find(secret), "the one that has most gives"
+    assert len(kept._known) == 1024
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("who knows")])
+async def test_a_stream_ends_where_its_token_cannot_be_looked_at(
+    guarded: Guarded, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(guarded.at(GUARDED), "/v1/events", authorization=f"Bearer {guarded.token()}")
+    await asked.until("http.response.body")
+
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(guarded.gate._tokens, "valid" if isinstance(error, RuntimeError) else "_now", fails)
+    if isinstance(error, OSError):
+        monkeypatch.setattr(guarded.gate._tokens, "_now", lambda: tokens.read(Path("/dev/null/x")))
+    await asked.end(within=3.0)
+
+
 # ── the audit log ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -400,6 +553,7 @@ async def test_writes_and_refusals_are_noted(guarded: Guarded) -> None:
         await client.put(f"/v1/ports/a?wait=applied&token={text}", content=b"secret body")
         await client.post("/v1/rollback")
     write, refused = guarded.audited()
+    assert guarded.refused() == []
     assert write == {
         **write,
         "caller": "bob",
@@ -417,3 +571,18 @@ async def test_writes_and_refusals_are_noted(guarded: Guarded) -> None:
     assert "secret" not in log
     assert text not in log
     assert (guarded.folder / "audit.log").stat().st_mode & 0o777 == 0o600
+
+
+async def test_refusals_push_nothing_out_of_the_log(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those without a token have a log of their own; a token has ten lines, and then one a second with their number."""
+    now = [0.0]
+    monkeypatch.setattr(guarded.gate, "_noted", limits.Buckets(NOTED, lambda: now[0]))
+    async with guarded.client(GUARDED, guarded.token()) as client:
+        for _ in range(30):
+            assert (await client.put("/v1/ports/a")).status_code == 403
+        now[0] += 1.0
+        await client.put("/v1/ports/a")
+    async with guarded.client(GUARDED) as stranger:
+        await stranger.put("/v1/ports/a")
+    assert [entry.get("more", 0) for entry in guarded.audited()] == [0] * 10 + [20]
+    assert [(entry["status"], entry["caller"]) for entry in guarded.refused()] == [(401, "")]
