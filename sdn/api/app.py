@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
 
 from sdn.api import (
     console,
@@ -26,11 +31,15 @@ from sdn.api import (
     topology,
     unrealised,
 )
+from sdn.api.ends import Ends
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
 from sdn.api.resources import KINDS
+from sdn.api.roles import methods_at
 from sdn.api.samples import Samples
+
+LOG = logging.getLogger(__name__)
 
 
 def create_app(live: Live) -> FastAPI:
@@ -41,7 +50,9 @@ def create_app(live: Live) -> FastAPI:
     app.state.samples = Samples(live)
     app.state.metrics = Metrics(live, app.state.samples)
     app.state.kinds = tuple(KINDS.values())
+    app.state.ends = Ends()
     problem.add_handlers(app)
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _not_allowed)
     for router in crud.routers():
         app.include_router(router)
     for router in (*derived.routers(), *unrealised.routers()):
@@ -63,18 +74,33 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     live: Live = app.state.live
     hub: Hub = app.state.hub
     told: Metrics = app.state.metrics
-    tasks = [
-        asyncio.create_task(hub.run(), name="events"),
-        asyncio.create_task(told.run(), name="metrics"),
-        asyncio.create_task(live.follow(), name="follow"),
-    ]
+    running = {"events": hub.run(), "metrics": told.run(), "follow": live.follow()}
+    tasks = [asyncio.create_task(each, name=name) for name, each in running.items()]
+    for task in tasks:
+        task.add_done_callback(partial(_ended, app.state.ends))
     try:
         yield
     finally:
         hub.close()
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)  # what they died of has been said
         await app.state.ofctl.close()
         await live.close()
+
+
+def _ended(ends: Ends, task: asyncio.Task[None]) -> None:
+    """None of them ends but by us: without it the API would go on, and what it says would be old."""
+    if task.cancelled():
+        return
+    LOG.error("task %s of the API has ended", task.get_name(), exc_info=task.exception())
+    ends.tell(f"task {task.get_name()} of the API has ended: {task.exception() or 'without a reason'}")
+
+
+def _not_allowed(request: Request, error: Exception) -> Response:
+    """RFC 9110 section 15.5.6: all methods that there are for this path. FastAPI has a route for each, and the router
+    tells those of the first."""
+    assert isinstance(error, HTTPException)
+    allowed = methods_at(iter_route_contexts(request.app.router.routes), request.url.path)
+    more = {**(error.headers or {}), "Allow": ", ".join(sorted(allowed))}
+    return problem.of_http(request, HTTPException(error.status_code, error.detail, more))

@@ -4,20 +4,25 @@ Enters: a request. Leaves: 200 or 503, with the reasons. Never: a change.
 
 /healthz is about this process alone: it lives, and the store answers. /readyz is about the lab: every chassis has
 confirmed the newest revision, nothing is in error, all processes run. A lab that is not whole is no reason to restart
-the API.
+the API. What is wrong with it is for those whom the gate knows; others learn that something is.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
 from sdn.api import openapi
 from sdn.api.answer import answer
+from sdn.api.caller import NOBODY, SCOPE
+from sdn.api.ends import Ends
 from sdn.api.live import Live
 from sdn.lab import condition, processes
+from sdn.model import Model
+from sdn.model.facts import Facts
 
 PATIENCE: Final = 1.0
 """Seconds that the store may take to answer."""
@@ -32,7 +37,8 @@ _HEALTH: Final[dict[str, Any]] = {
 }
 _READY: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["ready", "lab", "revision", "confirmed", "reasons"],
+    "required": ["ready"],
+    "description": "Without a token: `ready` alone.",
     "properties": {
         "ready": {"type": "boolean"},
         "lab": {"type": "string"},
@@ -45,6 +51,7 @@ _READY: Final[dict[str, Any]] = {
 
 def router() -> APIRouter:
     made = APIRouter(tags=["health"])
+    conditions = Conditions()
 
     @made.get(
         "/healthz",
@@ -55,7 +62,7 @@ def router() -> APIRouter:
         responses=_answers("It works", "The store does not answer", _HEALTH),
     )
     async def _healthz(request: Request) -> Response:
-        reasons = await _ills(request.app.state.live)
+        reasons = [*_ends(request), *await _ills(request.app.state.live)]
         return answer({"healthy": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     @made.get(
@@ -67,10 +74,13 @@ def router() -> APIRouter:
     )
     async def _readyz(request: Request) -> Response:
         live: Live = request.app.state.live
-        state = await asyncio.to_thread(readiness, live)
-        state["reasons"] += await _ills(live)
-        state["ready"] = not state["reasons"]
-        return answer(state, 200 if state["ready"] else 503)
+        found = await conditions.of(live)
+        reasons = [*found.reasons, *await asyncio.to_thread(_missing, live), *_ends(request), *await _ills(live)]
+        told: dict[str, Any] = {"ready": not reasons}
+        if request.scope.get(SCOPE, NOBODY).is_known:
+            told |= {"lab": live.lab, "revision": found.revision, "confirmed": found.confirmed}
+            told["reasons"] = reasons
+        return answer(told, 503 if reasons else 200)
 
     return made
 
@@ -97,15 +107,45 @@ async def _ills(live: Live) -> list[str]:
     return []
 
 
-def readiness(live: Live) -> dict[str, Any]:
-    """In a worker thread: it looks at each port."""
+def _ends(request: Request) -> list[str]:
+    ends: Ends | None = getattr(request.app.state, "ends", None)
+    return ends.reasons if ends else []
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Of the chassis; `confirmed` is the newest revision that all of them have."""
+
+    revision: int
+    confirmed: int
+    reasons: tuple[str, ...]
+
+
+class Conditions:
+    """The newest, found once for each model and its facts: it is a look at each port, and whoever likes may ask."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._known: tuple[Model, Facts, Condition] | None = None
+
+    async def of(self, live: Live) -> Condition:
+        if not live.revision:
+            return Condition(0, 0, ("nothing has been applied yet",))
+        async with self._lock:
+            model, facts = live.model, live.facts
+            if self._known is None or self._known[0] is not model or self._known[1] is not facts:
+                self._known = model, facts, await asyncio.to_thread(_condition, model, facts)
+            return self._known[2]
+
+
+def _condition(model: Model, facts: Facts) -> Condition:
+    troubles = condition.chassis_troubles(model, facts)
+    return Condition(model.revision, condition.confirmed_revision(model, facts), tuple(troubles))
+
+
+def _missing(live: Live) -> list[str]:
+    """Processes that do not run. Before the first file there need not be any."""
     if not live.revision:
-        reasons = ["nothing has been applied yet"]
-        return {"lab": live.lab, "revision": 0, "confirmed": 0, "reasons": reasons}
-    model, facts = live.model, live.facts
-    reasons = condition.chassis_troubles(model, facts)
-    reasons += [f"{each.name} is not running" for each in processes.read(live.run.processes) if each.is_missing]
-    if live.run.supervisor is None:
-        reasons.append("supervisor is not running")
-    confirmed = condition.confirmed_revision(model, facts)
-    return {"lab": live.lab, "revision": model.revision, "confirmed": confirmed, "reasons": reasons}
+        return []
+    found = [f"{each.name} is not running" for each in processes.read(live.run.processes) if each.is_missing]
+    return [*found, *(["supervisor is not running"] if live.run.supervisor is None else [])]

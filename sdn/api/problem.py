@@ -58,7 +58,7 @@ def respond(error: SdnError, headers: Mapping[str, str] | None = None) -> Respon
 def add_handlers(app: FastAPI) -> None:
     """Whatever ends a request otherwise than by an answer has the same form."""
     app.add_exception_handler(SdnError, _own)
-    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(Exception, _unforeseen)
 
@@ -68,7 +68,7 @@ def _own(_request: Request, error: Exception) -> Response:
     return respond(error)
 
 
-def _of_http(_request: Request, error: Exception) -> Response:
+def of_http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     body = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": str(error.detail)}

@@ -14,12 +14,16 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
 from sdn.api import health
+from sdn.api.caller import NOBODY, Caller
+from sdn.api.ends import Ends
 from sdn.api.live import Live
-from sdn.lab import processes
+from sdn.lab import condition, processes
 from sdn.lab.processes import Process
 from sdn.lab.rundir import RunDir
+from sdn.model import Model
 from sdn.model.facts import Facts
 from tests.unit.api import observed
+from tests.unit.api.lab import ROOT, as_caller
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,11 +52,16 @@ async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-async def ask(live: Live, path: str) -> Response:
+def of(live: Live, caller: Caller = ROOT) -> AsyncClient:
     app = FastAPI()
     app.state.live = live
+    app.state.ends = Ends()
     app.include_router(health.router())
-    async with AsyncClient(transport=ASGITransport(app), base_url="http://sdn") as client:
+    return AsyncClient(transport=ASGITransport(as_caller(app, caller)), base_url="http://sdn")
+
+
+async def ask(live: Live, path: str, caller: Caller = ROOT) -> Response:
+    async with of(live, caller) as client:
         return await client.get(path)
 
 
@@ -126,3 +135,31 @@ async def test_an_empty_lab_is_not_ready(live: Live) -> None:
         answer = await ask(live, "/readyz")
     assert answer.status_code == 503
     assert answer.json()["reasons"] == ["nothing has been applied yet"]
+
+
+@pytest.mark.usefixtures("supervisor")
+async def test_who_is_not_known_learns_yes_or_no(live: Live) -> None:
+    supervised(live, store=os.getpid())
+    async with store(live, answers):
+        assert (await ask(live, "/readyz", NOBODY)).json() == {"ready": True}
+    answer = await ask(live, "/readyz", NOBODY)
+    assert (answer.status_code, answer.json()) == (503, {"ready": False})
+
+
+@pytest.mark.usefixtures("supervisor")
+async def test_the_ports_are_looked_at_once(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each state of the lab."""
+    looks: list[int] = []
+
+    def troubles(model: Model, _: Facts) -> list[str]:
+        looks.append(model.revision)
+        return []
+
+    monkeypatch.setattr(condition, "chassis_troubles", troubles)
+    changing: Any = live
+    async with of(live) as client:
+        for _ in range(3):
+            await client.get("/readyz")
+        changing.facts = observed.facts(live.model)
+        await client.get("/readyz")
+    assert looks == [3, 3]
