@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+AUTHOR_HEADER: Final = "Sdn-Author"
+ORIGIN_HEADER: Final = "Sdn-Origin"
+"""What root of this machine tells the API of who asks, and by which command; the latter percent-encoded."""
 _AUTHOR: Final = ContextVar("author", default="")
 _ORIGIN: Final = ContextVar("origin", default="")
 

@@ -8,35 +8,28 @@ from __future__ import annotations
 
 import time
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Final, Literal, NamedTuple
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
 from datapath.errors import ConflictError, FileError
-from sdn.api import conditions, openapi, writes
+from sdn.api import conditions, lists, openapi, writes
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
 from sdn.api.live import Live
-from sdn.api.problem import MalformedError, NotFoundError
+from sdn.api.origin import origin
+from sdn.api.problem import NotFoundError
 from sdn.api.resources import KINDS, Kind, Resource
+from sdn.bounds import LONGEST_WAIT, Wait
 from sdn.model import Model
 from sdn.store import Edit, Written
 from sdn.topology.edit import edited
 
-USUAL: Final = 500
-MOST: Final = 5000
-"""Members of a list in one answer."""
-LONGEST_WAIT: Final = 300.0
-
-Wait = Annotated[
-    Literal["stored", "applied", "whole"],
-    Query(description="When to answer: stored, confirmed by the switches (applied), or by the hosts too (whole)."),
+Until = Annotated[
+    Wait, Query(description="When to answer: stored, confirmed by the switches (applied), or by the hosts too (whole).")
 ]
 Timeout = Annotated[float, Query(gt=0, le=LONGEST_WAIT, description="Seconds to wait at most.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="Members of the list in one answer.")]
-After = Annotated[str, Query(description="Only those behind this name: from `next` of the answer before.")]
-Pattern = Annotated[str, Query(description="Only those with such a name, such as web*.")]
 
 
 class Asked(NamedTuple):
@@ -62,7 +55,9 @@ def _router(kind: Kind) -> APIRouter:
     words = openapi.Words(kind)
 
     @router.get("", **words.listing())
-    async def _list(request: Request, limit: Limit = USUAL, after: After = "", name: Pattern = "") -> Response:
+    async def _list(
+        request: Request, limit: lists.Limit = lists.USUAL, after: lists.After = "", name: lists.Pattern = ""
+    ) -> Response:
         return _listed(live_of(request), kind, request, limit, after, name)
 
     @router.get("/{name}", **words.getting())
@@ -71,21 +66,21 @@ def _router(kind: Kind) -> APIRouter:
         return _resource(live.model, live, kind, name)
 
     @router.post("", **words.creating())
-    async def _create(request: Request, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+    async def _create(request: Request, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         fields = await mapping_of(request)
         name = _name_in(kind, fields)
         return await _write(request, kind, name, lambda model: _created(model, kind, name, fields), asked)
 
     @router.put("/{name}", **words.replacing())
-    async def _replace(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+    async def _replace(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         fields = await mapping_of(request)
         _check_same(kind, name, fields)
         return await _write(request, kind, name, lambda model: writes.replaced(model, kind, name, fields), asked)
 
     @router.patch("/{name}", **words.patching())
-    async def _patch(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+    async def _patch(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         patch = await mapping_of(request)
         _check_same(kind, name, patch)
@@ -94,7 +89,7 @@ def _router(kind: Kind) -> APIRouter:
         )
 
     @router.delete("/{name}", **words.deleting())
-    async def _delete(request: Request, name: str, wait: Wait = "stored", timeout: Timeout = 30.0) -> Response:
+    async def _delete(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         return await _removed(request, kind, name, asked)
 
@@ -106,10 +101,9 @@ def _router(kind: Kind) -> APIRouter:
 
 def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pattern: str) -> Response:
     model, facts = live.model, live.facts
-    wanted = _filters(kind, request)
+    wanted = lists.filters(kind.path, ("name", *kind.filters), request)
     names = [name for name in kind.names(model) if not pattern or fnmatchcase(name, pattern)]
-    if after:
-        names = _behind(names, kind, after)
+    names = names[lists.begin(names, after) :]
     items: list[Resource] = []
     for index, name in enumerate(names):
         item = kind.view(model, facts, name)
@@ -117,7 +111,7 @@ def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pa
             items.append(item)
         if len(items) == limit:
             more = index + 1 < len(names)
-            return _page(live, model, items, next_page(request, limit, name) if more else None)
+            return _page(live, model, items, lists.next_page(request, limit, name) if more else None)
     return _page(live, model, items, None)
 
 
@@ -127,53 +121,24 @@ def _page(live: Live, model: Model, items: list[Resource], more: str | None) -> 
     )
 
 
-def next_page(request: Request, limit: int, name: str) -> str:
-    query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("limit", "after")]
-    return f"{request.url.path}?{urlencode([*query, ('limit', limit), ('after', name)])}"
-
-
-def _behind(names: list[str], kind: Kind, after: str) -> list[str]:
-    if after not in names:
-        raise NotFoundError(f"there is no {kind.noun} '{after}' any more", remedy="begin with the first page again")
-    return names[names.index(after) + 1 :]
-
-
-def _filters(kind: Kind, request: Request) -> dict[str, set[str]]:
-    """By field. Raises MalformedError for one that lists are not narrowed by."""
-    found: dict[str, set[str]] = {}
-    for key, value in request.query_params.multi_items():
-        if key in ("limit", "after", "name"):
-            continue
-        if key not in kind.filters:
-            known = ", ".join(("name", *kind.filters))
-            raise MalformedError(f"{kind.path} are not filtered by '{key}'", remedy=f"there are: {known}")
-        found.setdefault(key, set()).add(value)
-    return found
-
-
 def _text(item: Resource, field: str) -> str:
     """A field of the resource, or of its status, as a query has it."""
-    value = item.get(field, item["status"].get(field))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return lists.text(item.get(field, item["status"].get(field)))
 
 
 def _resource(model: Model, live: Live, kind: Kind, name: str, status: int = 200, **more: Any) -> Response:
     try:
         found = kind.view(model, live.facts, name)
     except KeyError:
-        raise _unknown(live.lab, kind, name) from None
+        raise lists.unknown(live.lab, kind.noun, kind.path, name) from None
     location = {"Location": f"/v1/{kind.path}/{quote(name, safe=':')}"} if status == 201 else {}
     return answer(found | more, status, {**conditions.headers(live, model.revision), **location})
-
-
-def _unknown(lab: str, kind: Kind, name: str) -> NotFoundError:
-    return NotFoundError(f"there is no {kind.noun} '{name}' in lab {lab}", remedy=f"see: GET /v1/{kind.path}")
 
 
 def _having(model: Model, kind: Kind, name: str) -> Model:
     """Raises NotFoundError where it has no such resource."""
     if name not in kind.names(model):
-        raise _unknown(model.lab, kind, name)
+        raise lists.unknown(model.lab, kind.noun, kind.path, name)
     return model
 
 
@@ -229,7 +194,7 @@ def _edit(request: Request, kind: Kind, name: str, edits: Any) -> Edit:
 def _told(request: Request, kind: Kind, name: str) -> dict[str, Any]:
     return {
         "author": caller(request).name,
-        "origin": f"{request.method} {request.url.path}",
+        "origin": origin(request),
         "since": conditions.precondition(request, live_of(request), lambda changes: kind.touched(changes, name)),
     }
 

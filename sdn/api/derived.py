@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -16,11 +16,11 @@ from fastapi import APIRouter, Request, Response
 
 from datapath.errors import SdnError
 from sdn import links
-from sdn.api import openapi, whole
+from sdn.api import conditions, lists, openapi, whole
 from sdn.api.answer import answer
-from sdn.api.crud import USUAL, After, Limit, Pattern, live_of
+from sdn.api.crud import live_of
 from sdn.api.live import Live
-from sdn.api.problem import MalformedError, NotFoundError
+from sdn.api.problem import NotFoundError
 from sdn.lab import Status
 from sdn.lab.condition import confirmed_revision
 from sdn.links import Link
@@ -49,65 +49,29 @@ def _collection(kind: Derived) -> APIRouter:
     router = APIRouter(prefix=f"/v1/{kind.path}", tags=[kind.path])
 
     @router.get("", **_listing(kind))
-    async def _list(request: Request, limit: Limit = USUAL, after: After = "", name: Pattern = "") -> Response:
+    async def _list(
+        request: Request, limit: lists.Limit = lists.USUAL, after: lists.After = "", name: lists.Pattern = ""
+    ) -> Response:
         live = live_of(request)
-        wanted = filters(kind.path, kind.filters, request)
+        wanted = lists.filters(kind.path, ("name", *kind.filters), request)
         found = [
             (key, item)
             for key, item in kind.items(live).items()
             if (not name or fnmatchcase(key, name)) and _fits(item, wanted)
         ]
-        return page(request, found, limit, after, live.revision)
+        return lists.page(request, live, found, limit, after, live.revision)
 
     @router.get("/{name:path}", **_getting(kind))
     async def _get(request: Request, name: str) -> Response:
         live = live_of(request)
         item = kind.items(live).get(name)
         if item is None:
-            raise unknown(live, kind.noun, kind.path, name)
+            raise lists.unknown(live.lab, kind.noun, kind.path, name)
         if kind is SWITCHES:
             item = item | await _told_by(request, live.model.chassis[name])
-        return answer(item, headers=headers(live.revision))
+        return answer(item, headers=conditions.headers(live, live.revision))
 
     return router
-
-
-def headers(revision: int) -> dict[str, str]:
-    return {"ETag": f'"{revision}"', "Sdn-Revision": str(revision)}
-
-
-def unknown(live: Live, noun: str, path: str, name: str) -> NotFoundError:
-    return NotFoundError(f"there is no {noun} '{name}' in lab {live.lab}", remedy=f"see: GET /v1/{path}")
-
-
-def page(
-    request: Request, found: list[tuple[str, Item]], limit: int, after: str, revision: int, **more: Any
-) -> Response:
-    """Members of a list from behind one of them on. Raises NotFoundError where that is gone."""
-    from sdn.api.crud import next_page
-
-    begin = 0
-    if after:
-        begin = next((index + 1 for index, (key, _) in enumerate(found) if key == after), 0)
-        if not begin:
-            raise NotFoundError(f"there is no '{after}' any more", remedy="begin with the first page again")
-    some = found[begin : begin + limit]
-    following = next_page(request, limit, some[-1][0]) if begin + limit < len(found) else None
-    told = {"items": [item for _, item in some], "next": following, "revision": revision, **more}
-    return answer(told, headers=headers(revision))
-
-
-def filters(path: str, known: Iterable[str], request: Request) -> dict[str, set[str]]:
-    """By field. Raises MalformedError for one that lists are not narrowed by."""
-    found: dict[str, set[str]] = {}
-    for key, value in request.query_params.multi_items():
-        if key in ("limit", "after", "name"):
-            continue
-        if key not in known:
-            remedy = f"there are: {', '.join(known) or 'none'}"
-            raise MalformedError(f"{path} are not filtered by '{key}'", remedy=remedy)
-        found.setdefault(key, set()).add(value)
-    return found
 
 
 def _fits(item: Item, wanted: Mapping[str, set[str]]) -> bool:
@@ -116,9 +80,7 @@ def _fits(item: Item, wanted: Mapping[str, set[str]]) -> bool:
 
 def _texts(value: Any) -> set[str]:
     """What a query may say for it; of a list any of its members."""
-    if isinstance(value, list):
-        return set(map(str, value))
-    return {str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)}
+    return set(map(str, value)) if isinstance(value, list) else {lists.text(value)}
 
 
 # The lab
@@ -128,19 +90,21 @@ def _labs() -> APIRouter:
     router = APIRouter(prefix="/v1/labs", tags=["labs"])
 
     @router.get("", **_listing(LABS))
-    async def _list(request: Request, limit: Limit = USUAL, after: After = "", name: Pattern = "") -> Response:
+    async def _list(
+        request: Request, limit: lists.Limit = lists.USUAL, after: lists.After = "", name: lists.Pattern = ""
+    ) -> Response:
         live = live_of(request)
-        filters("labs", (), request)
+        lists.filters("labs", ("name",), request)
         item = await asyncio.to_thread(_lab, live)
         found = [(live.lab, item)] if not name or fnmatchcase(live.lab, name) else []
-        return page(request, found, limit, after, live.revision)
+        return lists.page(request, live, found, limit, after, live.revision)
 
     @router.get("/{name}", **_getting(LABS))
     async def _get(request: Request, name: str) -> Response:
         live = live_of(request)
         if name != live.lab:
             raise NotFoundError(f"this is the API of lab {live.lab}", remedy=f"GET /v1/labs/{live.lab}")
-        return answer(await asyncio.to_thread(_lab, live), headers=headers(live.revision))
+        return answer(await asyncio.to_thread(_lab, live), headers=conditions.headers(live, live.revision))
 
     return router
 

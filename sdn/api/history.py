@@ -19,11 +19,12 @@ from sdn import lab
 from sdn.api import conditions, openapi
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Wait, applied, live_of
+from sdn.api.crud import Asked, Timeout, Until, applied, live_of
 from sdn.api.differences import differences, nothing
 from sdn.api.happened import PLURAL, summary
 from sdn.api.hub import moment
 from sdn.api.live import Live
+from sdn.api.origin import origin
 from sdn.api.problem import NotFoundError
 from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
@@ -244,13 +245,14 @@ def _add_rollback(made: APIRouter) -> None:
 
     @made.post("/rollback", **words)
     async def _rollback(
-        request: Request, dry_run: DryRun = False, wait: Wait = "stored", timeout: Timeout = 30.0
+        request: Request, dry_run: DryRun = False, wait: Until = "stored", timeout: Timeout = 30.0
     ) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         number = _number_in(await mapping_of(request))
         live = live_of(request)
         if dry_run:
-            return answer(await asyncio.to_thread(_planned, live, number))
+            plan = await asyncio.to_thread(_planned, live, number)
+            return answer(plan, headers=conditions.headers(live, plan["revision"]))
         return await _rolled_back(request, live, number, asked)
 
 
@@ -277,7 +279,7 @@ async def _rolled_back(request: Request, live: Live, number: int, asked: Asked) 
 
     since = conditions.precondition(request, live)
     author = caller(request).name
-    written = await live.change(edit, author=author, origin=f"rollback to {number}", since=since)
+    written = await live.change(edit, author=author, origin=origin(request, f"rollback to {number}"), since=since)
     more = await applied(live, written, asked)
     told = {"to": number, "revision": written.revision, "changed": written.changed, **more}
     headers = conditions.headers(live, written.revision)

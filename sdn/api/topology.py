@@ -16,9 +16,10 @@ from datapath.errors import StaleError
 from sdn.api import conditions, openapi, whole
 from sdn.api.answer import answer
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Wait, applied, live_of
+from sdn.api.crud import Asked, Timeout, Until, applied, live_of
 from sdn.api.history import PLAN
 from sdn.api.live import Live
+from sdn.api.origin import origin
 from sdn.api.whole import JSON, YAML, Sent
 from sdn.model import Model
 from sdn.store import Since
@@ -72,7 +73,7 @@ def router() -> APIRouter:
 
     @made.put("/topology", **_writing())
     async def _put(
-        request: Request, file: File = "", dry_run: DryRun = False, wait: Wait = "stored", timeout: Timeout = 30.0
+        request: Request, file: File = "", dry_run: DryRun = False, wait: Until = "stored", timeout: Timeout = 30.0
     ) -> Response:
         asked = Asked(wait, timeout, time.monotonic())
         sent = await _sent(request, file)
@@ -126,7 +127,7 @@ async def _applied(request: Request, sent: Sent, asked: Asked) -> Response:
     live = live_of(request)
     since = _condition(request, live)
     author = caller(request).name
-    written_so = await live.change(sent.built, author=author, origin=f"PUT {request.url.path}", since=since)
+    written_so = await live.change(sent.built, author=author, origin=origin(request), since=since)
     seconds = round(time.monotonic() - asked.started, 6)
     more = await applied(live, written_so, asked)
     told = {

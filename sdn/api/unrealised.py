@@ -11,10 +11,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from datapath.errors import FileError
-from sdn.api import openapi
+from sdn.api import conditions, openapi
 from sdn.api.answer import answer
 from sdn.api.crud import live_of
-from sdn.api.derived import headers
 from sdn.api.problem import NotFoundError
 from sdn.topology.hosts import NOT_YET
 
@@ -33,8 +32,9 @@ def _router(path: str, section: str) -> APIRouter:
         "", **_words(f"List {path}", openapi.found("None", openapi.page({"type": "object"}), ETag="Of the lab"))
     )
     async def _list(request: Request) -> Response:
-        revision = live_of(request).revision
-        return answer({"items": [], "next": None, "revision": revision}, headers=headers(revision))
+        live = live_of(request)
+        told: dict[str, Any] = {"items": [], "next": None, "revision": live.revision}
+        return answer(told, headers=conditions.headers(live, live.revision))
 
     @router.get("/{name}", **_words("Get one: there is none", {}))
     async def _get(name: str) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.api.memory import Running, running
+from tests.unit.api.memory import TOPOLOGY, Running, running
 
 pytestmark = pytest.mark.asyncio
 
@@ -195,3 +195,15 @@ async def test_all_of_it_is_documented() -> None:
         for path in ("/v1/events", "/v1/revisions", "/v1/revisions/{number}", "/v1/diff", "/v1/rollback"):
             operation = next(iter(paths[path].values()))
             assert operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+async def test_lines_that_moved_in_the_file_are_no_difference() -> None:
+    """A line more at the top of a file moves all that follow; the whole file is sent again."""
+    async with running() as lab:
+        moved = "# a line more\n" + TOPOLOGY
+        answer = await lab.http.put("/v1/topology?file=small.yaml", content=moved)
+        assert answer.json()["changed"], answer.text
+        assert (await read(lab, "/v1/diff?from=1"))["entries"] == []
+        found = await read(lab, "/v1/revisions/2")
+        assert (found["changes"], found["entries"]) == ({}, [])
+        assert (await read(lab, "/v1/nodes/a"))["source"] == "small.yaml:8:3"
