@@ -168,7 +168,7 @@ def rollback(lab: str | None, api: str | None, number: int, dry_run: bool, timeo
 
 
 def _roll_back(client: Client, asked: Rollback, timeout: float) -> Rollback:
-    return client.rollback(asked.to, wait="whole", timeout=timeout, if_match=f'"{asked.revision}"')
+    return client.rollback(asked.to, wait="whole", timeout=timeout, if_match=asked.etag)
 
 
 def _show_plan(asked: Rollback, plan: Plan) -> None:

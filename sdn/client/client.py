@@ -130,9 +130,9 @@ class Client:
         """All of a kind, page by page; `name="web*"`, `node="web1"`, `up=True` narrow it down."""
         of = kind_of(kind)
         query = {key: str(value).lower() if isinstance(value, bool) else value for key, value in filters.items()}
-        for page in self._pages(f"/v1/{of.path}", {"limit": LIST, **query}):
+        for page, headers in self._pages(f"/v1/{of.path}", {"limit": LIST, **query}):
             for item in page["items"]:
-                yield of.type(of.noun, _name(item), page.get("revision", 0), item)
+                yield _resource(of, item, headers)
 
     def create(self, kind: str, name: str, fields: Fields | None = None, **how: Any) -> Resource:
         """Also where it is there already and so. Raises ConflictError where it is another.
@@ -181,12 +181,12 @@ class Client:
         value, told = self._wire.ask(method, path, seconds=timeout, content=content, params=params, headers=headers)
         return _resource(of, value, told)
 
-    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        page, _ = self._wire.ask("GET", path, params=dict(params))
-        yield page
+    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[wire.Answer]:
+        page, headers = self._wire.ask("GET", path, params=dict(params))
+        yield page, headers
         while page.get("next"):
-            page, _ = self._wire.ask("GET", page["next"])
-            yield page
+            page, headers = self._wire.ask("GET", page["next"])
+            yield page, headers
 
     # The whole
 
@@ -230,7 +230,7 @@ class Client:
         """The newest first; all that are kept without `limit`."""
         size = min(limit or REVISIONS_KEPT, REVISIONS_KEPT)
         left = limit
-        for page in self._pages("/v1/revisions", {"limit": size}):
+        for page, _ in self._pages("/v1/revisions", {"limit": size}):
             for item in page["items"]:
                 if left == 0:
                     return
@@ -264,7 +264,7 @@ class Client:
     ) -> Rollback:
         """Back to what a revision was; `dry_run` only plans it. Raises FileError where it is not known."""
         params = {"dry_run": str(dry_run).lower(), "wait": wait, "timeout": timeout}
-        value, _ = self._wire.ask(
+        value, told = self._wire.ask(
             "POST",
             "/v1/rollback",
             seconds=timeout,
@@ -272,7 +272,7 @@ class Client:
             params=params,
             headers=_condition(if_match),
         )
-        return Rollback.of(value)
+        return Rollback.of(value, told.get("etag", ""))
 
     # Events
 
@@ -340,7 +340,7 @@ def _path(kind: Kind, name: str) -> str:
 
 
 def _resource(kind: Kind, value: dict[str, Any], headers: Mapping[str, str]) -> Resource:
-    return kind.type(kind.noun, _name(value), int(headers.get("sdn-revision", 0)), value)
+    return kind.type(kind.noun, _name(value), int(headers.get("sdn-revision", 0)), value, headers.get("etag", ""))
 
 
 def _name(value: Mapping[str, Any]) -> str:

@@ -31,17 +31,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A thing of the lab, at `revision` of it. `raw` is as it was answered."""
+    """A thing of the lab, at `revision` of it. `raw` is as it was answered. `etag` is for `if_match`: only if it has
+    not changed since, in this very lab."""
 
     kind: str
     name: str
     revision: int
     raw: Raw = field(repr=False)
-
-    @property
-    def etag(self) -> str:
-        """For `if_match`: only if it has not changed since."""
-        return f'"{self.revision}"'
+    etag: str = ""
 
     @property
     def status(self) -> Raw:
@@ -326,19 +323,20 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Back to what revision `to` was: that is `revision` now. `plan` where it was a dry run."""
+    """Back to what revision `to` was: that is `revision` now. `plan` where it was a dry run, which `etag` is of."""
 
     to: int
     revision: int
     changed: bool
     plan: Plan | None = None
     applied: Applied | None = None
+    etag: str = ""
 
     @classmethod
-    def of(cls, raw: Raw) -> Rollback:
+    def of(cls, raw: Raw, etag: str = "") -> Rollback:
         plan = Plan.of(raw["plan"]) if "plan" in raw else None
         applied = Applied.of(raw["applied"]) if "applied" in raw else None
-        return cls(raw["to"], raw["revision"], raw["changed"], plan, applied)
+        return cls(raw["to"], raw["revision"], raw["changed"], plan, applied, etag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import ssl
+import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -35,6 +37,10 @@ ANSWER: Final = 30.0
 CONNECT: Final = 5.0
 OPENINGS: Final = 3
 """Tries at a socket that is just being opened, 0, 0.5 and 1 s after each other."""
+LONGEST_ORIGIN: Final = 2000
+"""Characters of a command line; headers have an end."""
+_PLAIN: Final = string.punctuation.replace("%", "") + " "
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 Answer = tuple[Any, Mapping[str, str]]
@@ -85,13 +91,16 @@ class Wire:
     def close(self) -> None:
         self._http.close()
 
-    def ask(self, method: str, path: str, *, seconds: float = 0.0, **how: Any) -> Answer:
+    def ask(
+        self, method: str, path: str, *, seconds: float = 0.0, headers: Mapping[str, str] = _NONE, **how: Any
+    ) -> Answer:
         """`seconds` is how long the answer is meant to take. Raises every kind of SdnError."""
         import httpx
 
         with self._understood():
             timeout = httpx.Timeout(ANSWER + seconds, connect=CONNECT)
-            answer = self._http.request(method, path, timeout=timeout, **how)
+            told = {**headers, **_origin(self.place)}
+            answer = self._http.request(method, path, timeout=timeout, headers=told, **how)
         _check(answer)
         return (orjson.loads(answer.content) if answer.content else None), answer.headers
 
@@ -145,7 +154,13 @@ def _trust(ca: str) -> ssl.SSLContext:
 def _headers(place: Place) -> dict[str, str]:
     if place.token:
         return {"Authorization": f"Bearer {place.token}"}
-    return {"Sdn-Author": author.author()} if place.socket is not None else {}
+    return {author.AUTHOR_HEADER: author.author()} if place.socket is not None else {}
+
+
+def _origin(place: Place) -> dict[str, str]:
+    """The command that asks. Another machine would not believe it."""
+    said = author.origin() if place.socket is not None else ""
+    return {author.ORIGIN_HEADER: quote(said[:LONGEST_ORIGIN], safe=_PLAIN)} if said else {}
 
 
 def _check(answer: httpx.Response) -> None:

@@ -116,7 +116,7 @@ def test_the_command_does_it(running: Lab, capsys: pytest.CaptureFixture[str]) -
     assert main(["rollback", "1", *lab]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert main(["history", *lab]) == 0
-    assert "rollback to 1" in capsys.readouterr().out
+    assert f"sdn rollback 1 --lab {running.name}" in capsys.readouterr().out
 
 
 def test_what_was_planned_is_what_is_done(running: Lab, client: Client) -> None:

@@ -99,6 +99,8 @@ def test_a_life(sdn: Run, served: Served) -> None:
     model = served.store.model()
     assert model
     assert list(model.nodes) == ["a"]
+    origins = [revision.origin for revision in served.store.revisions().values()]
+    assert origins[1:3] == ["sdn create node c network=web chassis=hv1", "sdn set port c:eth0 ip=10.9.0.99"]
     assert json.loads(sdn("delete", "node", "a", "-o", "json")[1]) == [{"kind": "node", "name": "a"}]
 
 
@@ -179,8 +181,8 @@ def test_history(sdn: Run, served: Served) -> None:
     first, *rows = out.splitlines()
     assert first.split() == ["REVISION", "WHEN", "WHO", "BY", "WHAT", "CHANGES", "RESULT", "SECONDS"]
     assert [re.split(" {2,}", row.strip()) for row in rows] == [
-        ["3", "TIME", "root", "PATCH /v1/networks/web", "networks ~1", "not settled"],
-        ["2", "TIME", "root", "POST /v1/nodes", "nodes +1, ports +1", "settled", "0.25"],
+        ["3", "TIME", "root", "sdn set network web mtu=1400", "networks ~1", "not settled"],
+        ["2", "TIME", "root", "sdn create node c network=web chassis=hv1", "nodes +1, ports +1", "settled", "0.25"],
         ["1", "TIME", "alice", "sdn up small.yaml", "chassis +2, networks +2, nodes +2, ports +2", "1 error", "0.25"],
     ]
     assert [row["number"] for row in json.loads(sdn("history", "-n", "2", "-o", "json")[1])] == [3, 2]
@@ -192,7 +194,7 @@ def test_one_revision(sdn: Run, served: Served) -> None:
     _, out, _ = sdn("history", "2")
     assert out == (
         "revision 2 of TIME by root\n"
-        "  by what  PATCH /v1/networks/web\n"
+        "  by what  sdn set network web mtu=1400\n"
         "  result   1 error after 0.25 s\n"
         "    hv1: no\n"
         "\n"
@@ -251,7 +253,7 @@ def test_rollback(sdn: Run, served: Served) -> None:
     assert code == 1, "nobody builds this lab"
     assert out.startswith(plan)
     assert "the lab is not whole after 0.2 s" in err
-    assert served.store.revisions()[3].origin == "rollback to 1"
+    assert served.store.revisions()[3].origin == "sdn rollback 1 --timeout 0.2"
     confirmed(served)
     code, out, _ = sdn("rollback", "1")
     assert code == 0

@@ -23,6 +23,7 @@ from datapath.errors import (
 )
 from sdn.api.problem import problem
 from sdn.api.resources import KINDS as SERVED_KINDS
+from sdn.author import acting
 from sdn.client import Client, Guest, Port, client, problems, wire
 from sdn.client.models import KINDS
 from sdn.client.stream import blocks
@@ -46,7 +47,7 @@ def test_a_port_is_typed(served: Served) -> None:
         assert port.mac == model.ports["a:eth0"].mac
         assert isinstance(port.mac, Mac)
         assert port.ips == model.ports["a:eth0"].ips
-        assert (port.etag, port.source) == ('"1"', "small.yaml:7:3")
+        assert (port.revision, port.etag, port.source) == (1, '"0123abcd-1"', "small.yaml:7:3")
         network = lab.get("network", "web")
         assert (network.mtu, network.subnets) == (1450, (ip_network("10.9.0.0/24"),))
         assert lab.get("chassis", "hv1").datapath == "ovs"
@@ -84,6 +85,8 @@ def test_what_others_have_changed_is_not_overwritten(served: Served) -> None:
             lab.patch("network", "web", {"mtu": 1300}, if_match=seen.etag)
         assert (caught.value.expected, caught.value.present) == (1, 2)
         assert lab.patch("network", "db", {"mtu": 1300}, if_match=seen.etag).revision == 3, "that one has not changed"
+        (listed,) = lab.list("network", name="db")
+        assert listed.etag == lab.get("network", "db").etag == '"0123abcd-3"'
 
 
 def test_who_waits_learns_what_is_missing(served: Served) -> None:
@@ -92,6 +95,31 @@ def test_who_waits_learns_what_is_missing(served: Served) -> None:
         assert node.applied
         assert node.applied.revision == 2
         assert node.applied.missing
+
+
+def test_the_history_has_the_command_that_asked(served: Served) -> None:
+    """Of a program that says nothing it has the request."""
+    with served.client() as lab:
+        lab.create("node", "c", {"network": "web"})
+        with acting(author="ann", origin="sdn set node c 'é 100%\n' " + 5000 * "x"):
+            lab.patch("node", "c", {"chassis": "hv2"})
+        with acting(origin="sdn delete node c"):
+            lab.delete("node", "c")
+        origins = [revision.origin for revision in lab.revisions(3)]
+    assert origins[0] == "sdn delete node c"
+    assert origins[1].startswith("sdn set node c 'é 100%' xxx")
+    assert len(origins[1]) < 2001
+    assert origins[2] == "POST /v1/nodes"
+
+
+def test_what_asks_elsewhere_is_nobody_elses_business() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert not {"sdn-origin", "sdn-author"} & {name.lower() for name in request.headers}
+        return httpx.Response(204)
+
+    place = wire.Place(None, "https://elsewhere:8443", "sdn_x")
+    with acting(origin="sdn delete node c"), Client(place, httpx.MockTransport(answer)) as lab:
+        assert lab.delete("node", "c") is None
 
 
 # ── errors ──
@@ -226,7 +254,7 @@ def test_history(served: Served) -> None:
         asked = lab.rollback(1, dry_run=True)
         assert asked.plan
         assert not asked.changed
-        done = lab.rollback(1, if_match=f'"{asked.revision}"')
+        done = lab.rollback(1, if_match=asked.etag)
         assert (done.to, done.revision, done.changed, done.plan) == (1, 3, True, None)
         with pytest.raises(FileError, match="no revision 9"):
             lab.rollback(9)
