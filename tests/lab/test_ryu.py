@@ -5,10 +5,12 @@ https://ryu.readthedocs.io/en/latest/app/ofctl_rest.html; the commands are as th
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -569,6 +571,19 @@ def test_experimenter(shell: Curl) -> None:
     )
     assert status == 400
     assert "OFPBRC_BAD_EXPERIMENTER" in answer["detail"]
+
+
+def test_learn_is_refused(switch: Ovs, shell: Curl) -> None:
+    """By it a user's flow would remove ours, if it learns with our cookie and NX_LEARN_F_DELETE_LEARNED."""
+    before = flows(switch)
+    ours = COOKIE_MARK << 48 | 4 << 40 | 16
+    learn = struct.pack("!HHHHQHBxHH4x", 16, 0, 0, 50, ours, 2, 0, 0, 0)  # nx_action_learn behind its experimenter
+    action = {"type": "EXPERIMENTER", "experimenter": 0x2320, "data_type": "base64"}
+    body = {"dpid": 1, "actions": [{**action, "data": base64.b64encode(learn).decode()}]}
+    status, answer = shell(f"curl -X POST -d '{json.dumps(body)}' http://localhost:8080/stats/flowentry/add")
+    assert status == 400
+    assert "could change flows that are not the user's" in answer["detail"]
+    assert flows(switch) == before
 
 
 def test_role(shell: Curl) -> None:

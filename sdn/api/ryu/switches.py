@@ -7,7 +7,7 @@ place of a flow that is not the user's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -73,6 +73,7 @@ async def change_flows(switch: Plain, dpid: int, about: About, flow: dict[str, A
     adds = command == words.ofproto().OFPFC_ADD
     check_flow(flow)
     flow_mod = words.message("mod_flow_entry", applied(flow), command)
+    _check_actions(flow_mod.instructions)
     marks.mark(flow_mod, adds=adds)
     request = words.request(flow_mod)
     if adds and (other := await _in_the_way(switch, flow_mod, request)):
@@ -86,6 +87,7 @@ async def change_groups(switch: Plain, group: dict[str, Any], command: int) -> N
     for bucket, wanted in zip(group_mod.buckets, group.get("buckets", ()), strict=True):
         if len(bucket.actions) != len(wanted.get("actions", ())):
             raise bad(f"unknown action type in a bucket: {wanted['actions']}"[:400])
+    _check_actions(group_mod.buckets)
     await switch.tell(words.request(group_mod))
 
 
@@ -103,6 +105,22 @@ async def change_port(switch: Plain, dpid: int, config: dict[str, Any]) -> None:
 
 _FLOW_TABLE_EXPERIMENTERS: Final = {0x2320: "Nicira", 0x4F4E4600: "ONF"}
 """Whose messages change flows past `change_flows`: NXT_FLOW_MOD, and the bundles of OpenFlow 1.3's extension 230."""
+
+
+def _check_actions(holders: Iterable[Any]) -> None:
+    """Of instructions and buckets. Nicira's `learn` is an action that makes flows, with any cookie, and with
+    NX_LEARN_F_DELETE_LEARNED removes those that have it: ours, for one who writes our mark into it. Inside of others
+    (`clone`, `ct`) are actions again, and Open vSwitch knows no experimenter but those two: none passes.
+
+    Raises Problem 400.
+    """
+    for holder in holders:
+        for one in (holder, *getattr(holder, "actions", ())):
+            if hasattr(one, "experimenter"):
+                raise bad(
+                    f"experimenter {one.experimenter:#x}: its actions and instructions could change flows that are not "
+                    "the user's"
+                )
 
 
 async def experiment(switch: Plain, message: dict[str, Any]) -> None:

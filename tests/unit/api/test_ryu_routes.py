@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httpx
 import pytest
@@ -223,6 +223,33 @@ def test_no_way_around_by_experimenter_messages(experimenter: int) -> None:
     with client(switch) as call:
         response = call("POST", "/stats/experimenter/1", {"experimenter": experimenter, "exp_type": 13})
     assert response.status_code == 400
+    assert switch.requests == []
+
+
+_LEARN: Final = {"type": "EXPERIMENTER", "data_type": "base64", "data": "ABAAAAAAADJdTgQAAAAAEAAAAAAAAAAAAAAAAAAAAAA="}
+"""NXAST_LEARN with a cookie of ours."""
+
+
+@pytest.mark.parametrize("experimenter", [0x2320, "0x2320", "8992", 0x4F4E4600, 1])
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        ("flowentry/add", lambda action: {"actions": [{"type": "OUTPUT", "port": 1}, action]}),
+        ("flowentry/modify", lambda action: {"actions": [action]}),
+        ("flowentry/add", lambda action: {"actions": [{"type": "WRITE_ACTIONS", "actions": [action]}]}),
+        ("flowentry/add", lambda action: {"instructions": [{"type": "APPLY_ACTIONS", "actions": [action]}]}),
+        ("flowentry/add", lambda action: {"instructions": [{"type": "WRITE_ACTIONS", "actions": [action]}]}),
+        ("groupentry/add", lambda action: {"group_id": 1, "buckets": [{"actions": [action]}]}),
+        ("groupentry/modify", lambda action: {"group_id": 1, "buckets": [{"actions": []}, {"actions": [action]}]}),
+    ],
+)
+def test_no_way_around_by_actions(path: str, inside: Callable[[object], dict[str, Any]], experimenter: object) -> None:
+    """Nicira's `learn` makes flows with any cookie, and removes those that have it."""
+    switch = Script()
+    with client(switch) as call:
+        response = call("POST", f"/stats/{path}", {"dpid": 1, **inside({**_LEARN, "experimenter": experimenter})})
+    assert response.status_code == 400
+    assert "could change flows that are not the user's" in response.json()["detail"]
     assert switch.requests == []
 
 
