@@ -62,7 +62,8 @@ class Drift:
     """Somebody else has changed what is ours on a chassis: `what`, in people's words. It is told when it is found, and
     again with the same `number` when it is put right, or cannot be, for the reason in `error`.
 
-    Times are in seconds since the epoch; `repaired` is 0 as long as it is not.
+    Times are in seconds since the epoch; `repaired` is 0 as long as it is not. The same thing again soon afterwards is
+    the same drift: it is open once more, `found` is when that happened, and `times` how often it has.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Drift:
     found: float
     repaired: float = 0.0
     error: str = ""
+    times: int = 1
 
 
 Event = PortState | ChassisState | GuestState | Drift

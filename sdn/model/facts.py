@@ -66,7 +66,8 @@ class Drift:
     address) was `removed`, `changed` or `added`.
 
     Times are in seconds since the epoch, to the microsecond; `repaired` is 0 as long as it has not been put right,
-    and `error` says why not.
+    and `error` says why not. The same thing again soon afterwards is the same drift: it is open once more, `found` is
+    when that happened last, and `times` how often it has.
     """
 
     chassis: str
@@ -75,6 +76,7 @@ class Drift:
     found: float
     repaired: float = 0.0
     error: str = ""
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)

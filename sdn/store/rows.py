@@ -138,12 +138,14 @@ def drift_row(drift: Drift) -> Row:
         "found": microseconds(drift.found),
         "repaired": microseconds(drift.repaired),
         "error": drift.error,
+        "times": drift.times,
     }
 
 
 def drift(row: Mapping[str, Value]) -> Drift:
     chassis, what, how, error = (cast(Any, row[column]) for column in ("chassis", "what", "how", "error"))
-    return Drift(chassis, what, how, seconds(row["found"]), seconds(row["repaired"]), error)
+    times = max(1, cast(int, row["times"]))  # 0: told before it was counted
+    return Drift(chassis, what, how, seconds(row["found"]), seconds(row["repaired"]), error, times)
 
 
 def microseconds(time: float) -> int:
