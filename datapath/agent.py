@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _THREADS: Final = 32
 """Chassis that are brought up at once; the threads mostly wait for daemons."""
 
+_LOOKS: Final = 3
+"""At a chassis' devices until nothing changes any more; otherwise it is looked at again next time."""
+
 CHASSIS_DEVICES: Final = ("veth", "tun", "bridge", "vxlan", "gretap", "vlan")
 """Kinds of devices of ours that a chassis may have, whatever its switch was."""
 
@@ -127,8 +130,10 @@ class Agent:
         self._owners: dict[str, tuple[_Chassis, Node]] = {}
         self._turn = asyncio.Lock()
         self._specs: Mapping[str, HostSpec] = {}
-        self._lookout = Lookout(self._host, self._sight, self._found, self._after_changes, self._turn.locked)
-        self._restorer = Restorer(on_event, self._restore)
+        self._lookout = Lookout(
+            self._host, self._sight, self._found, self._after_changes, self._turn.locked, self._hold
+        )
+        self._restorer = Restorer(on_event, self._restore, self._report_all)
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
         self._guests: Guests | None = None
@@ -143,8 +148,11 @@ class Agent:
 
     async def apply(self, specs: Mapping[str, HostSpec], *, anew: bool = False) -> None:
         """The whole desired state of the lab, by chassis. Returns when done; what failed is told by ChassisState.
-        `anew`: somebody wishes it just now, and what of guests has failed is tried again at once."""
+        `anew`: somebody wishes it just now, and what of guests has failed is tried again at once; where it is what was
+        wished before, everything is looked at, whatever is known to be right."""
         async with self._turn:
+            if anew and specs == self._specs:
+                self._doubt("")
             self._specs = specs
             await self._make_true(specs, anew=anew)
 
@@ -156,7 +164,11 @@ class Agent:
 
     async def _make_true(self, specs: Mapping[str, HostSpec], *, anew: bool) -> None:
         await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
+        for place in self._host.namespaces.values():
+            if place.lost:  # and could not be read at once
+                place.hear()
         self._lookout.examine()
+        self._restorer.look()
         daemons.template(self.run_dir)
         await self._remove_chassis(specs)
         self._lookout.watch_names()
@@ -178,6 +190,8 @@ class Agent:
         for name in specs:
             self._conclude(self._chassis[name], name in unsettled, anew)
         self._lookout.look_back(self._is_wrong)
+        for name in specs:
+            self._take_found(self._chassis[name])
 
     def _conclude(self, chassis: _Chassis, looked_at: bool, anew: bool) -> None:
         is_tried_again = anew and bool(chassis.errors.get(GUESTS))
@@ -188,7 +202,13 @@ class Agent:
             chassis.settle()
 
     async def run(self) -> None:
-        """Until cancelled: renews what expires unused. Deaths and changes are attended to whenever the loop runs."""
+        """Until cancelled, or until something fails in a way that nobody foresaw: puts right what others change, and
+        renews what expires unused. Deaths are attended to whenever the loop runs."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._restorer.run(), name="restore")
+            group.create_task(self._renew(), name="renew")
+
+    async def _renew(self) -> None:
         while True:
             await asyncio.sleep(control.NEIGHBOUR_LIFETIME / 2)
             for chassis in list(self._chassis.values()):
@@ -197,7 +217,6 @@ class Agent:
 
     def close(self) -> None:
         """Lets go; the lab goes on as it is."""
-        self._restorer.close()
         self._lookout.close()
         if self._guests is not None:
             self._guests.close()
@@ -377,14 +396,27 @@ class Agent:
             self._chassis[spec.chassis].errors["kernel"] = (f"the kernel's devices: {error}",)
 
     def _wire(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
-        """The pairs of a chassis and of those of its nodes that may not be right."""
-        switch, datapath = self._chassis[spec.chassis].switch, self._type(spec)
-        wires = Wires(self._host)
+        """The pairs of a chassis and of those of its nodes that may not be right. They are looked at again until
+        nothing has changed any more: what somebody else does meanwhile is told together with what we do."""
         unsure = self._unsure(spec)
-        pairs = wiring.chassis_pairs(spec, datapath)
-        pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
         for node in unsure:
             self._let_announce(node)
+            self._settled.pop(node.name, None)
+        home = self._host.namespaces.get(spec.namespace)
+        for _ in range(_LOOKS):
+            before = self._versions(spec, unsure)
+            if home is not None:
+                home.devices.touched.clear()
+            wires = self._connect(spec, unsure)
+            if self._versions(spec, unsure) == before:
+                break
+        self._note(spec, unsure, wires, failed, before)
+
+    def _connect(self, spec: HostSpec, unsure: list[Node]) -> Wires:
+        switch, datapath = self._chassis[spec.chassis].switch, self._type(spec)
+        wires = Wires(self._host)
+        pairs = wiring.chassis_pairs(spec, datapath)
+        pairs += [pair for node in unsure for pair in wiring.node_pairs(spec, node, datapath)]
         switch.lay(spec, wires)
         wires.connect(pairs)
         Trunks(self._host, wires).settle(pair.far for pair in pairs)
@@ -393,7 +425,13 @@ class Agent:
         switch.plug(spec, wires)
         for node in unsure:
             wires.clear(node.namespace, wiring.node_devices(node), NODE_DEVICES)
-        self._note(spec, unsure, wires, failed)
+        return wires
+
+    def _versions(self, spec: HostSpec, nodes: Iterable[Node]) -> dict[str, int]:
+        """Of what is known of the chassis' namespace and of its nodes'."""
+        held = self._host.namespaces
+        names = (spec.namespace, *(node.namespace for node in nodes))
+        return {name: held[name].devices.version for name in names if name in held}
 
     def _type(self, spec: HostSpec) -> wiring.DatapathType:
         return self._chassis[spec.chassis].switch.type
@@ -420,8 +458,15 @@ class Agent:
             and (not touched or touched.isdisjoint(interface.bridge_port for interface in node.interfaces))
         )
 
-    def _note(self, spec: HostSpec, looked_at: list[Node], wires: Wires, failed: Mapping[str, SdnError]) -> None:
-        """Remembers what is right now, and what was refused."""
+    def _note(
+        self,
+        spec: HostSpec,
+        looked_at: list[Node],
+        wires: Wires,
+        failed: Mapping[str, SdnError],
+        versions: Mapping[str, int],
+    ) -> None:
+        """Remembers what is right now, and what was refused. `versions` are those that were looked at last."""
         chassis = self._chassis[spec.chassis]
         own = (spec.namespace, namespace(self.lab))
         places = (*own, *(node.namespace for node in spec.nodes))
@@ -436,12 +481,10 @@ class Agent:
         home = self._host.namespaces.get(spec.namespace)
         for node in looked_at:
             inside = self._host.namespaces.get(node.namespace)
-            if home is not None and inside is not None and not blamed and not wires.refusals.get(node.namespace):
+            if home is None or inside is None or blamed or wires.refusals.get(node.namespace):
+                continue
+            if versions.get(node.namespace) == inside.devices.version:
                 self._settled[node.name] = _Settled(node, spec.chassis, home, inside, inside.devices.version)
-            else:
-                self._settled.pop(node.name, None)
-        if not blamed and spec.namespace in self._host.namespaces:
-            self._host.namespaces[spec.namespace].devices.touched.clear()
 
     def _watch(self, watched: Namespace) -> None:
         asyncio.get_running_loop().add_reader(watched.channel.fileno(), self._hear, watched)
@@ -453,7 +496,12 @@ class Agent:
     def _hear(self, spoken: Namespace) -> None:
         """The kernel tells of a change: it is looked at when all of it has been told, or by the next `apply`."""
         before = spoken.devices.version
-        spoken.hear()
+        try:
+            spoken.hear()
+        except (OSError, SdnError):  # what was told is lost: all of it is read by the next look
+            self._stir(spoken)
+            self._restorer.ask()
+            return
         if spoken.devices.version == before:
             return
         self._stir(spoken)
@@ -509,9 +557,30 @@ class Agent:
         return Sight("the lab", specs)
 
     def _found(self, name: str, found: Iterable[Difference], when: float = 0.0) -> None:
-        """On a chassis, '' for none of them alone; `when` 0 is now."""
+        """On a chassis, '' for none of them alone; `when` 0 is now. What was taken for right there is so no more."""
         chassis = self._chassis.get(name)
-        self._restorer.find(name, found, chassis.troubles if chassis else (), when)
+        try:
+            differences = list(found)
+        except (OSError, SdnError):  # the kernel would not say
+            self._doubt(name)
+            self._restorer.ask()
+            return
+        if differences:
+            self._doubt(name)
+        self._restorer.find(name, differences, chassis.troubles if chassis else (), when)
+
+    def _doubt(self, name: str) -> None:
+        """Everything of a chassis is looked at next time; '': of each."""
+        for chassis in self._chassis.values() if not name else filter(None, [self._chassis.get(name)]):
+            chassis.stir()
+            chassis.switch.doubt()
+            for node in chassis.spec.nodes if chassis.spec else ():
+                self._settled.pop(node.name, None)
+
+    def _hold(self, place: Namespace) -> float:
+        """Seconds for which a chassis' namespace is left where a fight is: what is found there is put right at once."""
+        sight = self._sight(place)
+        return 0.0 if sight.node is not None or not sight.chassis else self._restorer.hold(sight.chassis)
 
     def _is_wrong(self, name: str) -> bool:
         chassis = self._chassis.get(name)
@@ -544,9 +613,8 @@ class Agent:
         chassis = self._chassis.get(name)
         if chassis is None:
             return
-        found, chassis.switch.found = chassis.switch.found, []
         if not self._turn.locked():
-            self._found(name, found)
+            self._take_found(chassis)
         if not port:
             self._report(chassis)
             return
@@ -557,6 +625,15 @@ class Agent:
             if self._guests is not None and chassis.is_guests(interface):
                 self._tell_guests()
 
+    def _take_found(self, chassis: _Chassis) -> None:
+        """What its switch has found, also while something was being done."""
+        found, chassis.switch.found = chassis.switch.found, []
+        self._found(chassis.name, found)
+
+    def _report_all(self) -> None:
+        for chassis in self._chassis.values():
+            self._report(chassis)
+
     def _report(self, chassis: _Chassis) -> None:
         """Events for whatever has changed since it was last told."""
         if chassis.spec is None:
@@ -565,6 +642,7 @@ class Agent:
             self._report_port(chassis, interface)
         notes = (
             *self._lookout.notes,
+            *self._restorer.notes(chassis.name),
             *chassis.switch.notes,
             *(note for of_node in chassis.notes.values() for note in of_node),
         )

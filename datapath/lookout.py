@@ -55,7 +55,9 @@ class Lookout:
         found: Found,
         after: Callable[[Namespace, bool], None],
         is_busy: Callable[[], bool],
+        hold: Callable[[Namespace], float],
     ) -> None:
+        """`hold`: seconds for which a namespace is not looked at, because somebody fights there."""
         self.notes: tuple[str, ...] = ()
         self._host = host
         self._sight = sight
@@ -64,11 +66,16 @@ class Lookout:
         self._names: Names | None = None
         self._suspects: dict[Namespace, float] = {}
         """Where something has changed, and when that was noticed."""
+        self._timers: dict[Namespace | None, asyncio.TimerHandle] = {}
+        """Until they are examined; None is for all those that need not wait longer."""
+        self._hold = hold
         self._doubtful: set[str] = set()
         """Names that came or went while something was being done."""
         self._is_busy = is_busy
 
     def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
         if self._names is not None:
             asyncio.get_running_loop().remove_reader(self._names.fileno())
             self._names.close()
@@ -89,14 +96,28 @@ class Lookout:
 
     def examine_soon(self, place: Namespace) -> None:
         """Or earlier, when something is to be done."""
-        if not self._suspects:
-            asyncio.get_running_loop().call_later(GATHER, self.examine)
-        self._suspects.setdefault(place, time.time())
+        if place in self._suspects:
+            return
+        self._suspects[place] = time.time()
+        held = self._hold(place)
+        whom = place if held else None
+        if whom not in self._timers:
+            self._timers[whom] = asyncio.get_running_loop().call_later(max(held, GATHER), self._examine, whom)
+
+    def _examine(self, held: Namespace | None) -> None:
+        del self._timers[held]
+        if held is None:
+            self._examine_these([place for place in self._suspects if place not in self._timers])
+        elif held in self._suspects:
+            self._examine_these([held])
 
     def examine(self) -> None:
         """Now: something is going to be done."""
-        suspects, self._suspects = self._suspects, {}
-        for place, when in suspects.items():
+        self._examine_these(list(self._suspects))
+
+    def _examine_these(self, places: Iterable[Namespace]) -> None:
+        for place in places:
+            when = self._suspects.pop(place)
             if self._host.namespaces.get(place.name) is place:
                 self._look(place, when)
                 self._after(place, False)

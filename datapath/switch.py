@@ -59,6 +59,10 @@ class Switch(Protocol):
         """Looks at what nobody notifies of, such as settings of the kernel."""
         ...
 
+    def doubt(self) -> None:
+        """What it knows to be right is compared all the same next time."""
+        ...
+
     async def start(self, spec: HostSpec, home: Namespace) -> None:
         """Raises SdnError."""
         ...

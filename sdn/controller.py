@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from datapath.errors import RefusedError, SdnError
+from datapath.events import Drift
 from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import Names
@@ -24,7 +25,7 @@ from sdn import drift
 from sdn.drift import Found
 from sdn.drift_log import DriftLog
 from sdn.model import Model
-from sdn.model.facts import Drift, Facts
+from sdn.model.facts import Facts
 from sdn.model.moves import located
 from sdn.names import names
 from sdn.pipeline import without_nd
@@ -125,7 +126,7 @@ class Controller:
     def _follow_chassis(self, model: Model) -> None:
         ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.has_tables}
         for name in self._targets.keys() - ours.keys():
-            self._stop(self._targets.pop(name))
+            self._targets.pop(name).stop()
             self._drifts.forget(name)
         for name in ours.keys() - self._targets.keys():
             target = self._targets[name] = Target(name)
@@ -139,10 +140,6 @@ class Controller:
         target.switch = switch
         target.owed = None
         target.wake.set()
-
-    def _stop(self, target: Target) -> None:
-        if target.worker:
-            target.worker.cancel()
 
     def _owe(self, target: Target, revision: int, change: FlowChange | None, again: bool) -> None:
         """The same model with a new revision (`again`) asks for a look at what the switches really have."""
@@ -185,7 +182,7 @@ class Controller:
             for change in owed:
                 await switch.program(change.add, change.change, change.remove)
         target.under_way = []
-        if target.is_stirred:
+        if target.is_stirred and not self._holds_back(target):
             await self._put_right(target, switch)
         target.confirmed, target.error = revision, ""
         self._drifts.settle(target.chassis, target.troubles)
@@ -235,7 +232,7 @@ class Controller:
         about_us = [update for update in updates if drift.is_about_us(update, target.troubles)]
         if not about_us or not target.confirmed:
             return  # nothing yet that could have been changed
-        desired = self._program.flows(target.chassis)
+        desired = partial(self._program.flow, target.chassis)
         for update in about_us:
             target.unsure |= update.event is FlowEvent.RESUMED
             if update.flow is None:
@@ -243,7 +240,16 @@ class Controller:
             elif not target.paused and (found := drift.judge(update, desired)):
                 target.found_at = target.found_at or time.time()
                 target.found[found.flow.key] = found
-        target.wake.set()
+        if target.troubles or (target.is_stirred and not self._holds_back(target)):
+            target.wake.set()
+
+    def _holds_back(self, target: Target) -> bool:
+        """Somebody undoes what is put right, as often as that is: it is done once more a little later."""
+        is_known = not target.unsure and len(target.found) <= ONE_BY_ONE
+        left = self._drifts.hold(target.chassis, target.found if is_known else None)
+        if left and target.held is None:
+            target.held = asyncio.get_running_loop().call_later(left, target.release)
+        return left > 0
 
     async def _put_right(self, target: Target, switch: Switch) -> None:
         """Exactly what others have changed, or, where that is much, whatever differs."""
@@ -255,9 +261,9 @@ class Controller:
             await self._put_all_right(target, switch, found)
             return
         self._say_found(target, found)
-        desired = self._program.flows(target.chassis)
-        wanted = [desired[key] for key in found if key in desired]
-        await switch.program(wanted, (), [each.flow for key, each in found.items() if key not in desired])
+        wanted = {key: self._program.flow(target.chassis, key) for key in found}
+        missing = [flow for flow in wanted.values() if flow is not None]
+        await switch.program(missing, (), [each.flow for key, each in found.items() if wanted[key] is None])
 
     async def _put_all_right(self, target: Target, switch: Switch, found: dict[FlowKey, Found]) -> None:
         """What is still to be sent of a newer model differs too, and is nobody's doing."""
@@ -284,7 +290,7 @@ class Controller:
         target.had = frozenset()
         if lost:
             what = f"the switch came back without {drift.words(lost, self._names(target))}"
-            self._drifts.found({Drift(target.chassis, what, "removed", time.time()): frozenset(f.key for f in lost)})
+            self._drifts.found({Drift(0, target.chassis, what, "removed", time.time()): frozenset(f.key for f in lost)})
 
     def _say_found(self, target: Target, found: Mapping[FlowKey, Found]) -> None:
         when = target.found_at if target.found_at else time.time()
@@ -297,4 +303,11 @@ class Controller:
 
     def _tell(self, target: Target) -> None:
         assert self._program is not None
+        target.fights = self._drifts.fights(target.chassis)
+        if target.fights and target.asked is None:
+            target.asked = asyncio.get_running_loop().call_later(1.0, self._tell_again, target)
         self._reporter.tell("flows", target.chassis, target.facts(self._program.flow_count(target.chassis)))
+
+    def _tell_again(self, target: Target) -> None:
+        target.asked = None
+        self._tell(target)

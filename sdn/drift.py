@@ -7,15 +7,14 @@ that has become as it shall be, whoever made it so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from datapath.events import HOWS, How
+from datapath.events import HOWS, Drift, How
 from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import Names, format_match
 from datapath.several import NAMED, several
-from sdn.model.facts import Drift
 from sdn.pipeline.fields import COOKIE_MARK, Cookie, Kind
 from sdn.pipeline.layout import Table
 from sdn.southbound.changes import Changes
@@ -45,12 +44,12 @@ def is_about_us(update: FlowUpdate, troubles: Mapping[FlowKey, str]) -> bool:
     return update.event is not FlowEvent.REMOVED or flow.key in troubles
 
 
-def judge(update: FlowUpdate, desired: Mapping[FlowKey, Flow]) -> Found | None:
-    """None: all is well, or it is none of our business."""
+def judge(update: FlowUpdate, desired: Callable[[FlowKey], Flow | None]) -> Found | None:
+    """`desired`: what there shall be in a flow's place. None: all is well, or it is none of our business."""
     flow = update.flow
     if flow is None:
         return None
-    wanted, ours = desired.get(flow.key), flow.cookie >> 48 == COOKIE_MARK
+    wanted, ours = desired(flow.key), flow.cookie >> 48 == COOKIE_MARK
     if update.event is FlowEvent.REMOVED:
         return Found("removed", wanted) if wanted is not None and ours else None
     if wanted is None:
@@ -74,7 +73,7 @@ def drifts(chassis: str, found: Iterable[Found], names: Names, when: float) -> d
         by_how[each.how].append(each.flow)
     for how, flows in by_how.items():
         if flows:
-            told[Drift(chassis, words(flows, names), how, when)] = frozenset(flow.key for flow in flows)
+            told[Drift(0, chassis, words(flows, names), how, when)] = frozenset(flow.key for flow in flows)
     return told
 
 

@@ -66,6 +66,12 @@ class Target:
     """The switch could not tell everything that others have changed."""
     had: frozenset[FlowKey] = frozenset()
     """Flows that the last session had confirmed when it ended."""
+    fights: list[str] = field(default_factory=list)
+    """What somebody undoes as often as it is put right."""
+    held: asyncio.TimerHandle | None = None
+    """Until it is put right once more."""
+    asked: asyncio.TimerHandle | None = None
+    """Until it is looked whether the fights go on."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     worker: asyncio.Task[None] | None = None
 
@@ -88,11 +94,20 @@ class Target:
         """They were another session's."""
         self.found, self.found_at, self.paused, self.unsure = {}, 0.0, False, False
 
+    def release(self) -> None:
+        self.held = None
+        self.wake.set()
+
+    def stop(self) -> None:
+        for each in (self.worker, self.held, self.asked):
+            if each is not None:
+                each.cancel()
+
     def facts(self, count: int) -> FlowFacts:
         """`count` is what it should have."""
         missing = list(self.troubles.values())
         more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
-        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
+        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more, *self.fights[:TOLD])))
         return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told)
 
 

@@ -53,6 +53,9 @@ TABLES: Final[ovsdb.Tables] = {
 HOW: Final[dict[Verb, How]] = {"add": "removed", "change": "changed", "remove": "added"}
 """What somebody else did, by what it takes to put it right."""
 
+_LOOKS: Final = 3
+"""At the rows, until nothing differs; otherwise they are compared again next time."""
+
 EVICT: Final = "evict"
 """Flow_Table.overflow_policy: instead of refusing a flow, the one that expires first goes."""
 
@@ -107,6 +110,8 @@ class _Replica(ovsdb.Idl):
         self.wanted: Wanted | None = None
         """None as long as it is not so, and while it is being made so."""
         self._looked_at = 0
+        self._told: set[Difference] = set()
+        """What has been wrong without interruption, and is told already."""
         self._watcher = watcher
 
     def notify(self, event: str, row: Any, _updates: Any = None) -> None:
@@ -133,8 +138,15 @@ class _Replica(ovsdb.Idl):
             return
         self._looked_at = self.version
         self.forget_the_lost()
-        if found := list(_differences(self.wanted, self)):
-            self._watcher.on_difference(found)
+        found = list(_differences(self.wanted, self))
+        told, self._told = self._told, set(found)
+        if new := [each for each in found if each not in told]:
+            self._watcher.on_difference(new)
+
+    def want(self, wanted: Wanted | None) -> None:
+        """The rows are so, or (None) are being made so."""
+        self.wanted = wanted
+        self._told.clear()
 
     def _keep(self, table: str, event: str, row: Any) -> None:
         name = row.name
@@ -229,6 +241,8 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
         self.ports = ports
         self.awaited = 0
         self.result: list[str] = []
+        self.version = -1
+        """Of the rows, when nothing differed."""
         self._changed = False
 
     def run_idl(self, txn: Any) -> None:
@@ -240,9 +254,12 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
         self.result = self._foreign(replica)
         self._change_bridges(txn, replica, root)
         self._change_ports(txn, replica)
-        replica.wanted = None if self._changed else self._wanted()
         if self._changed:
+            replica.want(None)
             root.increment("next_cfg")
+        else:
+            self.version = replica.version
+            replica.wanted = self._wanted()
 
     def _wanted(self) -> Wanted:
         """What there is when all is done; what is not ours is none of it."""
@@ -252,8 +269,8 @@ class _Reconcile(BaseCommand):  # type: ignore[misc]
         return Wanted(bridges, {name: row._replace(bridge="") for name, row in ports.items()}, places)
 
     def post_commit(self, txn: Any) -> None:
-        self.api.idl.wanted = self._wanted()
         if self._changed:
+            self.api.idl.want(self._wanted())
             self.awaited = txn.get_increment_new_value()
 
     def _root(self, txn: Any, replica: _Replica) -> Any:
@@ -406,9 +423,17 @@ class Switch:
         stale = self._stale(ports)
         if stale:
             self._commit(bridges, {name: row for name, row in ports.items() if name not in stale})
-        taken = self._commit(bridges, ports)
-        self._settled = None if taken else (bridges, ports, self.idl.version)
-        return taken
+        for _ in range(_LOOKS):
+            done = self._commit(bridges, ports)
+            if done.version != -1:  # somebody else's changes came with ours: until there is nothing left to change
+                break
+        is_right = done.version != -1 and not done.result
+        self._settled = (bridges, ports, done.version) if is_right else None
+        return list(done.result)
+
+    def doubt(self) -> None:
+        """The next time everything is compared."""
+        self._settled = None
 
     def begin(self, bridges: Mapping[str, BridgeRow]) -> None:
         """Puts the bridges into a database that has none, and awaits nobody. Raises TransientError."""
@@ -424,7 +449,7 @@ class Switch:
 
     def _commit(
         self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow], *, wait: bool = True
-    ) -> list[str]:
+    ) -> _Reconcile:
         command = _Reconcile(self, bridges, ports)
         transaction = Transaction(self, self._connection, _TIMEOUT, check_error=True, log_errors=False)
         transaction.add(command)
@@ -436,7 +461,7 @@ class Switch:
             self.transactions += 1
             if wait:
                 self._await(command.awaited)
-        return list(command.result)
+        return command
 
     def _await(self, configuration: int) -> None:
         with self.idl.moved:

@@ -79,6 +79,10 @@ class OvsSwitch:
     def is_right(self, _spec: HostSpec) -> bool:
         return True  # its database tells of every change
 
+    def doubt(self) -> None:
+        if self._pair.switch is not None:
+            self._pair.switch.doubt()
+
     async def start(self, spec: HostSpec, home: Namespace) -> None:
         """Raises SdnError."""
         if spec is not self._spec:

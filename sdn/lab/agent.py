@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import time
 from dataclasses import fields, replace
+from functools import partial
 
 from datapath.agent import Agent
 from datapath.events import ChassisState, Event, GuestState, PortState
 from datapath.events import Drift as Drifted
 from datapath.spec import HostSpec
 from sdn.compile import Specs
+from sdn.drift_log import to_store
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
-from sdn.model.facts import Drift, Facts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import Facts, GuestFacts, HostFacts, PortFacts
 from sdn.model.moves import located
 from sdn.store import Store, Update
 from sdn.store.reporter import Reporter
@@ -52,7 +53,7 @@ class LabAgent:
         self._loop = loop
         self._agent = Agent(run.lab, run.path, self._on_event)
         self._reporter = Reporter(store.report)
-        self._started = time.time_ns() // 1_000_000
+        self._tell_drift = to_store("agent", partial(self._reporter.tell, "drifts"))
         self._specs = Specs()
         self._model: Model | None = None
         self._hosts: dict[str, HostFacts] = {}
@@ -185,8 +186,7 @@ class LabAgent:
             facts = self._guests[event.guest] = _guest_facts(event)
             self._reporter.tell("guests", event.guest, facts)
         elif isinstance(event, Drifted):
-            drift = Drift(event.chassis, event.what, event.how, event.found, event.repaired, event.error)
-            self._reporter.tell("drifts", f"agent-{self._started:x}-{event.number}", drift)
+            self._tell_drift(event)
         else:
             self._fold_chassis(event)
 

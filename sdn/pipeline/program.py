@@ -66,10 +66,18 @@ class Program:
         self._units: dict[str, dict[Unit, tuple[Flow, ...]]] = {
             chassis.name: self._compile(chassis.name, self._units_of(chassis.name)) for chassis in _programmed(model)
         }
+        self._by_key: dict[str, dict[FlowKey, Flow]] = {}
+        """The same by key, of chassis that somebody has asked about: a flow that is heard of costs one look-up."""
 
     def flows(self, chassis: str) -> dict[FlowKey, Flow]:
         """Everything that the switch of `chassis` has to hold; empty for a chassis that is not in the model."""
         return _by_key(self._units.get(chassis, {}).values())
+
+    def flow(self, chassis: str, key: FlowKey) -> Flow | None:
+        """One of these."""
+        if chassis not in self._by_key:
+            self._by_key[chassis] = self.flows(chassis)
+        return self._by_key[chassis].get(key)
 
     def flow_count(self, chassis: str) -> int:
         return sum(map(len, self._units.get(chassis, {}).values()))
@@ -80,6 +88,7 @@ class Program:
         changes = {name: self._recompile(name, units) for name, units in touched.items() if name in self._units}
         for name in set(self._units) - {chassis.name for chassis in _programmed(model)}:
             del self._units[name]
+            self._by_key.pop(name, None)
         return {name: change for name, change in changes.items() if len(change)}
 
     def _recompile(self, chassis: str, units: set[Unit]) -> FlowChange:
@@ -91,7 +100,12 @@ class Program:
                 held[unit] = flows
             else:
                 held.pop(unit, None)
-        return compare(_by_key(compiled.values()), before)
+        change = compare(_by_key(compiled.values()), before)
+        if (known := self._by_key.get(chassis)) is not None:
+            for flow in change.remove:
+                known.pop(flow.key, None)
+            known.update({flow.key: flow for flow in (*change.add, *change.change)})
+        return change
 
     # Which units does a change touch?
 

@@ -13,7 +13,7 @@ from datapath.openflow.text import format_flow
 from sdn.model.facts import Drift
 from sdn.pipeline.fields import COOKIE_MARK
 from tests.lab.conftest import Labs
-from tests.lab.drifts import after, drifts
+from tests.lab.drifts import after, drifts, times
 from tests.lab.labs import Lab, run
 from tests.lab.pinger import pinging
 from tests.lab.processes import daemon, eventually, kill, pid_of, whole
@@ -103,14 +103,14 @@ def test_it_is_found_told_and_put_right(what: str, repaired: Lab) -> None:
         print(f"{each.chassis or 'lab'}: {each.what} {each.how}: {(each.repaired - each.found) * 1000:.0f} ms")
     repaired.settle()
     assert repaired.mesh() == []
-    told = len(drifts(repaired))
+    told = times(repaired)
     assert not repaired.up(TOPOLOGY).changed, "the file is the same"
     assert sdn.lab.status(repaired.name).troubles == ()
-    assert len(drifts(repaired)) == told, "there was nothing left to put right"
+    assert times(repaired) == told, "there was nothing left to put right"
 
 
 def test_flows_of_others_stay_and_are_not_told(repaired: Lab) -> None:
-    before = drifts(repaired)
+    before = times(repaired)
     theirs = "table=0,priority=7,cookie=0x77,dl_dst=02:00:00:00:00:09"
     repaired.ofctl("hv1", "add-flow", f"{theirs},actions=drop")
     repaired.ofctl("hv1", "mod-flows", "cookie=0x77/-1,actions=normal")
@@ -119,21 +119,21 @@ def test_flows_of_others_stay_and_are_not_told(repaired: Lab) -> None:
     assert 0x77 in {stats.flow.cookie for stats in repaired.flows("hv1")}
     repaired.ofctl("hv1", "del-flows", "cookie=0x77/-1")
     after(repaired, lambda: DAMAGES["flow"].do(repaired))
-    assert len(drifts(repaired)) == len(before) + 2
+    assert times(repaired) == before + 2
 
 
 def test_a_flow_of_another_in_the_place_of_ours_is_told_until_it_is_gone(repaired: Lab) -> None:
     ours = next(stats.flow for stats in repaired.flows("hv1") if stats.flow.table == 28 and stats.flow.match)
     theirs = format_flow(ours._replace(cookie=0x77, actions=(), goto=None))
-    before = len(drifts(repaired))
+    before = times(repaired)
     repaired.ofctl("hv1", "add-flow", theirs)
-    eventually(lambda: len(drifts(repaired)) > before)
-    (drift,) = drifts(repaired)[before:]
+    eventually(lambda: times(repaired) > before)
+    drift = drifts(repaired)[-1]
     assert (drift.how, drift.repaired) == ("changed", 0)
     assert "is not ours and stays" in drift.error
     assert "is not ours and stays" in repaired.facts.flows["hv1"].error
     repaired.ofctl("hv1", "del-flows", "cookie=0x77/-1")
-    eventually(lambda: bool(drifts(repaired)[before].repaired))
+    eventually(lambda: bool(drifts(repaired)[-1].repaired))
     assert ours in {stats.flow for stats in repaired.flows("hv1")}
     assert repaired.facts.flows["hv1"].error == ""
 
@@ -152,13 +152,13 @@ def test_a_switch_that_came_back_without_its_flows(repaired: Lab) -> None:
 
 
 def test_a_controller_that_came_back_has_missed_nothing(repaired: Lab) -> None:
-    before = len(drifts(repaired))
+    before = times(repaired), len(drifts(repaired))
     kill(pid_of(repaired, "controller"), pid_of(repaired, "agent"))
     repaired.up(TOPOLOGY)
-    assert len(drifts(repaired)) == before
+    assert times(repaired) == before[0]
     after(repaired, lambda: DAMAGES["flow"].do(repaired))
     after(repaired, lambda: DAMAGES["addresses"].do(repaired))
-    assert len(drifts(repaired)) == before + 2, "their keys are new ones"
+    assert len(drifts(repaired)) == before[1] + 2, "their keys are new ones"
 
 
 MANY = """
@@ -169,7 +169,7 @@ nodes: {"a[1-60]": {network: web, place: spread}}
 
 
 def test_all_flows_are_deleted_while_traffic_runs(lab: Labs) -> None:
-    """Again and again, by somebody with a script: each storm is one drift, and traffic goes on."""
+    """Again and again, by somebody with a script: that is one drift, and traffic goes on."""
     running = lab(MANY)
     before = {stats.flow for stats in running.flows("hv1")}
     with pinging(running, ("a1", "a2")) as (pinger,):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from datapath.events import Drift
 from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, Output, match
 from sdn import drift
 from sdn.drift import Found
 from sdn.drift_log import DriftLog
-from sdn.model.facts import Drift
+from sdn.model import facts
 from sdn.names import names
 from sdn.pipeline.fields import Cookie, Kind
 from sdn.southbound.requests import Watch
@@ -44,7 +45,7 @@ ADDED, REMOVED, MODIFIED = FlowEvent.ADDED, FlowEvent.REMOVED, FlowEvent.MODIFIE
 )
 def test_what_is_drift(event: FlowEvent, flow: Flow | None, found: Found | None) -> None:
     update = FlowUpdate(event, flow)
-    assert drift.judge(update, DESIRED) == found
+    assert drift.judge(update, DESIRED.get) == found
     assert found is None or drift.is_about_us(update, {}), "what is drift must not be passed over before"
 
 
@@ -84,18 +85,20 @@ def test_drifts_by_how() -> None:
     ]
 
 
-class Told(dict[str, Drift]):
+class Told(dict[str, facts.Drift]):
     """What the store was told."""
 
-    def tell(self, key: str, drift: Drift) -> None:
+    def tell(self, key: str, drift: facts.Drift) -> None:
         self[key] = drift
 
 
 def test_a_drift_is_told_until_it_is_put_right() -> None:
     told = Told()
     log = DriftLog("controller", told.tell)
-    log.found({Drift("hv1", "x", "removed", 1.0): frozenset("x"), Drift("hv1", "y", "changed", 1.0): frozenset("y")})
-    log.found({Drift("hv2", "z", "removed", 1.0): frozenset("z")})
+    log.found(
+        {Drift(0, "hv1", "x", "removed", 1.0): frozenset("x"), Drift(0, "hv1", "y", "changed", 1.0): frozenset("y")}
+    )
+    log.found({Drift(0, "hv2", "z", "removed", 1.0): frozenset("z")})
     assert [each.repaired for each in told.values()] == [0, 0, 0]
     log.failed("hv1", "table full")
     assert [each.error for each in told.values()] == ["table full", "table full", ""]
@@ -109,5 +112,25 @@ def test_keys_are_nobody_elses() -> None:
     told = Told()
     for by in ("controller", "agent"):
         for _ in range(2):
-            DriftLog(by, told.tell).found({Drift("hv1", by, "removed", 1.0): frozenset()})
+            DriftLog(by, told.tell).found({Drift(0, "hv1", by, "removed", 1.0): frozenset()})
     assert {key.split("-")[0] for key in told} == {"controller", "agent"}
+
+
+def test_a_fight_for_a_flow_is_one_drift_and_slowed_down() -> None:
+    now, told = 1.0, Told()
+    log = DriftLog("controller", told.tell, lambda: now)
+    pauses = []
+    for _ in range(9):
+        pauses.append(round(log.hold("hv1", ["x"]), 1))
+        now += pauses[-1]
+        log.found({Drift(0, "hv1", "x", "removed", now): frozenset("x")})
+        log.settle("hv1", {})
+    assert pauses == [0, 0, 0, 0.1, 0.2, 0.4, 0.8, 1, 1]
+    ((_, drift),) = told.items()
+    assert (drift.times, drift.found, drift.repaired) == (9, now, now)
+    assert log.hold("hv1", ["x", "y"]) == 0, "something else does not wait"
+    assert log.hold("hv1", None) == 1
+    assert log.hold("hv2", None) == 0
+    (fight,) = log.fights("hv1")
+    assert "x, removed again and again" in fight
+    assert log.fights("hv2") == []
