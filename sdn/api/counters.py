@@ -1,4 +1,4 @@
-"""Counters for who looks: all ports and links now, or a stream of what they do.
+"""Counters for who looks: all ports, tunnels and uplinks now, or a stream of what they do.
 
 Enters: requests. Leaves: totals and rates, as arrays, since a thousand ports change every second. Never: a switch asked
 while nobody looks, or twice because two do: streams of one interval tick together and share what was read.
@@ -35,23 +35,25 @@ Figures = list[float]
 _ROWS: Final = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "number"}}}
 _BODY: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["lab", "time", "columns", "ports", "links", "down", "missing"],
+    "required": ["lab", "time", "columns", "ports", "tunnels", "uplinks", "down", "missing"],
     "properties": {
         "lab": {"type": "string"},
         "time": {"type": "number", "description": "Seconds since the epoch."},
         "seconds": {"type": "number", "description": "Since the event before: what rates are over."},
         "columns": {"type": "array", "items": {"type": "string"}, "description": "What the numbers of a row are."},
         "ports": {**_ROWS, "description": "By node:interface, as the node sees it: rx is what it has received."},
-        "links": {
+        "tunnels": {
             **_ROWS,
-            "description": "By chassis:kind[:network[:peer]] or chassis:physnet, as the chassis sees it.",
+            "description": "By chassis:kind[:network[:peer]], as the chassis sees it: one port of its bridge carries "
+            "the tunnels to all others. /v1/links says under `counters` which are a tunnel's.",
         },
-        "down": {"type": "array", "items": {"type": "string"}, "description": "Links without a carrier."},
+        "uplinks": {**_ROWS, "description": "By link, such as hv1--office, as the chassis sees it."},
+        "down": {"type": "array", "items": {"type": "string"}, "description": "Those without a carrier."},
         "missing": {"type": "object", "description": "Chassis that did not say, and why."},
     },
 }
 _STREAM: Final = (
-    "Events `counters`. The first has all ports and links, the others those whose totals have changed: one that is "
+    "Events `counters`. The first has everything, the others those whose totals have changed: one that is "
     "missing has the totals that it had, and rates of 0."
 )
 
@@ -61,7 +63,7 @@ def router() -> APIRouter:
 
     @made.get(
         "/v1/counters",
-        summary="Counters of all ports and links",
+        summary="Counters of all ports, tunnels and uplinks",
         response_model=None,
         responses={**openapi.found("Totals", _BODY), **openapi.refusals()},
     )
@@ -128,8 +130,6 @@ def _made(pair: _Pair) -> bytes:
 def body(lab: str, now: Traffic, last: Traffic | None = None) -> dict[str, Any]:
     """With rates where there is a sample before, and then without what has not changed."""
     seconds = now.time - last.time if last else 0.0
-    links = {link.label: device.counters for link, device in now.links.items()}
-    before = {link.label: device.counters for link, device in last.links.items()} if last else {}
     content: dict[str, Any] = {"lab": lab, "time": now.time}
     if last:
         content["seconds"] = round(seconds, 6)
@@ -137,10 +137,15 @@ def body(lab: str, now: Traffic, last: Traffic | None = None) -> dict[str, Any]:
         **content,
         "columns": COLUMNS if last else TOTALS,
         "ports": dict(_rows(now.ports, last.ports if last else None, seconds)),
-        "links": dict(_rows(links, before if last else None, seconds)),
-        "down": [link.label for link, device in now.links.items() if not device.up],
+        "tunnels": dict(_rows(_out(now, "tunnel"), _out(last, "tunnel") if last else None, seconds)),
+        "uplinks": dict(_rows(_out(now, "uplink"), _out(last, "uplink") if last else None, seconds)),
+        "down": [outlet.label for outlet, device in now.outlets.items() if not device.up],
         "missing": now.missing,
     }
+
+
+def _out(traffic: Traffic, kind: str) -> dict[str, Counters]:
+    return {outlet.label: device.counters for outlet, device in traffic.outlets.items() if outlet.kind == kind}
 
 
 def _rows(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -21,6 +21,7 @@ from sdn.api.answer import answer
 from sdn.api.crud import live_of
 from sdn.api.live import Live
 from sdn.api.problem import NotFoundError
+from sdn.api.samples import Outlet
 from sdn.lab import Status
 from sdn.lab.condition import confirmed_revision
 from sdn.links import Link
@@ -185,7 +186,23 @@ def _link(model: Model, facts: Facts, link: Link, carried: Mapping[str, bool]) -
         "networks": list(link.networks),
         "chassis": _chassis_of(model, link),
         "up": up,
+        "counters": list(_counted_at(model, link)),
     }
+
+
+def _counted_at(model: Model, link: Link) -> Iterator[str]:
+    """Under which names /v1/counters has it: a tunnel at both ends, where others may be counted with it."""
+    if link.kind != "tunnel":
+        yield link.name
+        return
+    ends = [end.name for end in link.ends]
+    for here, there in (ends, reversed(ends)):
+        chassis = model.chassis[here]
+        if not chassis.ours:
+            continue
+        names = [""] if chassis.has_tables else link.networks
+        peer = there if link.medium == "nvgre" and not chassis.has_tables else ""
+        yield from (Outlet(here, "tunnel", link.medium, network, peer).label for network in names)
 
 
 def _chassis_of(model: Model, link: Link) -> list[str]:
@@ -289,7 +306,7 @@ LINKS: Final = Derived(
     all_links,
     {
         "type": "object",
-        "required": ["name", "kind", "medium", "ends", "networks", "chassis", "up"],
+        "required": ["name", "kind", "medium", "ends", "networks", "chassis", "up", "counters"],
         "properties": {
             "name": {**_STRING, "examples": ["web1:eth0", "hv1--hv2/vxlan", "hv1--office"]},
             "kind": {"type": "string", "enum": ["port", "tunnel", "uplink"]},
@@ -311,6 +328,7 @@ LINKS: Final = Derived(
             "networks": _STRINGS,
             "chassis": _STRINGS,
             "up": _BOOLEAN,
+            "counters": {**_STRINGS, "description": "Its names in /v1/counters; a tunnel has one at each end."},
         },
     },
     ("kind", "networks", "chassis", "up", "medium"),

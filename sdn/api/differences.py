@@ -6,10 +6,11 @@ has only moved; a number that a resource does not show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
 
+from sdn.differences import Difference, Field, by_name
 from sdn.model import Model
 from sdn.topology import written
 
@@ -23,30 +24,6 @@ NOUNS: Final = {
     "guests": "guest",
     "tests": "test",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One value in an entry: `ports.eth0.ip`. None on the side where there is none."""
-
-    field: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """An entry of the file before and after; None on the side where there is none. `fields` are those of a change."""
-
-    kind: str
-    name: str
-    change: Literal["added", "changed", "removed"]
-    before: Entry | None
-    after: Entry | None
-    fields: tuple[Field, ...] = ()
-
-    def as_plain(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def differences(before: Model, after: Model) -> Iterator[Difference]:
@@ -94,7 +71,7 @@ def _difference(kind: str, name: str, before: Entry | None, after: Entry | None)
 
 def _fields(before: Any, after: Any, place: str = "") -> Iterator[Field]:
     """Mappings are looked into, and lists of what has names; other lists are one value."""
-    old, new = _by_name(before), _by_name(after)
+    old, new = by_name(before), by_name(after)
     if old is None or new is None:
         if before != after:
             yield Field(place, before, after)
@@ -102,15 +79,6 @@ def _fields(before: Any, after: Any, place: str = "") -> Iterator[Field]:
     for key in dict.fromkeys((*old, *new)):
         if old.get(key) != new.get(key) or (key in old) != (key in new):
             yield from _fields(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-
-
-def _by_name(value: Any) -> Mapping[str, Any] | None:
-    """What can be looked into; None for what is one value."""
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
-        return {each["name"]: {key: part for key, part in each.items() if key != "name"} for each in value}
-    return None
 
 
 def nothing(model: Model) -> Model:

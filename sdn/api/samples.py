@@ -1,6 +1,6 @@
 """What the switches of a lab have counted: read when somebody looks, and not more often than that.
 
-Enters: a Live. Leaves: samples of all chassis: of ports and links, or of tables and drops. Never: one chassis that
+Enters: a Live. Leaves: samples of all chassis: of ports and outlets, or of tables and drops. Never: one chassis that
 hangs and holds up the others; a second reading for the second who looks at the same time.
 """
 
@@ -18,6 +18,7 @@ from datapath.spec import TUNNEL_OFPORT
 from sdn.api.live import Live
 from sdn.lab import condition
 from sdn.lab.counters import Device, devices
+from sdn.links import of_uplink
 from sdn.model import Chassis, Model, Port
 from sdn.model.facts import Facts, PortFacts
 from sdn.model.moves import located
@@ -30,11 +31,11 @@ PATIENCE: Final = 2.0
 T = TypeVar("T")
 
 
-class Link(NamedTuple):
-    """What leads out of a chassis: a tunnel or an uplink. `name` is the kind of tunnel or the physical network.
+class Outlet(NamedTuple):
+    """What leads out of a chassis: a tunnel port or an uplink. `name` is the kind of tunnel or the physical network.
 
-    Open vSwitch has one tunnel port for each kind. The kernel's bridges have a tunnel for each `network`, and of GRE
-    one for each `peer`, a chassis.
+    An uplink is a link (`sdn.links`) and called so. A tunnel port is the end of many: Open vSwitch has one for each
+    kind. The kernel's bridges have one for each `network`, and of GRE one for each `peer`, a chassis.
     """
 
     chassis: str
@@ -45,20 +46,22 @@ class Link(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`hv1:vxlan`, `hv3:nvgre:db:hv1`."""
+        """`hv1--office`, `hv1:vxlan`, `hv3:nvgre:db:hv1`."""
+        if self.kind == "uplink":
+            return of_uplink(self.chassis, self.name)
         return ":".join(filter(None, (self.chassis, self.name, self.network, self.peer)))
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Of all chassis: of ports by `node:interface`, as their nodes see it; of links, as their chassis does.
+    """Of all chassis: of ports by `node:interface`, as their nodes see it; of outlets, as their chassis does.
 
     `missing` has the chassis that did not say, and why. `time` is in seconds since the epoch.
     """
 
     time: float
     ports: Mapping[str, Counters]
-    links: Mapping[Link, Device]
+    outlets: Mapping[Outlet, Device]
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -102,22 +105,22 @@ class Samples:
         names = condition.managed(model)
         told = await _each((self._chassis(places, model.chassis[name]) for name in names), names)
         ports: dict[str, Counters] = {}
-        links: dict[Link, Device] = {}
-        for of_ports, of_links in told.found.values():
+        outlets: dict[Outlet, Device] = {}
+        for of_ports, of_outlets in told.found.values():
             ports |= of_ports
-            links |= of_links
-        return Traffic(now, ports, links, told.missing)
+            outlets |= of_outlets
+        return Traffic(now, ports, outlets, told.missing)
 
     async def _chassis(self, places: Places, chassis: Chassis) -> _Told:
         beside = await self._beside_switch(places, chassis)
         if not chassis.has_tables:
             found = await asyncio.to_thread(devices, self._live.lab, chassis.name)
-            ports, links = _of_kernel(places, chassis, found)
+            ports, outlets = _of_kernel(places, chassis, found)
         else:
             async with self._live.switch(chassis.name) as switch:
                 counted, carriers = await asyncio.gather(counters.ports(switch), counters.links(switch))
-            ports, links = _of_switch(places, chassis, counted, carriers)
-        return ports | beside, links
+            ports, outlets = _of_switch(places, chassis, counted, carriers)
+        return ports | beside, outlets
 
     async def _beside_switch(self, places: Places, chassis: Chassis) -> dict[str, Counters]:
         """Interfaces that are devices on an uplink: a node has them itself, a guest's are the chassis'."""
@@ -203,39 +206,39 @@ class Places:
         self.vteps = {str(chassis.vtep.ip): chassis.name for chassis in model.chassis.values()}
 
 
-_Told = tuple[dict[str, Counters], dict[Link, Device]]
+_Told = tuple[dict[str, Counters], dict[Outlet, Device]]
 
 
 def _of_switch(
     places: Places, chassis: Chassis, counted: Mapping[int, Counters], carriers: Mapping[int, bool]
 ) -> _Told:
     physnets = places.model.physnets
-    numbers = {number: Link(chassis.name, "tunnel", kind) for kind, number in TUNNEL_OFPORT.items()}
-    numbers |= {physnets[name].ofport: Link(chassis.name, "uplink", name) for name in chassis.physnets}
-    links = {
-        link: Device(carriers.get(number, False), counted[number])
-        for number, link in numbers.items()
+    numbers = {number: Outlet(chassis.name, "tunnel", kind) for kind, number in TUNNEL_OFPORT.items()}
+    numbers |= {physnets[name].ofport: Outlet(chassis.name, "uplink", name) for name in chassis.physnets}
+    outlets = {
+        outlet: Device(carriers.get(number, False), counted[number])
+        for number, outlet in numbers.items()
         if number in counted
     }
     known = places.numbers[chassis.name]
-    return {known[number]: each.turned() for number, each in counted.items() if number in known}, links
+    return {known[number]: each.turned() for number, each in counted.items() if number in known}, outlets
 
 
 def _of_kernel(places: Places, chassis: Chassis, found: Mapping[str, Device]) -> _Told:
     ports = {name: found[name].counters.turned() for name in places.names[chassis.name] & found.keys()}
-    links: dict[Link, Device] = {}
+    outlets: dict[Outlet, Device] = {}
     for name, device in found.items():
         of, *about = name.split(":")
-        if of == chassis.name and (link := _link(places, chassis, about)) is not None:
-            links[link] = device
-    return ports, links
+        if of == chassis.name and (outlet := _outlet(places, chassis, about)) is not None:
+            outlets[outlet] = device
+    return ports, outlets
 
 
-def _link(places: Places, chassis: Chassis, about: list[str]) -> Link | None:
+def _outlet(places: Places, chassis: Chassis, about: list[str]) -> Outlet | None:
     match about:
         case [physnet] if physnet in chassis.physnets:
-            return Link(chassis.name, "uplink", physnet)
+            return Outlet(chassis.name, "uplink", physnet)
         case [kind, network, *vtep] if kind in TUNNEL_OFPORT:
             peer = places.vteps.get(vtep[0], vtep[0]) if vtep else ""
-            return Link(chassis.name, "tunnel", kind, network, peer)
+            return Outlet(chassis.name, "tunnel", kind, network, peer)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from datapath.errors import CheckError
@@ -10,6 +10,7 @@ from sdn.cli import output, plans
 from sdn.cli.events import when
 from sdn.cli.output import Cell
 from sdn.cli.remote import connected
+from sdn.differences import by_name
 
 if TYPE_CHECKING:
     from sdn.client import Client, Difference, Plan, Revision, Rollback
@@ -78,7 +79,7 @@ def diff(lab: str | None, api: str | None, old: int, new: int | None, as_json: b
     with connected(lab, api) as client:
         before, after, entries = client.diff(old, new)
     if as_json:
-        output.as_json({"from": before, "to": after, "entries": [_plain(entry) for entry in entries]})
+        output.as_json({"from": before, "to": after, "entries": [entry.as_plain() for entry in entries]})
         return
     if not entries:
         output.say(f"revisions {before} and {after} are the same")
@@ -86,12 +87,6 @@ def diff(lab: str | None, api: str | None, old: int, new: int | None, as_json: b
     output.say(output.paint(f"--- revision {before}", output.BAD))
     output.say(output.paint(f"+++ revision {after}", output.GOOD))
     _show_entries(entries)
-
-
-def _plain(entry: Difference) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(entry)
 
 
 def _show_entries(entries: Sequence[Difference]) -> None:
@@ -121,20 +116,12 @@ def _sides(name: str, before: Any, after: Any) -> Iterator[str]:
 
 def _leaves(sign: str, value: Any, place: str = "") -> Iterator[str]:
     """A line for each value; what has names is called by them, as in `ports.eth0.ip`."""
-    named = _named(value)
-    if named is None:
+    named = by_name(value)
+    if not named:
         yield f"{sign}{place}: {_text(value)}"
         return
     for key, each in named.items():
         yield from _leaves(sign, each, f"{place}.{key}" if place else str(key))
-
-
-def _named(value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, dict) and value:
-        return value
-    if isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
-        return {each["name"]: {key: part for key, part in each.items() if key != "name"} for each in value}
-    return None
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,6 @@ from sdn.client.client import Client
 from sdn.client.models import (
     Applied,
     Chassis,
-    Difference,
     Event,
     Guest,
     Network,
@@ -30,7 +29,9 @@ from sdn.client.models import (
     Revision,
     Rollback,
     Test,
+    Traffic,
 )
+from sdn.differences import Difference
 
 __all__ = [
     "Applied",
@@ -48,4 +49,5 @@ __all__ = [
     "Revision",
     "Rollback",
     "Test",
+    "Traffic",
 ]

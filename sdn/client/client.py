@@ -22,7 +22,6 @@ from sdn.client.models import (
     KINDS,
     Applied,
     Chassis,
-    Difference,
     Event,
     Guest,
     Kind,
@@ -35,7 +34,9 @@ from sdn.client.models import (
     Revision,
     Rollback,
     Test,
+    Traffic,
 )
+from sdn.differences import Difference
 
 if TYPE_CHECKING:
     import httpx
@@ -219,10 +220,31 @@ class Client:
         value, _ = self._wire.ask("POST", "/v1/trace", json=body)
         return dict(value)
 
-    def test(self, only: str | None = None, *, timeout: float = LONGEST_WAIT) -> dict[str, Any]:
-        """Run the file's tests."""
-        value, _ = self._wire.ask("POST", "/v1/test", seconds=timeout, json={"only": only} if only else {})
+    def test(self, only: str | None = None, *, matrix: bool = False, timeout: float = LONGEST_WAIT) -> dict[str, Any]:
+        """Run the file's tests; with `matrix` try every node to every other too."""
+        body = ({"only": only} if only else {}) | ({"matrix": True} if matrix else {})
+        value, _ = self._wire.ask("POST", "/v1/test", seconds=timeout, json=body)
         return dict(value)
+
+    # Counters
+
+    def counters(self) -> Traffic:
+        """What ports and links have counted so far."""
+        value, _ = self._wire.ask("GET", "/v1/counters")
+        return Traffic.of(value)
+
+    def traffic(self, interval: float = 1.0) -> Iterator[Traffic]:
+        """Every so many seconds, for ever: first all totals, then those that have changed, with rates.
+
+        Raises TransientError where it is cut: what is counted then goes on, and can be asked for again.
+        """
+        from sdn.client.stream import blocks
+
+        path, silence = "/v1/counters/stream", interval + SILENCE
+        with self._wire.lines(path, silence=silence, params={"interval": interval}) as lines:
+            for _, data in blocks(lines):
+                if data:
+                    yield Traffic.of(orjson.loads(data))
 
     # History
 

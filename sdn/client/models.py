@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from datapath.addr import IPAddress, IPNetwork, Mac
+from sdn.differences import Difference
 
 Raw = Mapping[str, Any]
 
@@ -230,6 +231,36 @@ BY_WORD: Final = KINDS | {kind.path: kind for kind in KINDS.values()}
 """One and several: `port`, `ports`."""
 
 
+# Counters
+
+Figures = Mapping[str, float]
+"""By what they are of: `rx_bytes`, `tx_packets`; with `_rate` behind it, per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Of ports by `node:interface`, as the node sees it; of tunnels (`hv1:vxlan`) and uplinks (`hv1--office`) as the
+    chassis does: a link's `raw["counters"]` has its names. `time` is in seconds since the epoch. What is `down` has no
+    carrier; chassis that are `missing` did not say, and why."""
+
+    time: float
+    ports: Mapping[str, Figures]
+    tunnels: Mapping[str, Figures]
+    uplinks: Mapping[str, Figures]
+    down: tuple[str, ...]
+    missing: Mapping[str, str]
+    raw: Raw = field(repr=False)
+
+    @classmethod
+    def of(cls, raw: Raw) -> Traffic:
+        columns = raw["columns"]
+        ports, tunnels, uplinks = (
+            {name: dict(zip(columns, row, strict=True)) for name, row in raw[kind].items()}
+            for kind in ("ports", "tunnels", "uplinks")
+        )
+        return cls(raw["time"], ports, tunnels, uplinks, tuple(raw["down"]), raw["missing"], raw)
+
+
 # History
 
 
@@ -238,32 +269,6 @@ class Count:
     added: int = 0
     changed: int = 0
     removed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One value of an entry: `ports.eth0.ip`."""
-
-    field: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """An entry of the file in two revisions; None where there is none."""
-
-    kind: str
-    name: str
-    change: str
-    before: Raw | None
-    after: Raw | None
-    fields: tuple[Field, ...] = ()
-
-    @classmethod
-    def of(cls, raw: Raw) -> Difference:
-        fields = tuple(Field(**each) for each in raw["fields"])
-        return cls(raw["kind"], raw["name"], raw["change"], raw["before"], raw["after"], fields)
 
 
 @dataclass(frozen=True, slots=True)

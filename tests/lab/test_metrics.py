@@ -150,7 +150,8 @@ def test_the_counters_stream(running: Lab) -> None:
         lines = (line for line in answer.iter_lines() if line.startswith("data: "))
         first = json.loads(next(lines)[6:])
         assert set(first["ports"]) == {"a:eth0", "b:eth0", "c:eth0", "d:eth0"}
-        assert set(first["links"]) >= {"hv1:vxlan", "hv1:office", "hv2:vxlan", "hv3:vxlan:web"}
+        assert set(first["tunnels"]) >= {"hv1:vxlan", "hv2:vxlan", "hv3:vxlan:web"}
+        assert set(first["uplinks"]) >= {"hv1--office"}
         assert first["down"] == []
         send(running, "a", "b")
         received, by_rate = first["ports"]["b:eth0"][2], 0.0

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from datapath.openflow.codec import FlowStats
 from datapath.openflow.text import Names, format_match
 from sdn.api.metrics.render import Family, Row
-from sdn.api.samples import Link, Losses, Traffic, interface
+from sdn.api.samples import Losses, Outlet, Traffic, interface
 from sdn.lab.counters import Device
 from sdn.model import Model
 from sdn.names import names, table_name
@@ -45,8 +45,8 @@ def of_traffic(model: Model, traffic: Traffic) -> Iterator[Family]:
     labels = _interfaces(model)
     ports = [(labels[name], counted) for name, counted in traffic.ports.items() if name in labels]
     yield from _counters("port", "its node's view", _PORT, ports)
-    tunnels = {_tunnel(link): device for link, device in traffic.links.items() if link.kind == "tunnel"}
-    uplinks = {_uplink(link): device for link, device in traffic.links.items() if link.kind == "uplink"}
+    tunnels = {_tunnel(outlet): device for outlet, device in traffic.outlets.items() if outlet.kind == "tunnel"}
+    uplinks = {_uplink(outlet): device for outlet, device in traffic.outlets.items() if outlet.kind == "uplink"}
     yield from _links("tunnel", _TUNNEL, tunnels)
     yield from _links("uplink", ("chassis", "physnet"), uplinks)
     answered = [((name,), int(name not in traffic.missing)) for name, each in model.chassis.items() if each.ours]
@@ -54,12 +54,12 @@ def of_traffic(model: Model, traffic: Traffic) -> Iterator[Family]:
     yield Family("sdn_counters_up", "gauge", text, ("chassis",), answered)
 
 
-def _tunnel(link: Link) -> Labels:
-    return link.chassis, link.name, link.network, link.peer
+def _tunnel(outlet: Outlet) -> Labels:
+    return outlet.chassis, outlet.name, outlet.network, outlet.peer
 
 
-def _uplink(link: Link) -> Labels:
-    return link.chassis, link.name
+def _uplink(outlet: Outlet) -> Labels:
+    return outlet.chassis, outlet.name
 
 
 def _links(what: str, labels: tuple[str, ...], devices: Mapping[Labels, Device]) -> Iterator[Family]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from datapath.errors import TransientError
 from datapath.openflow.codec import FlowStats
 from sdn.api.live import Live
-from sdn.api.samples import Latest, Link, Losses, Samples, Traffic
+from sdn.api.samples import Latest, Losses, Outlet, Samples, Traffic
 from sdn.lab.counters import Device
 from sdn.lab.rundir import RunDir
 from sdn.model import Model
@@ -57,12 +57,12 @@ def counters(first: int) -> Counters:
 
 def traffic(of: Model, time: float = 100.0, step: int = 0, missing: Mapping[str, str] | None = None) -> Traffic:
     names = dict.fromkeys(f"{port.node}:{port.interface}" for port in of.ports.values())
-    links = {
-        Link("hv1", "tunnel", "vxlan"): Device(True, counters(1000 + step)),
-        Link("hv2", "tunnel", "vxlan"): Device(False, counters(2000)),
-        Link("hv1", "uplink", "office"): Device(True, counters(3000)),
+    outlets = {
+        Outlet("hv1", "tunnel", "vxlan"): Device(True, counters(1000 + step)),
+        Outlet("hv2", "tunnel", "vxlan"): Device(False, counters(2000)),
+        Outlet("hv1", "uplink", "office"): Device(True, counters(3000)),
     }
-    return Traffic(time, {name: counters(100 * n + step) for n, name in enumerate(names)}, links, missing or {})
+    return Traffic(time, {name: counters(100 * n + step) for n, name in enumerate(names)}, outlets, missing or {})
 
 
 def losses(of: Model) -> Losses:

@@ -32,7 +32,8 @@ def test_totals() -> None:
     model = observed.model()
     body = counters.body("watched", observed.traffic(model, missing={"hv2": "it is away"}))
     assert row(body, "b:eth0")["rx_packets"] == observed.traffic(model).ports["b:eth0"].rx_packets
-    assert set(body["links"]) == {"hv1:vxlan", "hv2:vxlan", "hv1:office"}
+    assert set(body["tunnels"]) == {"hv1:vxlan", "hv2:vxlan"}
+    assert set(body["uplinks"]) == {"hv1--office"}
     assert body["down"] == ["hv2:vxlan"]
     assert body["missing"] == {"hv2": "it is away"}
 
@@ -115,7 +116,7 @@ async def test_streams_share_what_is_read() -> None:
 
     heard = await asyncio.gather(*(listen() for _ in range(5)))
     assert moving.readings <= 10, "of twenty, if each read for itself"
-    content = json.loads(heard[0][1].partition(b"data: ")[2])
+    content = json.loads(next(block for block in heard[0][1:] if b"data: " in block).partition(b"data: ")[2])
     assert content["columns"] == list(counters.COLUMNS)
 
 

@@ -274,6 +274,24 @@ class TestDerived:
             page = (await client.get("/v1/links?limit=4")).json()
             assert len((await client.get(page["next"])).json()["items"]) == 2
 
+    async def test_links_say_where_they_are_counted(self, socket: Path) -> None:
+        async with api(socket) as client:
+            await client.post("/v1/physnets", json={"name": "office"})
+            await client.patch("/v1/chassis/hv1", json={"physnets": ["office"]})
+
+            async def counted(link: str) -> list[str]:
+                found: list[str] = (await client.get(f"/v1/links/{link}")).json()["counters"]
+                return found
+
+            assert await counted("web1:eth0") == ["web1:eth0"]
+            assert await counted("hv1--office") == ["hv1--office"]
+            assert await counted("hv1--hv2/vxlan") == ["hv1:vxlan", "hv2:vxlan"]
+            await client.patch("/v1/chassis/hv2", json={"datapath": "linux"})
+            assert await counted("hv1--hv2/vxlan") == ["hv1:vxlan", "hv2:vxlan:web"], "a device for each network"
+            answer = await client.patch("/v1/networks/web", json={"segment": {"nvgre": 5000}})
+            assert answer.is_success, answer.text
+            assert await counted("hv1--hv2/nvgre") == ["hv1:nvgre", "hv2:nvgre:web:hv1"], "and for each peer"
+
     async def test_flows_of_switches_that_are_away(self, socket: Path) -> None:
         async with api(socket) as client:
             await client.patch("/v1/chassis/hv2", json={"datapath": "linux"})

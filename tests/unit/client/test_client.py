@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from sdn.client import Client, Guest, Port, client, problems, wire
 from sdn.client.models import KINDS
 from sdn.client.stream import blocks
 from sdn.model.facts import PortFacts
+from tests.unit.api.memory import TOPOLOGY
 from tests.unit.client.served import Served, served
 
 __all__ = ["served"]
@@ -232,6 +235,89 @@ def test_the_token_goes_along() -> None:
 def test_no_file_of_certificates(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"none\.pem"):
         Client.at("https://elsewhere:8443", ca=str(tmp_path / "none.pem"))
+
+
+# ── the whole ──
+
+
+def test_a_file_is_planned_and_applied(served: Served) -> None:
+    wanted = TOPOLOGY.replace("vxlan: 8}", "vxlan: 8}, mtu: 1300") + "  c: {network: web, chassis: hv1}\n"
+    with served.client() as lab:
+        plan = lab.plan(wanted)
+        assert ("hv1", "add", "node c") in {(step.where, step.verb, step.what) for step in plan.steps}
+        assert plan.flows["hv1"][0] > 0
+        assert [revision.number for revision in lab.revisions()] == [1], "a plan changes nothing"
+        done = lab.apply(wanted, if_match='"1"')
+        assert (done["revision"], done["changed"], done["counts"]["nodes"]) == (2, True, 3)
+        assert not lab.apply(wanted)["changed"]
+        assert lab.plan(wanted).steps == ()
+        with pytest.raises(StaleError):
+            lab.apply(TOPOLOGY, if_match='"1"')
+        late = lab.apply(TOPOLOGY, wait="applied", timeout=0.1)
+        assert late["applied"]["missing"], "no switch is there to confirm it"
+        with pytest.raises(FileError) as caught:
+            lab.apply("name: small\nchassis: {hv1: {}}\nnodes: {a: {network: no}, b: {network: none}}\n")
+    assert [(mistake.line, mistake.column > 0) for mistake in caught.value.problems] == [(3, True), (3, True)]
+
+
+def test_a_trace(served: Served) -> None:
+    with served.client() as lab:
+        found = lab.trace("a", "b", "tcp/80")
+        assert (found["reached"], found["delivered"]) == (True, ["b:eth0"])
+        assert [hop["chassis"] for hop in found["hops"]] == ["hv1", "hv2"]
+        with pytest.raises(FileError, match="nobody"):
+            lab.trace("a", "nobody")
+
+
+def test_tests() -> None:
+    """What is asked; real packets are sent in tests/lab."""
+    asked: list[tuple[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json={"passed": True})
+
+    with Client(wire.Place(None, "https://elsewhere:8443"), httpx.MockTransport(answer)) as lab:
+        assert lab.test()["passed"]
+        lab.test("db-*", matrix=True)
+    assert asked == [("/v1/test", {}), ("/v1/test", {"only": "db-*", "matrix": True})]
+
+
+# ── counters ──
+
+
+def test_counters(served: Served) -> None:
+    with served.client() as lab:
+        found = lab.counters()
+        assert found.ports == found.tunnels == found.uplinks == {}
+        assert set(found.missing) == {"hv1", "hv2"}, "nobody switches there"
+
+
+def test_traffic_is_told_as_it_changes() -> None:
+    columns = ["rx_bytes", "tx_bytes"]
+    body = {"time": 7.5, "columns": columns, "ports": {"a:eth0": [3, 4]}, "tunnels": {"hv1:vxlan": [1, 2]}}
+    first = {**body, "uplinks": {"hv1--office": [5, 6]}, "down": ["hv1:vxlan"], "missing": {"hv2": "away"}}
+    second = {**first, "columns": [*columns, "rx_bytes_rate"], "ports": {"a:eth0": [9, 4, 6.0]}, "tunnels": {}}
+    blocks_ = [f"event: counters\ndata: {json.dumps(each)}\n\n" for each in (first, second | {"uplinks": {}})]
+    text = ": nothing new\n\n".join(blocks_)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.url.path, request.url.params["interval"]) == ("/v1/counters/stream", "0.5")
+        return httpx.Response(200, text=text)
+
+    with Client(wire.Place(None, "https://elsewhere:8443"), httpx.MockTransport(answer)) as lab:
+        begin, later = lab.traffic(0.5)
+    assert begin.ports == {"a:eth0": {"rx_bytes": 3, "tx_bytes": 4}}
+    assert (begin.tunnels["hv1:vxlan"]["tx_bytes"], begin.uplinks["hv1--office"]["rx_bytes"]) == (2, 5)
+    assert (begin.time, begin.down, begin.missing) == (7.5, ("hv1:vxlan",), {"hv2": "away"})
+    assert later.ports["a:eth0"]["rx_bytes_rate"] == 6.0
+    assert later.tunnels == {}
+
+
+def test_every_method_of_the_client_is_tested() -> None:
+    said = Path(__file__).read_text()
+    public = [name for name in vars(Client) if not name.startswith("_")]
+    assert [name for name in public if not re.search(rf"\b(?:lab|Client|of_bob)\.{name}\(", said)] == ["close"]
 
 
 # ── history ──
