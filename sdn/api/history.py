@@ -30,6 +30,7 @@ from sdn.bounds import REVISIONS_KEPT
 from sdn.model import Model
 from sdn.model.history import Revision
 from sdn.store.history import model_at
+from sdn.topology import confinement
 
 LARGEST: Final = 2**63 - 1
 
@@ -251,7 +252,7 @@ def _add_rollback(made: APIRouter) -> None:
         number = _number_in(await mapping_of(request))
         live = live_of(request)
         if dry_run:
-            plan = await asyncio.to_thread(_planned, live, number)
+            plan = await asyncio.to_thread(_planned, request, live, number)
             return answer(plan, headers=conditions.headers(live, plan["revision"]))
         return await _rolled_back(request, live, number, asked)
 
@@ -263,11 +264,19 @@ def _number_in(fields: dict[str, Any]) -> int:
     return number
 
 
-def _planned(live: Live, number: int) -> dict[str, Any]:
+def _back_at(request: Request, live: Live, present: Model, number: int) -> Model:
+    """Raises FileError where somebody elsewhere would give the lab what is this machine's again."""
+    model = model_at(present, live.store.revisions(), number)
+    if not caller(request).is_local:
+        confinement.check(model, present)
+    return model
+
+
+def _planned(request: Request, live: Live, number: int) -> dict[str, Any]:
     from sdn.lab.plan import plan
 
     present = live.model
-    model = model_at(present, live.store.revisions(), number)
+    model = _back_at(request, live, present, number)
     made = plan(model, present, lab.look_at_machine(model))
     return {"to": number, "revision": present.revision, "changed": False, "plan": asdict(made)}
 
@@ -275,7 +284,7 @@ def _planned(live: Live, number: int) -> dict[str, Any]:
 async def _rolled_back(request: Request, live: Live, number: int, asked: Asked) -> Response:
     def edit(base: Model | None) -> Model:
         present = base if base is not None else live.model
-        return model_at(present, live.store.revisions(), number).with_revision(present.revision)
+        return _back_at(request, live, present, number).with_revision(present.revision)
 
     since = conditions.precondition(request, live)
     author = caller(request).name

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
-from datapath.pool import images
 from sdn.model import Model, Source, Underlay
+from sdn.topology import confinement
 from sdn.topology.broken import Broken, names_of, usable
 from sdn.topology.nodes import Document
 from sdn.topology.plain import NOWHERE, Plain
@@ -46,8 +46,8 @@ class Member(NamedTuple, Generic[T]):
 class Draft:
     """`previous` is the model of the running lab; nodes and ports of `kept` are there although they are not built.
 
-    `confined`: whoever wrote it has no files of this machine but those of the image pool, and those that `previous`
-    names already.
+    `confined`: whoever wrote it has nothing of this machine but its image pool, and what `previous` names already
+    (`confinement`).
     """
 
     topology: Topology
@@ -103,15 +103,11 @@ class Draft:
 
     def may_open(self, path: FilePath) -> bool:
         """Whether what is at an absolute path without links may be named."""
-        return not self.confined or str(path) in self._known_files or path.is_relative_to(images().resolve())
+        return not self.confined or str(path) in self._known_files or confinement.is_in_pool(path)
 
     @cached_property
     def _known_files(self) -> frozenset[str]:
-        machines = [guest.machine for guest in self.previous.guests.values()] if self.previous else []
-        kernels = [machine.kernel for machine in machines if machine.kernel]
-        return frozenset(
-            (*(machine.image for machine in machines), *(path for k in kernels for path in (k.image, k.initrd)))
-        )
+        return confinement.files(self.previous)
 
     def _keys(self, section: str, specs: Mapping[str, T]) -> list[str]:
         """As the file has them, with those of what cannot be used: their names are taken all the same."""

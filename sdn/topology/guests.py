@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from datapath.pool import images
 from datapath.spec import Kernel, Machine, Power, Seed
 from sdn import model
-from sdn.topology import schema
+from sdn.topology import confinement, schema
 from sdn.topology.draft import Draft, Member
 from sdn.topology.machine_values import MOST_USER_DATA
 
@@ -53,7 +53,7 @@ def _power(draft: Draft, member: Member[schema.Guest]) -> Power:
 
 def _kernel(draft: Draft, member: Member[schema.Guest], kernel: schema.Kernel) -> Kernel:
     initrd = _file(draft, member, ("kernel", "initrd"), kernel.initrd) if kernel.initrd else ""
-    return Kernel(_file(draft, member, ("kernel", "image"), kernel.image), initrd, kernel.append)
+    return Kernel(_file(draft, member, ("kernel", "image"), kernel.image), initrd, kernel.append or "")
 
 
 def _file(draft: Draft, member: Member[schema.Guest], field: tuple[str, ...], text: str) -> str:
@@ -157,8 +157,11 @@ def _check_volumes(draft: Draft) -> None:
 def _check_devices(draft: Draft) -> None:
     """A device of the machine is in one guest at most; those of a range would share theirs."""
     owners: dict[str, str] = {}
+    known = confinement.devices(draft.previous)
     for name, member in draft.guests.items():
         for index, device in enumerate(member.spec.devices):
+            if draft.confined and device not in known:
+                draft.problems.add_once((*member.path, "devices", index), confinement.why_device(device))
             owner = owners.setdefault(device, name)
             if owner != name or member.spec.devices.index(device) != index:
                 whose = f"that of guest '{owner}' too" if owner != name else "there twice"

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from datapath.spec import FIRST_PORT_OFPORT, FIRST_UPLINK_OFPORT
 from sdn.model import Chassis, Physnet, Source
-from sdn.topology import schema
+from sdn.topology import confinement, schema
 from sdn.topology.allot import ExhaustedError, Slots, allot, host_slots
 from sdn.topology.draft import Draft, Member
 from sdn.topology.nodes import Path
@@ -46,10 +46,19 @@ def _check_interfaces(draft: Draft, members: dict[str, Member[schema.Physnet | N
     owners: dict[str, str] = {}
     for name, member in members.items():
         interface = member.spec.interface if member.spec else None
+        if draft.confined and member.spec:
+            _check_confined(draft, member.path, member.spec)
         owner = owners.setdefault(interface, name) if interface else name
         if owner != name:
             message = f"interface {interface} is that of physnet '{owner}' too; expected another"
             draft.problems.add_once(("physnets", member.key, "interface"), message)
+
+
+def _check_confined(draft: Draft, path: Path, spec: schema.Physnet) -> None:
+    if spec.interface and spec.interface not in confinement.interfaces(draft.previous):
+        draft.problems.add_once((*path, "interface"), confinement.why_interface(spec.interface))
+    elif spec.interface and spec.addresses == "move" and spec.interface not in confinement.moves(draft.previous):
+        draft.problems.add_once((*path, "addresses"), confinement.why_moves(spec.interface))
 
 
 def check_used(draft: Draft, found: dict[str, Physnet], chassis: Iterable[Chassis]) -> None:
