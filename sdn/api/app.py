@@ -31,6 +31,7 @@ from sdn.api import (
     topology,
     unrealised,
 )
+from sdn.api.dumps import Dumps
 from sdn.api.ends import Ends
 from sdn.api.hub import Hub
 from sdn.api.live import Live
@@ -48,6 +49,7 @@ def create_app(live: Live) -> FastAPI:
     app.state.live = live
     app.state.hub = Hub(live)
     app.state.samples = Samples(live)
+    app.state.dumps = Dumps(live.switch)
     app.state.metrics = Metrics(live, app.state.samples)
     app.state.kinds = tuple(KINDS.values())
     app.state.ends = Ends()

@@ -18,11 +18,10 @@ from datapath.errors import FileError, TransientError
 from datapath.openflow.codec import FlowStats
 from datapath.openflow.text import format_match
 from sdn import plainly
-from sdn.api import openapi
+from sdn.api import conditions, lists, openapi
 from sdn.api.answer import answer
-from sdn.api.crud import USUAL, Limit, live_of
-from sdn.api.derived import filters, headers, page, unknown
-from sdn.api.live import Live
+from sdn.api.crud import live_of
+from sdn.api.dumps import Dumps, Which
 from sdn.api.problem import NotFoundError
 from sdn.model import Model
 from sdn.names import names
@@ -81,22 +80,39 @@ class Wanted:
         is_about = self.cookies is None or flow.cookie in self.cookies
         return self.table in (None, flow.table) and is_about and (self.kinds is None or kind(flow.cookie) in self.kinds)
 
+    @property
+    def on_the_switch(self) -> Which:
+        """What a switch can narrow it to: to one cookie, or one kind of cookie."""
+        if self.cookies and len(self.cookies) == 1:
+            return Which(self.table, next(iter(self.cookies)), _WHOLE)
+        of_kind = _OF_KIND.get(next(iter(self.kinds))) if self.kinds and len(self.kinds) == 1 else None
+        return Which(self.table, *(of_kind or (0, 0)))
+
+
+_WHOLE: Final = (1 << 64) - 1
+_OF_KIND: Final = {
+    **{each.name.lower(): (Cookie(each, 0).pack(), 0xFFFFFF << 40) for each in Kind},
+    "user": (USER_MARK << 48, 0xFFFF << 48),
+}
+"""The bits of a cookie that tell its kind, and which these are; all others have no bits in common."""
+
 
 def router() -> APIRouter:
     made = APIRouter(prefix="/v1/flows", tags=["flows"])
 
     @made.get("", **_listing())
-    async def _list(request: Request, limit: Limit = USUAL, after: After = "") -> Response:
+    async def _list(request: Request, limit: lists.Limit = lists.USUAL, after: After = "") -> Response:
         live = live_of(request)
         model = live.model
-        asked = filters("flows", _FILTERS, request)
+        asked = lists.filters("flows", _FILTERS, request)
         wanted = _wanted(model, asked)
         chassis = _chassis(model, asked.get("chassis"))
-        dumps, missing = await _dumped(live, chassis)
+        dumps, missing = await _dumped(request.app.state.dumps, model, chassis, wanted)
         if "chassis" in asked and missing:
             raise TransientError("; ".join(missing.values()))
         found = await asyncio.to_thread(_items, model, dumps, wanted)
-        return page(request, found, limit, after, model.revision, missing=missing | _without_tables(model, chassis))
+        missing |= _without_tables(model, chassis)
+        return lists.page(request, live, found, limit, after, model.revision, missing=missing)
 
     @made.get("/{chassis}/{table}/{priority}/{match}", **_getting())
     async def _get(request: Request, chassis: str, table: int, priority: int, match: str) -> Response:
@@ -104,15 +120,15 @@ def router() -> APIRouter:
         model = live.model
         name = f"{chassis}/{table}/{priority}/{match}"
         if chassis not in model.chassis:
-            raise unknown(live, "chassis", "chassis", chassis)
+            raise lists.unknown(live.lab, "chassis", "chassis", chassis)
         if not model.chassis[chassis].has_tables:
             raise NotFoundError(plainly.no_tables(model.chassis[chassis]).message)
-        async with live.switch(chassis) as switch:
-            dump = {chassis: list((await switch.dump()).values())}
+        dumps: Dumps = request.app.state.dumps
+        dump = {chassis: await dumps.of(chassis, Which(table))}
         found = dict(await asyncio.to_thread(_items, model, dump, Wanted(table))).get(name)
         if found is None:
-            raise unknown(live, "flow", "flows", name)
-        return answer(found, headers=headers(model.revision))
+            raise lists.unknown(live.lab, "flow", "flows", name)
+        return answer(found, headers=conditions.headers(live, model.revision))
 
     return made
 
@@ -144,17 +160,18 @@ def _items(model: Model, dumps: Mapping[str, Iterable[FlowStats]], wanted: Wante
     return found
 
 
-async def _dumped(live: Live, chassis: Iterable[str]) -> tuple[dict[str, list[FlowStats]], dict[str, str]]:
+async def _dumped(
+    dumps: Dumps, model: Model, chassis: Iterable[str], wanted: Wanted
+) -> tuple[dict[str, list[FlowStats]], dict[str, str]]:
     """All switches at once; one that is away does not hide the others."""
 
     async def one(name: str) -> list[FlowStats] | TransientError:
         try:
-            async with live.switch(name) as switch:
-                return list((await switch.dump()).values())
+            return await dumps.of(name, wanted.on_the_switch)
         except TransientError as error:
             return error
 
-    asked = [name for name in chassis if live.model.chassis[name].has_tables]
+    asked = [name for name in chassis if model.chassis[name].has_tables]
     answers = dict(zip(asked, await asyncio.gather(*map(one, asked)), strict=True))
     missing = {name: each.message for name, each in answers.items() if isinstance(each, TransientError)}
     return {name: each for name, each in answers.items() if not isinstance(each, TransientError)}, missing

@@ -22,7 +22,7 @@ _ANY: Final = 0xFFFFFFFF
 _FLOW, _TABLE, _PORT_STATS, _PORT_DESC = 1, 3, 4, 13
 _FLOW_STATS: Final = Struct("!HH4xB3xII4xQQ")
 _PORT: Final = Struct("!I4x")
-_EVERY_TABLE: Final = 0xFF
+EVERY_TABLE: Final = 0xFF
 LAST_PORT: Final = 0xFFFFFF00
 """OFPP_MAX: above it are reserved numbers, such as the bridge's own port."""
 
@@ -97,13 +97,15 @@ async def drops(session: Session, chassis: int) -> list[FlowStats]:
 def _may_drop(chassis: int) -> Iterator[Request]:
     """A flow is told where its match is as narrow as the question's or narrower (OpenFlow 1.4 section 7.3.5.2): to ask
     for the highest bit of register `inport`, which no id has, is to ask for flows that know the port."""
-    yield _flow_stats(cookie=Cookie(Kind.CHASSIS, chassis).pack(), mask=0xFFFFFFFF_FFFFFFFF)
+    yield flow_stats(cookie=Cookie(Kind.CHASSIS, chassis).pack(), mask=0xFFFFFFFF_FFFFFFFF)
     known_port = match(**{INPORT: (0, LAST_ID + 1)})
-    yield _flow_stats(Table.ANSWER, known_port, COOKIE_MARK << 48 | Kind.PORT << 40, 0xFFFFFF << 40)
-    yield _flow_stats(cookie=USER_MARK << 48, mask=0xFFFF << 48)
+    yield flow_stats(Table.ANSWER, known_port, COOKIE_MARK << 48 | Kind.PORT << 40, 0xFFFFFF << 40)
+    yield flow_stats(cookie=USER_MARK << 48, mask=0xFFFF << 48)
 
 
-def _flow_stats(table: int = _EVERY_TABLE, wanted: Match = (), cookie: int = 0, mask: int = 0) -> Request:
+def flow_stats(table: int = EVERY_TABLE, wanted: Match = (), cookie: int = 0, mask: int = 0) -> Request:
+    """For `multipart`: the flows of a table, with such a match or a narrower one, and with this cookie where `mask` has
+    ones."""
     body = _FLOW_STATS.pack(_FLOW, 0, table, _ANY, _ANY, cookie, mask) + encode_match(wanted)
     return Request("FlowStatsRequest", 18, body)
 
