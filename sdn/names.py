@@ -19,6 +19,7 @@ from sdn.pipeline.fields import (
     OUTPORT,
     REGISTER_NAMES,
     UPLINK,
+    USER_MARK,
     Cookie,
     Kind,
 )
@@ -42,6 +43,11 @@ def names(model: Model, chassis: str = "") -> Names:
         port=_ofports(model, chassis).get,
         cookie=partial(_about, objects),
     )
+
+
+def whose(known: Names, cookie: int) -> str:
+    """Why a flow is there, or who has put it there."""
+    return known.cookie(cookie) or ("yours, by REST" if cookie >> 48 == USER_MARK else "not ours")
 
 
 def table_name(number: int) -> str:

@@ -145,7 +145,7 @@ def _flow_row(stats: FlowStats, known: Names) -> output.Row:
         Cell(actions, BAD if actions == "drop" else ""),
         Cell(f"{stats.packets:,}", busy),
         Cell(f"{stats.bytes:,}", busy),
-        Cell(known.cookie(flow.cookie) or "not ours", SOFT),
+        Cell(names.whose(known, flow.cookie), SOFT),
     )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from datapath.errors import CheckError, FileError, MachineError
-from sdn import lab, topology
+from datapath.openflow.codec import FlowStats
+from datapath.openflow.flow import Flow
+from sdn import lab, names, topology
 from sdn.cli import life, logs, look, output, packets, target
 from sdn.cli.main import main
 from sdn.lab import Result, Status
@@ -21,6 +23,7 @@ from sdn.lab.plan import Plan, PlanStep
 from sdn.lab.processes import Process
 from sdn.model import Forward, Macvlan, Model
 from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
+from sdn.pipeline.fields import USER_MARK, Cookie, Kind
 from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
 
 OVERLAY = Path(__file__).parent.parent.parent.parent / "topologies" / "overlay.yaml"
@@ -321,3 +324,20 @@ def test_plain_tables_align(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (61, "1 min 1 s"), (7205, "2 h 5 s"), (90061, "1 d 1 h")])
 def test_since(seconds: float, text: str) -> None:
     assert output.since(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("cookie", "whose"),
+    [
+        (Cookie(Kind.PORT, 99).pack(), "port 99 (not in the model)"),
+        (USER_MARK << 48 | 7, "yours, by REST"),
+        (7, "not ours"),
+    ],
+)
+def test_whose_a_flow_is(model: Model, cookie: int, whose: str) -> None:
+    """Those that a user has added by Ryu's REST are theirs; those that nobody has marked are somebody else's."""
+    known = names.names(model, "hv1")
+    stats = FlowStats(Flow(0, 5, (), (), cookie=cookie), 1, 60, 1.0)
+    assert packets._flow_row(stats, known)[-1] == output.Cell(whose, output.SOFT)
+    port = model.ports["web1:eth0"]
+    assert names.whose(known, Cookie(Kind.PORT, port.id).pack()).startswith("port web1:eth0 (")
