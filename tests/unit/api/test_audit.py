@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from sdn.api.audit import FILE, Audit, Entry
+from sdn.api.audit import FILE, REFUSED, Audit, Entry
 
 ENTRY = Entry("ann", "operate", "192.0.2.1", "PUT", "/v1/ports/a", 200, 0.01234567, revision=3)
 
@@ -79,3 +80,24 @@ def test_rotated_by_several_nothing_of_the_last_file_is_lost(tmp_path: Path) -> 
 def test_what_cannot_be_written_is_said(tmp_path: Path, caplog: object) -> None:
     Audit(tmp_path / "gone").write(ENTRY)
     assert "cannot be written" in caplog.text  # type: ignore[attr-defined]
+
+
+def test_a_long_path_is_cut(tmp_path: Path) -> None:
+    Audit(tmp_path).write(replace(ENTRY, path="/" + "a" * 5000))
+    (line,) = lines(tmp_path / FILE)
+    assert line["path"] == "/" + "a" * 499 + "…"
+
+
+def test_strangers_push_nothing_out(tmp_path: Path) -> None:
+    """Their refusals have a file of their own, which is rotated by itself."""
+    audit = Audit(tmp_path, largest=1000, largest_refused=500)
+    audit.write(ENTRY)
+    audit.write(replace(ENTRY, status=403, why="this needs role admin"))
+    for number in range(100):
+        audit.write(replace(ENTRY, caller="", role="", path=f"/{number}", status=401, why="this needs a token"))
+    audit.close()
+    assert [line["status"] for line in lines(tmp_path / FILE)] == [200, 403]
+    assert lines(tmp_path / REFUSED)[-1]["path"] == "/99"
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == {FILE, REFUSED, f"{REFUSED}.1"}
+    assert sizes[REFUSED] + sizes[f"{REFUSED}.1"] < 1400

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sdn.api import server
+from sdn.api import connections, server
+from sdn.api.connections import End
 from sdn.api.listeners import parse
 from sdn.api.server import Place, Server
 from sdn.cli import serve
@@ -62,6 +65,13 @@ async def closed_after(reader: asyncio.StreamReader) -> float:
     return time.monotonic() - started
 
 
+async def one_that_is_late(path: Path) -> None:
+    """A connection that says nothing is closed: by then so would be those that have begun before it."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    await closed_after(reader)
+    writer.close()
+
+
 async def test_several_places_know_who_asks_where(guarded: Guarded, path: Path) -> None:
     async with served(guarded, f"unix:{path}", "127.0.0.1:0", "[::1]:0") as places:
         async with client(path) as local:
@@ -72,7 +82,7 @@ async def test_several_places_know_who_asks_where(guarded: Guarded, path: Path) 
                 assert (await remote.get("/v1/ports/a", headers={"Host": "evil.example"})).status_code == 403
                 forged = {"X-Forwarded-For": "192.0.2.1", "Host": "evil.example"}
                 await remote.get("/v1/ports/a", headers=forged)
-    assert {entry["peer"] for entry in guarded.audited()} == {"127.0.0.1", "::1"}
+    assert {entry["peer"] for entry in guarded.refused()} == {"127.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
@@ -123,7 +133,7 @@ async def test_a_slow_stream_is_no_slow_head(guarded: Guarded, path: Path, monke
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"data: first\n\n")
-        await asyncio.sleep(0.3)
+        await one_that_is_late(path)
         assert not reader.at_eof()
         writer.close()
 
@@ -166,10 +176,58 @@ async def test_a_websocket_outlives_the_time_for_heads(
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-        await asyncio.sleep(0.3)
+        await one_that_is_late(path)
         writer.write(b"\x81\x82\0\0\0\0hi")
         assert await reader.readexactly(4) == b"\x81\x02hi"
         writer.close()
+
+
+@pytest.mark.parametrize("size", [server.PIECE, 10 * server.PIECE])
+async def test_a_body_in_one_piece_with_its_head_is_no_large_head(guarded: Guarded, path: Path, size: int) -> None:
+    """Nor with the next head behind it."""
+    async with served(guarded, f"unix:{path}"):
+        reader, writer = await asyncio.open_unix_connection(path)
+        head = b"PUT /v1/ports/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        writer.write((head + b"x" * size) * 3)
+        for _ in range(3):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(len(str(size))) == str(size).encode()
+        writer.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0"])
+@pytest.mark.parametrize("by", ["the kernel's answer", "proc"])
+async def test_another_user_of_the_machine_is_refused(
+    guarded: Guarded, listen: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of a socket is who made it; of one that is closed nobody is, and not root."""
+    if by == "proc":
+        monkeypatch.setattr(connections, "_by_diag", connections._by_proc)
+    async with served(guarded, listen) as (place,):
+        address = str(place.listener.address), place.listener.port
+        for user, status in ((0, b"200"), (1234, b"403")):
+            client = connected(address, user)
+            theirs = End(client.getsockname()[:2])
+            reader, writer = await asyncio.open_connection(sock=client)
+            writer.write(b"GET /v1/ports/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.readline()).split()[1] == status
+            assert connections.user_of(theirs, End(address)) == user
+            writer.close()
+            await writer.wait_closed()
+            assert connections.user_of(theirs, End(address)) is None
+
+
+def connected(address: tuple[str, int], user: int) -> socket.socket:
+    """The kernel goes by the thread's file-system user when a socket is made (setfsuid(2))."""
+    before = os.geteuid()
+    os.seteuid(user)
+    try:
+        made = socket.create_connection(address)
+    finally:
+        os.seteuid(before)
+    made.setblocking(False)
+    return made
 
 
 async def test_a_large_body_in_chunks(guarded: Guarded, path: Path) -> None:

@@ -92,18 +92,32 @@ def test_a_reader_follows_the_file(file: Path) -> None:
     assert reader.valid("0") is None
 
 
-def test_expiry_is_looked_at_each_time(file: Path) -> None:
+def test_expiry_is_looked_at_each_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Tokens(file)
-    token, text = tokens.create("ann", Role.READ, 0.2, file)
+    token, text = tokens.create("ann", Role.READ, 60.0, file)
     assert reader.check(text) == token
     assert token.expires is not None
-    time.sleep(max(0.0, token.expires - time.time()))
+    monkeypatch.setattr(time, "time", lambda: token.expires)
     assert reader.valid(token.id) is None
     with pytest.raises(InvalidTokenError, match="expired at"):
         reader.check(text)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2, "tokens": []}', '{"version": 1, "tokens": [{}]}'])
+ROW = {"id": "1", "name": "ann", "role": "read", "created": 1.0, "expires": None, "sha256": "0"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"version": 2, "tokens": []}',
+        '{"version": 1, "tokens": [{}]}',
+        *(json.dumps({"version": 1, "tokens": [{**ROW, key: 5}]}) for key in ("id", "name", "role", "sha256")),
+        *(json.dumps({"version": 1, "tokens": [{**ROW, key: "x"}]}) for key in ("role", "created", "expires", "more")),
+    ],
+)
 def test_a_damaged_file_vouches_for_nobody(file: Path, content: str) -> None:
     _, text = tokens.create("ann", Role.READ, None, file)
     reader = Tokens(file)
@@ -112,6 +126,21 @@ def test_a_damaged_file_vouches_for_nobody(file: Path, content: str) -> None:
     for _ in range(2):
         with pytest.raises(FileError, match="damaged"):
             reader.check(text)
+
+
+def test_a_file_that_cannot_be_read_vouches_for_nobody(file: Path) -> None:
+    _, text = tokens.create("ann", Role.READ, None, file)
+    reader = Tokens(file)
+    reader.check(text)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(MachineError, match=r"tokens\.json cannot be read: Is a directory"):
+        reader.check(text)
+    file.rmdir()
+    file.parent.rename(file.parent.with_name("gone"))
+    file.parent.write_bytes(b"")
+    with pytest.raises(MachineError, match=r"tokens\.json cannot be read: Not a directory"):
+        reader.valid("1")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o622])
