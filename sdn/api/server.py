@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -189,10 +189,10 @@ class _Known(asyncio.Protocol):
     asks_user = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        user = _user_of(transport) if self.asks_user else None
-        self.app_state[connections.STATE] = Connection(user, transport.abort)
-        super().connection_made(transport)
+        made = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        user = _user_of(made) if self.asks_user else None
+        self.app_state[connections.STATE] = Connection(user, made.abort)
+        super().connection_made(made)
 
 
 def _user_of(transport: asyncio.Transport) -> int | None:
