@@ -107,8 +107,9 @@ class Target:
         """`count` is what it should have."""
         missing = list(self.troubles.values())
         more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
-        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more, *self.fights[:TOLD])))
-        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told)
+        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
+        note = "; ".join(self.fights[:TOLD])
+        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told, note)
 
 
 def _keys(changes: Iterable[FlowChange]) -> set[FlowKey]:

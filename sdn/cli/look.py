@@ -63,7 +63,7 @@ def _chassis_json(state: Status, name: str) -> dict[str, Any]:
     own = {"connected": flows.connected, "flows": flows.count, "flows_revision": flows.revision}
     programmed = own if chassis.has_tables else dict.fromkeys(own)
     errors = [*host.errors, *([flows.error] if flows.error else [])]
-    said = {"errors": errors, "notes": list(host.notes)}
+    said = {"errors": errors, "notes": [*host.notes, *([flows.note] if flows.note else [])]}
     kinds = {"switch": chassis.datapath, "datapath": host.datapath_type, "vtep": str(chassis.vtep.ip)}
     addresses = {physnet: str(address) for physnet, address in chassis.addresses}
     return {"name": name, **kinds, "addresses": addresses, **programmed, "host_revision": host.revision, **said}
@@ -131,8 +131,11 @@ def _show(state: Status, everything: bool) -> None:
 
 
 def _notes(state: Status) -> dict[str, list[str]]:
-    """What agents want people to know, with the chassis that say so."""
+    """What agents and the controller want people to know, with the chassis that say so."""
     found: dict[str, list[str]] = {}
+    for name, flows in sorted(state.facts.flows.items()):
+        if flows.note:
+            found.setdefault(flows.note, []).append(name)
     for name, host in sorted(state.facts.hosts.items()):
         for note in host.notes:
             found.setdefault(note, []).append(name)

@@ -10,12 +10,14 @@ from datapath.spec import GuestPhase
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
-    """Of a chassis, by the controller. `revision` is the newest one whose flows a barrier has confirmed."""
+    """Of a chassis, by the controller. `revision` is the newest one whose flows a barrier has confirmed. `note` is what
+    one should know though nothing is wrong."""
 
     connected: bool = False
     revision: int = 0
     count: int = 0
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ ATTRIBUTE: Final = {
 }
 """Which mapping of a Model holds the rows of a table. A row refers only to rows of tables above its own."""
 
-FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error")
+FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error", "flow_note")
 HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_notes")
 PORT_FACTS: Final = ("up", "actual_ofport")
 DRIFT: Final = "Drift"
@@ -97,7 +97,8 @@ def _natural(name: str) -> tuple[str | int, ...]:
 
 
 def flow_facts_row(facts: FlowFacts) -> Row:
-    return dict(zip(FLOW_FACTS, (facts.connected, facts.revision, facts.count, facts.error), strict=True))
+    found = (facts.connected, facts.revision, facts.count, facts.error, facts.note)
+    return dict(zip(FLOW_FACTS, found, strict=True))
 
 
 def flow_facts(row: Mapping[str, Value]) -> FlowFacts:

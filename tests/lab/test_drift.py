@@ -193,3 +193,18 @@ def test_a_store_that_cannot_be_started_is_tried_again(lab: Labs) -> None:
     file.rmdir()
     away.rename(file)
     eventually(lambda: whole(running), within=15)
+
+
+# Again and again
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_again_the_moment_it_is_put_right(what: str, repaired: Lab) -> None:
+    """Three times in a row each is put right; nothing is left of the last one, whatever was remembered as right."""
+    damage = DAMAGES[what]
+    for _ in range(3):
+        after(repaired, lambda: damage.do(repaired))
+    repaired.settle()
+    assert repaired.mesh() == []
+    assert not repaired.up(TOPOLOGY).changed
+    assert repaired.mesh() == []
