@@ -167,4 +167,4 @@ def _say_place(listener: Listener) -> None:
     if listener.token:
         output.say(output.paint("    a token is needed: sdn token create NAME --role read|operate|admin", SOFT))
     else:
-        output.say(output.paint("    every user of this machine may use it; else: --require-token", SOFT))
+        output.say(output.paint("    root and you may use it without a token; for other users: --require-token", SOFT))
