@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
@@ -36,6 +36,7 @@ from sdn.api.ends import Ends
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
+from sdn.api.parameters import only_known
 from sdn.api.resources import KINDS
 from sdn.api.roles import methods_at
 from sdn.api.samples import Samples
@@ -45,7 +46,14 @@ LOG = logging.getLogger(__name__)
 
 def create_app(live: Live) -> FastAPI:
     """The API of one lab. What comes in has passed the gate, which says who asks (`sdn.api.caller`)."""
-    app = FastAPI(title="sdn", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    app = FastAPI(
+        title="sdn",
+        lifespan=_lifespan,
+        dependencies=[Depends(only_known)],
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
     app.state.live = live
     app.state.hub = Hub(live)
     app.state.samples = Samples(live)

@@ -6,6 +6,7 @@ they are confirmed. Never: two ways to change one thing: every write is an edit,
 
 from __future__ import annotations
 
+import asyncio
 import time
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 
 from datapath.errors import ConflictError, FileError
-from sdn.api import conditions, lists, openapi, writes
+from sdn.api import conditions, lists, openapi, whole, writes
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
 from sdn.api.live import Live
@@ -32,12 +33,16 @@ Until = Annotated[
 Timeout = Annotated[float, Query(gt=0, le=LONGEST_WAIT, description="Seconds to wait at most.")]
 
 
+Dry = Annotated[bool, Query(description="Only say what would be done, step by step.")]
+
+
 class Asked(NamedTuple):
     """What a write wants of its answer."""
 
     wait: str
     timeout: float
     started: float
+    dry: bool = False
 
 
 def live_of(request: Request) -> Live:
@@ -66,22 +71,28 @@ def _router(kind: Kind) -> APIRouter:
         return _resource(live.model, live, kind, name)
 
     @router.post("", **words.creating())
-    async def _create(request: Request, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _create(
+        request: Request, wait: Until = "stored", timeout: Timeout = 30.0, dry_run: Dry = False
+    ) -> Response:
+        asked = Asked(wait, timeout, time.monotonic(), dry_run)
         fields = await mapping_of(request)
         name = _name_in(kind, fields)
         return await _write(request, kind, name, lambda model: _created(model, kind, name, fields), asked)
 
     @router.put("/{name}", **words.replacing())
-    async def _replace(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _replace(
+        request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0, dry_run: Dry = False
+    ) -> Response:
+        asked = Asked(wait, timeout, time.monotonic(), dry_run)
         fields = await mapping_of(request)
         _check_same(kind, name, fields)
         return await _write(request, kind, name, lambda model: writes.replaced(model, kind, name, fields), asked)
 
     @router.patch("/{name}", **words.patching())
-    async def _patch(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _patch(
+        request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0, dry_run: Dry = False
+    ) -> Response:
+        asked = Asked(wait, timeout, time.monotonic(), dry_run)
         patch = await mapping_of(request)
         _check_same(kind, name, patch)
         return await _write(
@@ -89,8 +100,10 @@ def _router(kind: Kind) -> APIRouter:
         )
 
     @router.delete("/{name}", **words.deleting())
-    async def _delete(request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _delete(
+        request: Request, name: str, wait: Until = "stored", timeout: Timeout = 30.0, dry_run: Dry = False
+    ) -> Response:
+        asked = Asked(wait, timeout, time.monotonic(), dry_run)
         return await _removed(request, kind, name, asked)
 
     return router
@@ -146,8 +159,10 @@ def _having(model: Model, kind: Kind, name: str) -> Model:
 
 
 async def _write(request: Request, kind: Kind, name: str, edits: Any, asked: Asked) -> Response:
-    live = live_of(request)
-    written = await live.change(_edit(request, kind, name, edits), **_told(request, kind, name))
+    live, edit = live_of(request), _edit(request, kind, name, edits)
+    if asked.dry:
+        return await _planned(live, edit)
+    written = await live.change(edit, **_told(request, kind, name))
     is_new = written.before is None or name not in kind.names(written.before)
     more = await applied(live, written, asked)
     status = 202 if more.get("applied", {}).get("missing") else 201 if is_new else 200
@@ -161,8 +176,11 @@ async def _removed(request: Request, kind: Kind, name: str, asked: Asked) -> Res
     def edits(model: Model) -> Any:
         return writes.removed(_having(model, kind, name), kind, name)
 
+    edit = _edit(request, kind, name, edits)
     try:
-        written = await live.change(_edit(request, kind, name, edits), **_told(request, kind, name))
+        if asked.dry:
+            return await _planned(live, edit)
+        written = await live.change(edit, **_told(request, kind, name))
     except NotFoundError:
         raise
     except FileError as error:
@@ -173,6 +191,13 @@ async def _removed(request: Request, kind: Kind, name: str, asked: Asked) -> Res
     return answer(
         {"name": name, **more}, 202 if more["applied"]["missing"] else 200, conditions.headers(live, written.revision)
     )
+
+
+async def _planned(live: Live, edit: Edit) -> Response:
+    """What the change would come to, made of the present model."""
+    present = live.model
+    plan = await asyncio.to_thread(lambda: whole.plan_of(edit(present), present))
+    return answer(plan, headers=conditions.headers(live, present.revision))
 
 
 def needed(error: FileError, kind: Kind, name: str) -> ConflictError:

@@ -92,24 +92,6 @@ _PAGE: Final[dict[str, Any]] = {
     },
 }
 _WHOLE: Final[dict[str, Any]] = {**_REVISION, "properties": {**_REVISION["properties"], "entries": _ENTRIES}}
-PLAN: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["steps", "flows"],
-    "properties": {
-        "steps": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {key: {"type": "string"} for key in ("where", "verb", "what", "why", "disturbs")},
-            },
-        },
-        "flows": {
-            "type": "object",
-            "description": "By chassis how many flows are added, changed and removed.",
-            "additionalProperties": {"type": "array", "items": {"type": "integer"}},
-        },
-    },
-}
 _DIFF: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["from", "to", "entries"],
@@ -122,7 +104,7 @@ _ROLLED: Final[dict[str, Any]] = {
         "to": {"type": "integer"},
         "revision": {"type": "integer", "description": "That has the old content now."},
         "changed": {"type": "boolean", "description": "False where it was so already, or where it was a dry run."},
-        "plan": PLAN,
+        "plan": openapi.PLAN,
         "applied": openapi.APPLIED,
     },
 }
@@ -153,7 +135,7 @@ def _add_reading(made: APIRouter) -> None:
         entries = [each.as_plain() for each in differences(before, after)]
         return answer({**as_plain(revision), "entries": entries})
 
-    @made.get("/revisions/{number}/plan", **_words("What a revision did, step by step", "Its plan", PLAN, 404))
+    @made.get("/revisions/{number}/plan", **_words("What a revision did, step by step", "Its plan", openapi.PLAN, 404))
     async def _plan(request: Request, number: Number) -> Response:
         live = live_of(request)
         _known(live, number)

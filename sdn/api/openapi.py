@@ -50,6 +50,24 @@ PROBLEM: Final[Schema] = {
         },
     },
 }
+PLAN: Final[Schema] = {
+    "type": "object",
+    "required": ["steps", "flows"],
+    "properties": {
+        "steps": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {key: {"type": "string"} for key in ("where", "verb", "what", "why", "disturbs")},
+            },
+        },
+        "flows": {
+            "type": "object",
+            "description": "By chassis how many flows are added, changed and removed.",
+            "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+        },
+    },
+}
 APPLIED: Final[Schema] = {
     "type": "object",
     "description": "With `?wait=`: what was confirmed, how many seconds after the request, and what is missing.",
@@ -171,7 +189,8 @@ class Words:
     def deleting(self) -> dict[str, Any]:
         gone: dict[int | str, dict[str, Any]] = {204: {"description": "It is gone"}}
         applied = {"type": "object", "properties": {"name": {"type": "string"}, "applied": APPLIED}}
-        waited = {**found("It is gone, as was waited for", applied), **found("Gone, not confirmed", applied, 202)}
+        planned = {"anyOf": [applied, PLAN], "description": "With `dry_run` the plan."}
+        waited = {**found("It is gone, as was waited for", planned), **found("Gone, not confirmed", applied, 202)}
         return self._route("Remove", {**gone, **waited, **refusals(404, 409, 412)}, {"parameters": [IF_MATCH]})
 
     def _body(self) -> dict[str, Any]:
@@ -179,7 +198,8 @@ class Words:
         return request_body(self.sent, example)
 
     def _writing(self, verb: str, extra: dict[str, Any], *more: int) -> dict[str, Any]:
-        answers = found("As it is stored", self.named, ETag="For If-Match")
+        planned = {"oneOf": [self.named, PLAN], "description": "What is stored; with `dry_run` the plan."}
+        answers = found("As it is stored", planned, ETag="For If-Match")
         for status in more:
             answers |= found("Created", self.named, status, Location="Its path")
         answers |= found("Stored, but not confirmed in time", self.named, 202)

@@ -17,7 +17,6 @@ from sdn.api import conditions, openapi, whole
 from sdn.api.answer import answer
 from sdn.api.caller import caller
 from sdn.api.crud import Asked, Timeout, Until, applied, live_of
-from sdn.api.history import PLAN
 from sdn.api.live import Live
 from sdn.api.origin import origin
 from sdn.api.whole import JSON, YAML, Sent
@@ -46,7 +45,7 @@ _TROUBLES: Final = {
     "items": {"type": "string"},
     "description": "What is wrong with the lab as it runs, whatever the file says.",
 }
-_PLAN: Final[dict[str, Any]] = {**PLAN, "properties": {**PLAN["properties"], "troubles": _TROUBLES}}
+_PLAN: Final[dict[str, Any]] = {**openapi.PLAN, "properties": {**openapi.PLAN["properties"], "troubles": _TROUBLES}}
 _STORED: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["revision", "changed", "seconds", "counts"],

@@ -61,10 +61,15 @@ class Sent:
 
 def planned(sent: Sent, present: Model | None) -> tuple[Model, dict[str, Any]]:
     """The file's model, and the steps that lead there. Raises what applying it would."""
+    model = sent.built(present)
+    return model, plan_of(model, present)
+
+
+def plan_of(model: Model, present: Model | None) -> dict[str, Any]:
+    """The steps from one model to another. Raises MachineError and ConflictError, as taking them would."""
     from sdn.lab.plan import plan
 
-    model = sent.built(present)
-    return model, asdict(plan(model, present, lab.look_at_machine(model)))
+    return asdict(plan(model, present, lab.look_at_machine(model)))
 
 
 def troubles(model: Model | None, facts: Facts) -> list[str]:

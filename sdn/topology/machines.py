@@ -26,7 +26,7 @@ class Kernel(Part):
 
     image: Text = Field(description="Path of the kernel.")
     initrd: Text | None = Field(None, description="Path of its initial RAM disk.")
-    append: Text = Field("", description="Its command line.")
+    append: Text | None = Field(None, description="Its command line.")
 
 
 class Cloud(Part):

@@ -328,3 +328,17 @@ async def test_two_counters_with_if_match(socket: Path) -> None:
 
 def _test(name: str = "count") -> dict[str, Any]:
     return {"name": name, "from": ["web1"], "to": ["web2"], "ping": "ok"}
+
+
+async def test_a_dry_run_changes_nothing(socket: Path) -> None:
+    async with api(socket) as client:
+        made = await client.post("/v1/nodes?dry_run=true", json={"name": "x", "chassis": "hv1", "network": "web"})
+        assert made.status_code == 200
+        assert ("hv1", "add", "node x") in [(s["where"], s["verb"], s["what"]) for s in made.json()["steps"]]
+        gone = await client.delete("/v1/nodes/fw?dry_run=true")
+        assert ("hv1", "remove", "node fw") in [(s["where"], s["verb"], s["what"]) for s in gone.json()["steps"]]
+        moved = await client.patch("/v1/nodes/fw?dry_run=true", json={"chassis": "hv2"})
+        assert moved.json()["flows"].keys() == {"hv1", "hv2"}
+        assert (await client.put("/v1/nodes/y?dry_run=true", json={"network": "wbe"})).status_code == 422
+        assert (await client.delete("/v1/networks/web?dry_run=true")).status_code == 409
+        assert client.live.revision == 1
