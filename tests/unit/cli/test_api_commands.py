@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +14,12 @@ from typing import Any
 import pytest
 
 from datapath.errors import FileError
-from sdn.cli import complete, resources
+from sdn.cli import api_commands, complete, resources
 from sdn.cli.events import clock, moment, when
 from sdn.cli.main import main
+from sdn.client import Client
 from sdn.model.facts import Drift, FlowFacts, HostFacts, PortFacts
+from sdn.topology import parse
 from tests.unit.client.served import Served, served
 
 __all__ = ["served"]
@@ -24,12 +28,14 @@ Run = Callable[..., tuple[int, str, str]]
 TIME = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}|\d{2}:\d{2}:\d{2}\.\d{3}")
 MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 NOW = 1_700_000_000.0
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture
 def sdn(served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """`sdn(*arguments)` → exit code, stdout with times made equal, stderr."""
     monkeypatch.setenv("SDN_API", served.api)
+    monkeypatch.delenv("SDN_LAB", raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(list(arguments))
@@ -126,7 +132,7 @@ def test_who_waits_in_vain_fails(sdn: Run) -> None:
         (("get", "port", "zz"), 2, "there is no port 'zz'"),
         (("get", "port", "zz"), 2, "see: sdn get ports"),
         (("rollback", "x"), 2, "rollback"),
-        (("get", "ports", "colour=red"), 2, "not filtered by 'colour'"),
+        (("get", "ports", "colour=red"), 2, "'colour'"),
         (("create", "network", "web", "segment.vxlan=9"), 1, "already, and it is another"),
         (("create", "node", "c", "network=wbe"), 2, "/nodes/c/network"),
         (("create", "node", "c", "network"), 2, "'network' is no field"),
@@ -330,3 +336,81 @@ def test_completion() -> None:
 def test_what_is_no_time() -> None:
     with pytest.raises(FileError):
         moment("soon")
+
+
+# ── what is printed in the help and in the README ──
+
+LAB = """\
+name: small
+chassis: {hv1: {}, hv2: {}}
+networks:
+  web: {segment: {vxlan: 7}, subnet: 10.10.0.0/24}
+  db: {segment: {vxlan: 8}, subnet: 10.8.0.0/24}
+nodes:
+  web1: {network: web, chassis: hv1}
+  web2: {ports: [{network: web}, {network: db}]}
+"""
+COMMANDS: tuple[Callable[..., None], ...] = (
+    api_commands.create,
+    api_commands.change,
+    api_commands.get,
+    api_commands.delete,
+    api_commands.events,
+    api_commands.history,
+    api_commands.diff,
+    api_commands.rollback,
+)
+
+
+def examples(of: Callable[..., None]) -> list[list[str]]:
+    """Of a command's help, as words; whoever names a lab does not name an API."""
+    text = " ".join((of.__doc__ or "").partition("Examples:")[2].split())
+    found = [shlex.split(each) for each in re.findall(r"`([^`]*)`", text)]
+    return [[word for word in words[1:] if word not in ("overlay", "-f")] for words in found]
+
+
+@pytest.fixture
+def busy(served: Served) -> Served:
+    """A lab with some history, in which everything is confirmed as soon as it is written."""
+    served.store.write(parse(LAB, "small.yaml"))
+    for number in range(12):
+        model = parse(LAB + f"  other{number}: {{network: db}}\n", "small.yaml", served.store.model())
+        served.store.write(model)
+    served.store.report(
+        flows={name: FlowFacts(True, 99, 30) for name in ("hv1", "hv2")},
+        hosts={name: HostFacts(99) for name in ("hv1", "hv2")},
+    )
+    return served
+
+
+@pytest.mark.usefixtures("busy")
+def test_examples_of_the_help_work(sdn: Run) -> None:
+    for command in COMMANDS:
+        found = examples(command)
+        assert found, command
+        for words in found:
+            code, out, err = sdn(*words)
+            assert code == 0, (words, out, err)
+
+
+def test_the_readmes_python_works_as_printed(busy: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    told: list[tuple[object, ...]] = []
+
+    def said(*words: object) -> None:
+        told.append(words)
+        raise StopIteration
+
+    monkeypatch.setattr(Client, "of", lambda lab: busy.client() if lab == "overlay" else None)
+    drift = Drift("hv1", "flow x", "removed", NOW)
+    timer = threading.Timer(0.2, lambda: busy.store.report(drifts={"controller-1": drift}))
+    timer.start()
+    (example,) = code
+    with pytest.raises(StopIteration):
+        exec(compile(example, "README.md", "exec"), {"print": said})  # what else does it work by?
+    timer.join()
+    ((time, message),) = told
+    assert (time, message) == ("2023-11-14T22:13:20.000000Z", "hv1: flow x was removed by somebody")
+    model = busy.store.model()
+    assert model
+    assert "web1:eth1" in model.ports
