@@ -104,7 +104,7 @@ def _opened(listener: Listener) -> socket.socket:
     if listener.path is not None:
         return _opened_path(listener.path)
     family = socket.AF_INET6 if isinstance(listener.address, IPv6Address) else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
