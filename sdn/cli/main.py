@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -50,6 +50,12 @@ app = typer.Typer(
 _COLLECT_AFTER = 10_000
 """Objects, instead of Python's 700: what a command makes, a thousand ports perhaps, it mostly keeps until it ends."""
 
+_HERE_ONLY: Final = frozenset(
+    ("up", "deploy", "plan", "apply", "down", "destroy", "status", "inspect", "exec", "trace", "flows", "graph")
+    + ("logs", "export", "test", "console", "migrate", "guest")
+)
+"""Commands that are about a lab of this machine: with SDN_API in the environment another one may be meant."""
+
 _NAMESPACES = (Path("/run/netns"), Path("/var/run/netns"))
 
 
@@ -73,11 +79,17 @@ class Mode(StrEnum):
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         _print_version()
         raise typer.Exit
+    if os.environ.get("SDN_API") and context.invoked_subcommand in _HERE_ONLY:
+        raise FileError(
+            f"SDN_API names another machine, and `sdn {context.invoked_subcommand}` knows this one only",
+            remedy="unset SDN_API, or ask what it has by: sdn get, events, history, or the page",
+        )
 
 
 @app.command(rich_help_panel=BUILD)

@@ -414,3 +414,14 @@ def test_the_readmes_python_works_as_printed(busy: Served, monkeypatch: pytest.M
     model = busy.store.model()
     assert model
     assert "web1:eth1" in model.ports
+
+
+def test_commands_of_this_machine_do_not_pass_for_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else this machine's status would be taken for that one's, and the wrong lab taken down."""
+    monkeypatch.setenv("SDN_API", "https://192.0.2.1:8443")
+    for command in (["status"], ["down", "x"], ["trace", "a", "b"], ["guest", "list"]):
+        assert main(command) == 2
+        assert "SDN_API names another machine" in capsys.readouterr().err
+    assert main(["version"]) == 0
