@@ -1,0 +1,137 @@
+"""What somebody changes while we are at work, and is told together with what we do, is not taken for right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from datapath.agent import Agent
+from datapath.events import Drift
+from datapath.linux.host import Namespace
+from datapath.ovs import database
+from datapath.spec import device_name
+from tests.lab.test_agent import Lab, hosts, lab, until
+
+pytestmark = pytest.mark.lab
+__all__ = ["lab"]
+
+PORT = device_name("p", "n1", "eth0")
+
+
+def addresses(lab: Lab) -> set[str]:
+    return {each["local"] for each in lab.links("n1")["eth0"]["addr_info"]}  # type: ignore[attr-defined]
+
+
+def flush(lab: Lab) -> None:
+    assert lab.inside("n1", "ip", "address", "flush", "dev", "eth0", "scope", "global").returncode == 0
+
+
+def delete_port(lab: Lab) -> None:
+    lab.tool("hv1", "ovs-vsctl", f"--db=unix:{lab.run_dir}/hv1/db.sock", "del-port", PORT)
+
+
+def ports(lab: Lab) -> list[str]:
+    return lab.tool("hv1", "ovs-vsctl", f"--db=unix:{lab.run_dir}/hv1/db.sock", "list-ports", "br-int").split()
+
+
+@asynccontextmanager
+async def restoring(agent: Agent) -> AsyncIterator[None]:
+    task = asyncio.create_task(agent.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def drifts(lab: Lab) -> list[Drift]:
+    return [event for event in lab.events if isinstance(event, Drift)]
+
+
+async def test_an_address_that_goes_while_it_is_set(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, left = Namespace.send, [True]
+
+    def meanwhile(self: Namespace, batch: Any) -> Any:
+        if not left or not any("address 10.0.0.1" in message.about for message in batch):
+            return send(self, batch)
+        left.clear()
+        refused = self.channel.send(batch)
+        flush(lab)  # is in the same notifications as what we have done
+        self.hear()
+        return refused
+
+    agent = lab.agent()
+    monkeypatch.setattr(Namespace, "send", meanwhile)
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert not left
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert {"10.0.0.1", "fd00::1"} <= addresses(lab)
+
+
+async def test_a_port_that_goes_while_it_is_added(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, left = database.Switch._commit, [True]
+
+    def meanwhile(self: database.Switch, *arguments: Any, **options: Any) -> Any:
+        done = commit(self, *arguments, **options)
+        if PORT in self.idl.seen and left:
+            left.clear()
+            delete_port(lab)
+            with self.idl.moved:
+                self.idl.moved.wait_for(lambda: PORT not in self.idl.seen, 5)
+        return done
+
+    agent = lab.agent()
+    monkeypatch.setattr(database.Switch, "_commit", meanwhile)
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert not left
+    assert PORT in ports(lab)
+    work = agent.work
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert agent.work == work
+
+
+DAMAGES: dict[str, Callable[[Lab], None]] = {"address": flush, "port": delete_port}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_what_is_told_while_we_are_at_work_is_told_on(what: str, lab: Lab) -> None:
+    """`apply` awaits its switches; what somebody does then is found when it is done, and put right."""
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 1, 1))
+    async with restoring(agent):
+        configure = agent._configure
+
+        async def meanwhile(*arguments: Any) -> None:
+            await configure(*arguments)
+            if not drifts(lab):
+                await asyncio.to_thread(DAMAGES[what], lab)
+                await asyncio.sleep(0.2)  # it has been told by then
+
+        agent._configure = meanwhile  # type: ignore[method-assign]
+        await agent.apply(hosts(lab.name, 1, 1), anew=True)
+        await until(lambda: bool(drifts(lab)) and drifts(lab)[-1].repaired > 0)
+    assert {"10.0.0.1", "fd00::1"} <= addresses(lab)
+    assert PORT in ports(lab)
+
+
+async def test_a_wish_for_the_same_looks_at_what_is_known_to_be_right(lab: Lab) -> None:
+    """Settings that nobody tells of are found so, and whatever else may have escaped."""
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 1, 1))
+    held = agent._host.namespaces["sdn-" + lab.name + "-n1"]
+    flush(lab)
+    before = held.devices.version
+    held.hear()
+    for name, settled in list(agent._settled.items()):
+        agent._settled[name] = settled.__class__(
+            settled.node, settled.chassis, settled.home, settled.namespace, held.devices.version
+        )
+    assert held.devices.version != before, "it counts as right all the same"
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert "10.0.0.1" not in addresses(lab)
+    await agent.apply(hosts(lab.name, 1, 1), anew=True)
+    assert {"10.0.0.1", "fd00::1"} <= addresses(lab)
