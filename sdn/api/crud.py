@@ -114,7 +114,7 @@ def _router(kind: Kind) -> APIRouter:
 
 def _listed(live: Live, kind: Kind, request: Request, limit: int, after: str, pattern: str) -> Response:
     model, facts = live.model, live.facts
-    wanted = lists.filters(kind.path, ("name", *kind.filters), request)
+    wanted = lists.filters(kind.filters, request)
     names = [name for name in kind.names(model) if not pattern or fnmatchcase(name, pattern)]
     names = names[lists.begin(names, after) :]
     items: list[Resource] = []

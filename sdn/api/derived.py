@@ -54,7 +54,7 @@ def _collection(kind: Derived) -> APIRouter:
         request: Request, limit: lists.Limit = lists.USUAL, after: lists.After = "", name: lists.Pattern = ""
     ) -> Response:
         live = live_of(request)
-        wanted = lists.filters(kind.path, ("name", *kind.filters), request)
+        wanted = lists.filters(kind.filters, request)
         found = [
             (key, item)
             for key, item in kind.items(live).items()
@@ -95,7 +95,6 @@ def _labs() -> APIRouter:
         request: Request, limit: lists.Limit = lists.USUAL, after: lists.After = "", name: lists.Pattern = ""
     ) -> Response:
         live = live_of(request)
-        lists.filters("labs", ("name",), request)
         item = await asyncio.to_thread(_lab, live)
         found = [(live.lab, item)] if not name or fnmatchcase(live.lab, name) else []
         return lists.page(request, live, found, limit, after, live.revision)

@@ -104,7 +104,7 @@ def router() -> APIRouter:
     async def _list(request: Request, limit: lists.Limit = lists.USUAL, after: After = "") -> Response:
         live = live_of(request)
         model = live.model
-        asked = lists.filters("flows", _FILTERS, request)
+        asked = lists.filters(_FILTERS, request)
         wanted = _wanted(model, asked)
         chassis = _chassis(model, asked.get("chassis"))
         dumps, missing = await _dumped(request.app.state.dumps, model, chassis, wanted)

@@ -1,7 +1,7 @@
 """Lists: pages of them, and what narrows them down.
 
-Enters: a request, members by name in order. Leaves: a page, and the path of the page after it. Never: a filter that is
-passed over in silence: one that nobody knows is a mistake.
+Enters: a request, members by name in order. Leaves: a page, and the path of the page after it. Never: a page
+that begins somewhere else because the member before it has gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastapi import Query, Request, Response
 from sdn.api import conditions
 from sdn.api.answer import answer
 from sdn.api.live import Live
-from sdn.api.problem import MalformedError, NotFoundError
+from sdn.api.problem import NotFoundError
 
 Item = dict[str, Any]
 
@@ -28,21 +28,10 @@ After = Annotated[str, Query(description="Only those behind this name: from `nex
 Pattern = Annotated[str, Query(description="Only those with such a name, such as web*.")]
 
 
-def filters(path: str, known: Iterable[str], request: Request) -> dict[str, set[str]]:
-    """By field; several values of one are alternatives. A pattern of names, where there are such, is a route's own.
-
-    Raises MalformedError for a field that lists are not narrowed by.
-    """
-    found: dict[str, set[str]] = {}
-    for key, value in request.query_params.multi_items():
-        if key in ("limit", "after"):
-            continue
-        if key not in known:
-            remedy = f"there are: {', '.join(known) or 'none'}"
-            raise MalformedError(f"{path} are not filtered by '{key}'", remedy=remedy)
-        if key != "name":
-            found.setdefault(key, set()).add(value)
-    return found
+def filters(known: Iterable[str], request: Request) -> dict[str, set[str]]:
+    """By field; several values of one are alternatives. What is not known has been refused (`parameters`)."""
+    given = request.query_params
+    return {field: set(given.getlist(field)) for field in known if field in given}
 
 
 def text(value: Any) -> str:

@@ -177,6 +177,21 @@ def test_tests_are_a_matrix_with_reasons(url: str, browser: Browser) -> None:
         expect(page.locator(".matrix .cell.is-reaches")).to_have_count(6)
 
 
+def test_every_node_to_every_other(url: str, browser: Browser) -> None:
+    """Five nodes in two networks: each reaches those of its own, and the file says that one shall reach further."""
+    with opened(browser, url, "view=tests") as page:
+        page.click("#run-matrix")
+        mesh = page.get_by_role("table", name="every node: who reaches whom")
+        expect(mesh.locator(".cell")).to_have_count(20)
+        expect(mesh.locator(".cell.is-reaches")).to_have_count(8)
+        expect(mesh.get_by_role("button", name="web1 to web3 reaches, as it shall")).to_be_visible()
+        expect(mesh.get_by_role("button", name="web1 to db1 does not reach, though it shall")).to_be_visible()
+        expect(mesh.get_by_role("button", name="web2 to db1 does not reach, as it shall")).to_be_visible()
+        picture(page, "every-node")
+        mesh.get_by_role("button", name="web1 to web3").click()
+        expect(page.get_by_role("heading", name="Trace")).to_be_visible()
+
+
 def test_an_edit_is_planned_and_applied(own: Lab, browser: Browser) -> None:
     """And rolled back, and another page that is open sees it all."""
     with serving(own) as url, opened(browser, url) as other, opened(browser, url, "view=edit") as page:

@@ -1,5 +1,5 @@
 /**
- * Who reaches whom, of one test: by node, or by network where there are too many nodes for a table.
+ * Who reaches whom, of one test or of all nodes: by node, or by network where there are too many nodes for a table.
  */
 import { html } from "../../vendor/preact.js";
 import { state, use } from "../core/store.js";
@@ -13,8 +13,12 @@ const SIGNS = /** @type {const} */ ({
   denied: ["·", "does not reach, as it shall"],
   lost: ["✗", "does not reach, though it shall"],
   leaks: ["!", "reaches, though it shall not"],
+  beyond: ["○", "reaches beyond its networks"],
+  untried: ["?", "was not tried"],
 });
 /** @typedef {keyof typeof SIGNS} Outcome */
+/** @type {Record<string, Outcome>} what POST /v1/test says of a pair, where it is no outcome's own name */
+const SAID = { "reaches beyond its networks": "beyond", "not tried": "untried" };
 
 /** @param {{test: any}} props */
 export function Matrix({ test }) {
@@ -29,27 +33,39 @@ export function Matrix({ test }) {
       : failed.has(`${a} ${b}`)
         ? "leaks"
         : "denied";
-  const small = written.from.length <= MOST && written.to.length <= MOST;
-  const used = new Set(
-    written.from.flatMap((/** @type {string} */ a) =>
-      written.to.filter((/** @type {string} */ b) => a !== b).map((/** @type {string} */ b) => outcome(a, b)),
-    ),
-  );
-  return html`${small ? html`<${ByNode} test=${test} from=${written.from} to=${written.to} outcome=${outcome} />` : html`<${ByNetwork} from=${written.from} to=${written.to} outcome=${outcome} />`}
-    <p class="legend">${[...used].map((each) => html`<span><i class=${`cell is-${each}`}>${SIGNS[/** @type {Outcome} */ (each)][0]}</i> ${SIGNS[/** @type {Outcome} */ (each)][1]}</span>`)}</p>`;
+  const protocol = test.probe === "ping" ? "icmp" : `${test.probe}/${test.port}`;
+  return html`<${Pairs} label=${`test ${test.name}`} protocol=${protocol} from=${written.from} to=${written.to} outcome=${outcome} />`;
+}
+
+/** Of every node to every other. @param {{pairs: {from: string, to: string, result: string}[]}} props */
+export function Mesh({ pairs }) {
+  const found = new Map(pairs.map(({ from, to, result }) => [`${from} ${to}`, SAID[result] ?? result]));
+  const nodes = [...new Set(pairs.flatMap(({ from, to }) => [from, to]))];
+  const outcome = (/** @type {string} */ a, /** @type {string} */ b) =>
+    /** @type {Outcome} */ (found.get(`${a} ${b}`) ?? "untried");
+  return html`<${Pairs} label="every node" protocol="icmp" from=${nodes} to=${nodes} outcome=${outcome} />`;
+}
+
+/** @typedef {(a: string, b: string) => Outcome} Of */
+
+/** @param {{label: string, protocol: string, from: string[], to: string[], outcome: Of}} props */
+function Pairs({ label, protocol, from, to, outcome }) {
+  const small = from.length <= MOST && to.length <= MOST;
+  const used = new Set(from.flatMap((a) => to.filter((b) => a !== b).map((b) => outcome(a, b))));
+  return html`${small ? html`<${ByNode} label=${label} protocol=${protocol} from=${from} to=${to} outcome=${outcome} />` : html`<${ByNetwork} from=${from} to=${to} outcome=${outcome} />`}
+    <p class="legend">${[...used].map((each) => html`<span><i class=${`cell is-${each}`}>${SIGNS[each][0]}</i> ${SIGNS[each][1]}</span>`)}</p>`;
 }
 
 /** @param {string} name of a port or a node */
 const nodeOf = (name) => state.objects.ports.get(name)?.node ?? name;
 
-/** @param {{test: any, from: string[], to: string[], outcome: (a: string, b: string) => Outcome}} props */
-function ByNode({ test, from, to, outcome }) {
+/** @param {{label: string, protocol: string, from: string[], to: string[], outcome: Of}} props */
+function ByNode({ label, protocol, from, to, outcome }) {
   const trace = (/** @type {string} */ a, /** @type {string} */ b) => {
-    const protocol = test.probe === "ping" ? "icmp" : `${test.probe}/${test.port}`;
     Object.assign(state.trace.request, { from: a, protocol });
     traceFrom("to", b);
   };
-  return html`<div class="matrix-box"><table class="matrix" aria-label=${`test ${test.name}: who reaches whom`}>
+  return html`<div class="matrix-box"><table class="matrix" aria-label=${`${label}: who reaches whom`}>
     <thead><tr><th></th>${to.map((b) => html`<th scope="col"><span>${b}</span></th>`)}</tr></thead>
     <tbody>${from.map(
       (a) =>
@@ -62,7 +78,7 @@ function ByNode({ test, from, to, outcome }) {
     )}</tbody></table></div>`;
 }
 
-/** @param {{from: string[], to: string[], outcome: (a: string, b: string) => Outcome}} props */
+/** @param {{from: string[], to: string[], outcome: Of}} props */
 function ByNetwork({ from, to, outcome }) {
   const home = new Map([...state.objects.ports.values()].reverse().map((port) => [port.node, port.network]));
   /** @type {Map<string, {a: string, b: string, pairs: number, wrong: number}>} */

@@ -5,14 +5,14 @@ import { html, useState } from "../../vendor/preact.js";
 import { duration, place, plural } from "../core/format.js";
 import { post } from "../core/http.js";
 import { set, state, use } from "../core/store.js";
-import { Matrix } from "./matrix.js";
+import { Matrix, Mesh } from "./matrix.js";
 import { Empty, Failure, Loading } from "./parts.js";
 
-/** @param {string} [only] */
-async function run(only) {
+/** @param {{only?: string, matrix?: boolean}} wanted */
+async function run(wanted) {
   set({ tests: { ...state.tests, pending: true, error: null } });
   try {
-    set({ tests: { result: await post("/v1/test", only ? { only } : {}), error: null, pending: false } });
+    set({ tests: { result: await post("/v1/test", wanted), error: null, pending: false } });
   } catch (error) {
     set({ tests: { ...state.tests, error, pending: false } });
   }
@@ -21,17 +21,17 @@ async function run(only) {
 export function Tests() {
   const written = use((s) => s.objects.tests);
   const { result, error, pending } = use((s) => s.tests);
-  if (!written.size) {
-    return html`<${Empty} title="The file has no tests" hint=${html`Under <code>tests:</code> it can say who reaches whom: <code>mesh: {from: web*, to: web*, ping: ok}</code>`} />`;
-  }
   const failed = result?.tests.filter((/** @type {any} */ test) => !test.passed) ?? [];
-  return html`<div class="form-row is-bar"><button class="primary" onClick=${() => run()} disabled=${pending} id="run-tests">Run ${plural(written.size, "test")}</button>
-      ${result && !pending && html`<span class=${failed.length ? "bad" : "good"} role="status">${failed.length ? `${failed.length} of ${result.tests.length} failed` : `${plural(result.tests.length, "test")} passed`} in ${duration(result.seconds)}</span>`}
+  return html`<div class="form-row is-bar">${written.size > 0 && html`<button class="primary" onClick=${() => run({})} disabled=${pending} id="run-tests">Run ${plural(written.size, "test")}</button>`}
+      <button onClick=${() => run({ matrix: true })} disabled=${pending} id="run-matrix" title="Ping every node from every other, beside the file's tests">Every node to every other</button>
+      ${result && !pending && html`<span class=${failed.length ? "bad" : "good"} role="status">${failed.length ? `${failed.length} of ${result.tests.length} failed` : result.tests.length ? `${plural(result.tests.length, "test")} passed` : `${plural(result.matrix?.length ?? 0, "pair")} tried`} in ${duration(result.seconds)}</span>`}
     </div>
+    ${!written.size && html`<${Empty} title="The file has no tests" hint=${html`Under <code>tests:</code> it can say who reaches whom: <code>mesh: {from: web*, to: web*, ping: ok}</code>`} />`}
     ${pending && html`<${Loading} label="real packets are on their way" />`}
     <${Failure} error=${error} />
     ${!result && !pending && html`<table class="list"><tbody>${[...written.values()].map((test) => html`<tr><td><b>${test.name}</b></td><td class="soft">${said(test)}</td><td class="mono soft" title=${test.source}>${place(test.source)}</td></tr>`)}</tbody></table>`}
-    ${result && html`<${Results} result=${result} />`}`;
+    ${result?.matrix && html`<h3>Every node to every other</h3><${Mesh} pairs=${result.matrix} />`}
+    ${result?.tests.length > 0 && html`<${Results} result=${result} />`}`;
 }
 
 /** @param {any} test */
