@@ -143,6 +143,20 @@ def test_counters_and_a_line_of_them(running: Lab, url: str, browser: Browser) -
         picture(page, "traffic")
 
 
+def test_tunnels_are_counted_too(running: Lab, url: str, browser: Browser) -> None:
+    with opened(browser, url, "at=chassis:hv1") as page:
+        tunnels = page.get_by_role("table", name="tunnels and uplinks")
+        expect(tunnels.get_by_text("hv1:vxlan")).to_be_visible()
+        expect(tunnels.get_by_text("hv1:nvgre")).to_be_visible()
+        expect(tunnels.get_by_text("hv2:vxlan")).to_have_count(0)
+        sent = tunnels.get_by_role("row").filter(has_text="hv1:vxlan").locator(".number").first
+        before = sent.get_attribute("title") or ""
+        target = beside(lambda: str(running.port("web2").ips[0]))
+        running.execute("web1", "ping", "-c", "20", "-i", "0.05", "-q", target)
+        expect(sent).not_to_have_attribute("title", before)
+        picture(page, "tunnels")
+
+
 def test_a_trace_is_drawn(url: str, browser: Browser) -> None:
     with opened(browser, url, "view=trace") as page:
         page.fill("#trace-from", "web1")

@@ -30,6 +30,10 @@ export const state = {
   events: [],
   /** @type {Map<string, import("../lab/counters.js").Rate>} by interface */
   rates: new Map(),
+  /** @type {Map<string, import("../lab/counters.js").Rate>} by tunnel port (hv1:vxlan) or uplink (hv1--office) */
+  outlets: new Map(),
+  /** @type {Set<string>} those without a carrier */
+  outletsDown: new Set(),
   /** @type {{request: any, result: any, error: any, pending: boolean, hop: number}} */
   trace: { request: { from: "", to: "", protocol: "icmp" }, result: null, error: null, pending: false, hop: -1 },
   /** @type {{result: any, error: any, pending: boolean}} */

@@ -2,8 +2,8 @@
  * Traffic: rates from the counters that the switches have.
  *
  * Enters: GET /v1/counters/stream, every second while somebody looks. Leaves: the store's `rates`, by interface
- * (node:interface), which the ports of a trunk share. Never: a stream while the page is hidden: the server asks the
- * switches only for those who look.
+ * (node:interface), which the ports of a trunk share, and `outlets`, by a chassis' tunnel port or uplink. Never: a
+ * stream while the page is hidden: the server asks the switches only for those who look.
  */
 import { follow } from "../core/sse.js";
 import { set, state } from "../core/store.js";
@@ -33,17 +33,24 @@ export function followCounters() {
 
 /** The first event has all totals; the others rates too, and only what has changed. @param {{data: string}} told */
 function take(told) {
-  const { columns, ports } = JSON.parse(told.data);
+  const { columns, ports, tunnels, uplinks, down } = JSON.parse(told.data);
+  set({
+    rates: followed(state.rates, columns, ports),
+    outlets: followed(state.outlets, columns, { ...tunnels, ...uplinks }),
+    outletsDown: new Set(down),
+  });
+}
+
+/** What is not told of has not changed. @param {Map<string, Rate>} known @param {string[]} columns @param {Record<string, number[]>} rows */
+function followed(known, columns, rows) {
   /** @type {Map<string, Rate>} */
   const rates = new Map();
-  for (const [name, rate] of state.rates) rates.set(name, next(rate, rate.totals, 0, 0));
-  for (const [name, row] of Object.entries(ports)) {
-    const totals = Object.fromEntries(
-      columns.map((/** @type {string} */ column, /** @type {number} */ i) => [column, row[i]]),
-    );
-    rates.set(name, next(state.rates.get(name), totals, totals.rx_bytes_rate ?? 0, totals.tx_bytes_rate ?? 0));
+  for (const [name, rate] of known) rates.set(name, next(rate, rate.totals, 0, 0));
+  for (const [name, row] of Object.entries(rows)) {
+    const totals = Object.fromEntries(columns.map((column, i) => [column, row[i]]));
+    rates.set(name, next(known.get(name), totals, totals.rx_bytes_rate ?? 0, totals.tx_bytes_rate ?? 0));
   }
-  set({ rates });
+  return rates;
 }
 
 /** @param {Rate|undefined} rate @param {Totals} totals @param {number} received @param {number} sent @returns {Rate} */

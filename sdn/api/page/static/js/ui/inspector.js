@@ -10,7 +10,7 @@ import { Flows } from "./flows.js";
 import { Icon } from "./icons.js";
 import { Empty, Link, Loading, Panel, State } from "./parts.js";
 import { traceFrom } from "./trace.js";
-import { Traffic } from "./traffic.js";
+import { Outlets, Traffic, leadsFrom } from "./traffic.js";
 
 const HIDDEN = new Set(["name", "status", "source", "applied", "ports", "nics"]);
 const TOLD = new Set(["error", "note", "errors", "notes"]); // above, where they are seen
@@ -21,6 +21,7 @@ const LINKS = { chassis: "chassis", network: "network", at: "chassis", physnet: 
 export function Inspector({ at, onClose }) {
   const thing = use((s) => object(at, s));
   const loaded = use((s) => s.loaded);
+  const leads = use((s) => [...s.outlets.keys()].some((name) => leadsFrom(at, name)));
   const title = `${at.kind} ${at.name}`;
   if (!thing) {
     const note = !loaded
@@ -35,6 +36,7 @@ export function Inspector({ at, onClose }) {
     <${Actions} at=${at} thing=${thing} />
     <${Ports} at=${at} />
     <${Traffic} at=${at} />
+    ${leads && html`<${Section} title=${at.kind === "chassis" ? "Tunnels and uplinks" : "Uplinks"}><${Outlets} at=${at} /><//>`}
     <${Fields} title="As the file says" values=${without(thing)} />
     <${Fields} title="As it is" values=${thing.status ?? {}} />
     ${at.kind !== "test" && at.kind !== "physnet" && html`<${Flows} at=${at} key=${title} />`}

@@ -26,6 +26,25 @@ export function Traffic({ at }) {
   </section>`;
 }
 
+/** What leads out of a chassis, or into a physical network, as chassis count it. @param {{at: import("../core/store.js").Ref}} props */
+export function Outlets({ at }) {
+  const outlets = use((s) => s.outlets);
+  const down = use((s) => s.outletsDown);
+  const known = [...outlets].filter(([name]) => leadsFrom(at, name));
+  return html`<table class="list outlets" aria-label="tunnels and uplinks"><tbody>${known.map(
+    ([name, { sent, received, totals }]) => html`<tr>
+      <td class="mono">${name}${down.has(name) && html` <b class="bad">no carrier</b>`}</td>
+      <td class="number" title=${`sent by the chassis: ${bytes(totals.tx_bytes)} in ${count(totals.tx_packets)} packets`}>↑ ${rate(sent)}</td>
+      <td class="number" title=${`received by the chassis: ${bytes(totals.rx_bytes)} in ${count(totals.rx_packets)} packets`}>↓ ${rate(received)}</td></tr>`,
+  )}</tbody></table>`;
+}
+
+/** @param {import("../core/store.js").Ref} at @param {string} outlet */
+export function leadsFrom(at, outlet) {
+  if (at.kind === "physnet") return outlet.endsWith(`--${at.name}`);
+  return at.kind === "chassis" && (outlet.startsWith(`${at.name}:`) || outlet.startsWith(`${at.name}--`));
+}
+
 /** @param {import("../core/store.js").Ref} at @returns {any[]} */
 function portsFor(at) {
   if (at.kind === "port") return [object(at)].filter(Boolean);
