@@ -64,8 +64,10 @@ _GATE: Final = (
     Kind("token", HTTPStatus.UNAUTHORIZED, "A token is needed", FileError),
     Kind("role", HTTPStatus.FORBIDDEN, "The role is too weak", FileError),
     Kind("origin", HTTPStatus.FORBIDDEN, "The request is not from here", FileError),
+    Kind("user", HTTPStatus.FORBIDDEN, "The request is another user's", FileError),
     Kind("tokens", HTTPStatus.SERVICE_UNAVAILABLE, "Tokens cannot be checked", TransientError),
     Kind("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large", FileError),
+    Kind("too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long", FileError),
     Kind("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body is too slow", TransientError),
     Kind("too-many", HTTPStatus.TOO_MANY_REQUESTS, "Too many at once", TransientError),
 )

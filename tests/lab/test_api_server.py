@@ -208,6 +208,21 @@ def test_served_on_loopback(running: Lab, pool: Path) -> None:
     assert pid_of(running, "api") == 0, "the lab's own was not needed"
 
 
+def test_other_users_of_the_machine_need_a_token(running: Lab, pool: Path) -> None:
+    somebody: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "user": 65534, "group": 65534}
+    with serving(running, "--listen", "127.0.0.1:0", "--listen", "[::1]:0") as (_, urls):
+        for url in urls:
+            asked = ["curl", "--silent", "--include", url + PORT]
+            refused = subprocess.run(asked, **somebody).stdout
+            assert refused.startswith("HTTP/1.1 403")
+            assert "--require-token" in refused
+            known = [*asked, *bearer(token(f"somebody{urls.index(url)}"))]
+            assert subprocess.run(known, **somebody).stdout.startswith("HTTP/1.1 200")
+    told = [json.loads(line) for line in (running.run.logs / "refused.log").read_text().splitlines()]
+    assert [(line["caller"], line["status"]) for line in told] == [("", 403)] * 2
+    assert not (running.run.logs / "audit.log").exists()
+
+
 def test_served_to_others_over_tls(running: Lab, pool: Path, certificate: tuple[str, str]) -> None:
     cert, key = certificate
     with serving(running, "--listen", "0.0.0.0:0", "--tls-cert", cert, "--tls-key", key) as (_, (url,)):
