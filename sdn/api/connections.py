@@ -9,6 +9,7 @@ are. Where the kernel has no tcp_diag, /proc/net/tcp has the same.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -27,12 +28,34 @@ _ROOT: Final = 0
 _PROC: Final = Path("/proc/net")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Connection:
-    """`user`: None where nobody has looked, or the other end is gone. `abort` closes it without a word."""
+    """`user`: None where nobody has looked, or the other end is gone. `abort` closes it without a word; `unsent` says
+    how many bytes wait for the client. `answers` counts those that were given."""
 
     user: int | None
     abort: Callable[[], None]
+    unsent: Callable[[], int] = lambda: 0
+    answers: int = 0
+
+    def answered(self, patience: float) -> None:
+        """What was written to the last byte may still wait for a client that never reads: it is left when nothing has
+        gone for so many seconds."""
+        self.answers += 1
+        self._look_again(self.answers, self.unsent(), patience)
+
+    def _look_again(self, answer: int, unsent: int, patience: float) -> None:
+        if unsent:
+            asyncio.get_running_loop().call_later(patience, self._look, answer, unsent, patience)
+
+    def _look(self, answer: int, before: int, patience: float) -> None:
+        unsent = self.unsent()
+        if answer != self.answers:  # the client has read this one, and asked again
+            return
+        if unsent >= before:
+            self.abort()
+        else:
+            self._look_again(answer, unsent, patience)
 
 
 def of(scope: Scope) -> Connection | None:

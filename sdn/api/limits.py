@@ -24,7 +24,7 @@ TARGET: Final = 2048
 STREAMS, STREAMS_OF_ONE = 256, 32
 """Event streams and websockets that are open at once: of all, and of one token."""
 
-SEND_SECONDS: Final = 10.0
+SEND_SECONDS: Final = 30.0
 """For which a piece of an answer may wait for a client that does not read."""
 
 BODY_SECONDS: Final = 60.0

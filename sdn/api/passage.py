@@ -81,6 +81,8 @@ class Passage:
                 self._gate.closed(self)
             if self.owed:
                 self._gate.note(self, CLOSED if self.is_stream else "")
+            if connection := connections.of(self.scope):
+                connection.answered(SEND_SECONDS)
 
     def end(self, code: int, why: str) -> None:
         """Of a stream that is open: the browser sees an end, and asking again is refused. `code` is for websockets."""

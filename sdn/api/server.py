@@ -191,7 +191,7 @@ class _Known(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         made = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         user = _user_of(made) if self.asks_user else None
-        self.app_state[connections.STATE] = Connection(user, made.abort)
+        self.app_state[connections.STATE] = Connection(user, made.abort, made.get_write_buffer_size)
         super().connection_made(made)
 
 

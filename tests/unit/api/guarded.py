@@ -45,6 +45,9 @@ def app() -> FastAPI:
         await request.app.state.removing.wait()
         return Response(status_code=204)
 
+    async def large() -> Response:
+        return Response(b"x" * (8 << 20))
+
     async def events(request: Request) -> Response:
         return StreamingResponse(_endless(), media_type="text/event-stream")
 
@@ -59,6 +62,7 @@ def app() -> FastAPI:
     for path in ("/v1/ports/{name}", "/v1/topology"):
         routes.add_api_route(path, keep, methods=["PUT"])
     made.state.removing = asyncio.Event()
+    routes.add_api_route("/v1/large", large, methods=["GET"])
     routes.add_api_route("/v1/ports/{name}", remove, methods=["DELETE"])
     routes.add_api_route("/v1/trace", who, methods=["POST"], openapi_extra={"x-sdn-role": "read"})
     routes.add_api_route("/v1/open", who, methods=["POST"], openapi_extra={"x-sdn-role": "public"})

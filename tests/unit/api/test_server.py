@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdn.api import connections, server
+from sdn.api import connections, passage, server
 from sdn.api.connections import End
 from sdn.api.listeners import parse
 from sdn.api.server import Place, Server
@@ -228,6 +229,29 @@ def connected(address: tuple[str, int], user: int) -> socket.socket:
         os.seteuid(before)
     made.setblocking(False)
     return made
+
+
+async def test_a_client_that_does_not_read_its_answer_is_left(
+    guarded: Guarded, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passage, "SEND_SECONDS", 0.05)
+    async with served(guarded, f"unix:{path}"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /v1/large HTTP/1.1\r\nHost: x\r\n\r\n")
+            await hung_up(client)
+
+
+async def hung_up(client: socket.socket) -> None:
+    """The kernel tells of it without that anything is read."""
+    over = asyncio.Event()
+    with select.epoll() as poll:
+        poll.register(client, select.EPOLLRDHUP)
+        asyncio.get_running_loop().add_reader(poll.fileno(), over.set)
+        try:
+            await asyncio.wait_for(over.wait(), 5)
+        finally:
+            asyncio.get_running_loop().remove_reader(poll.fileno())
 
 
 async def test_a_large_body_in_chunks(guarded: Guarded, path: Path) -> None:
