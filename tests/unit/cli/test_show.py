@@ -36,6 +36,11 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     return made
 
 
+def _wanted(made: Model) -> target.Wanted:
+    """Of a file whose lab does not run."""
+    return target.Wanted(made, None, lambda _: made)
+
+
 class TestPlan:
     STEPS = (
         PlanStep("hv1", "add", "node web5", "new in the file", ""),
@@ -45,7 +50,7 @@ class TestPlan:
     @pytest.fixture
     def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setattr(target, "read", lambda _: (overlay(), None))
-        monkeypatch.setattr(target, "change", lambda _: nullcontext((overlay(), None)))
+        monkeypatch.setattr(target, "change", lambda _: nullcontext(_wanted(overlay())))
         return tmp_path / "my lab.yaml"
 
     def test_steps(self, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +85,7 @@ class TestPlan:
         hosts = seen.hosts | {"hv2": replace(seen.hosts["hv2"], errors=(self.DEAD.removeprefix("hv2: "),))}
         state = Status("overlay", (), made, replace(seen, hosts=hosts))
         monkeypatch.setattr(target, "read", lambda _: (made, made))
-        monkeypatch.setattr(target, "change", lambda _: nullcontext((made, None)))
+        monkeypatch.setattr(target, "change", lambda _: nullcontext(_wanted(made)))
         monkeypatch.setattr(lab, "status", lambda _: state)
         monkeypatch.setattr(lab, "labs", lambda: ["overlay"])
         monkeypatch.setattr(sys.modules["sdn.lab.plan"], "plan", lambda *_: Plan((), {}))
@@ -122,7 +127,7 @@ class TestPlan:
         wish = overlay()
         wish.physnets["campus"] = replace(wish.physnets["campus"], interface="no-such-device")
         monkeypatch.setattr(target, "read", lambda _: (wish, None))
-        monkeypatch.setattr(target, "change", lambda _: nullcontext((wish, None)))
+        monkeypatch.setattr(target, "change", lambda _: nullcontext(_wanted(wish)))
         monkeypatch.setattr(lab, "RunDir", lambda *_: pytest.fail("it was touched"))
         with pytest.raises(MachineError, match="this machine has no interface no-such-device"):
             act(file, *([] if act is life.plan else [60]), as_json=False)
