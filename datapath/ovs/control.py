@@ -67,9 +67,7 @@ def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None,
     # after a turn of its loop vswitchd has heard from the kernel of the vtep's address
     _, shown = call(path, [("version",), ("tnl/neigh/show",)])
     commands: list[tuple[str, ...]] = [("tnl/neigh/aging", str(NEIGHBOUR_LIFETIME))]
-    if anew:
-        commands.append(("ovs/route/del", str(underlay.vtep.network)))
-    if before and before.vtep.network != underlay.vtep.network:
+    if before and (anew or before.vtep.network != underlay.vtep.network):
         commands.append(("ovs/route/del", str(before.vtep.network)))  # first: it takes the device's vtep with it
     commands.append(("ovs/route/add", str(underlay.vtep.network), UNDERLAY_BRIDGE))
     known = _shown(shown) if before is None else {ip for ip, _ in before.neighbours}

@@ -18,7 +18,7 @@ from sdn.controller import Controller
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts
 from sdn.pipeline import flows
-from sdn.pipeline.fields import COOKIE_MARK, Cookie, Kind
+from sdn.pipeline.fields import COOKIE_MARK, USER_MARK, Cookie, Kind
 from sdn.southbound.changes import Changes, compare
 from sdn.store.reporter import Reporter
 from sdn.store.update import Changed, Update
@@ -417,6 +417,43 @@ async def test_a_switch_that_comes_back_empty_has_lost_its_flows() -> None:
         run.controller.switch_up(again)
         await run.store.until(hv1=(True, 1))
         assert len(run.store.drifts) == 1, "nothing was lost the second time"
+
+
+async def test_a_fight_is_one_drift_and_slowed_down_and_said() -> None:
+    async with watched() as (run, switch, desired):
+        flow, other = list(desired.values())[:2]
+        over = asyncio.get_running_loop().time() + 1.2
+        while asyncio.get_running_loop().time() < over:
+            if flow.key in switch.held:
+                switch.damage(FlowEvent.REMOVED, flow)
+            await asyncio.sleep(0)
+        assert switch.calls.count("program") <= 7
+        await run.store.until_drift(repaired)
+        (fought,) = run.store.drifts.values()
+        assert 5 <= fought.times <= 8
+        switch.damage(FlowEvent.REMOVED, flow)
+        before = len(switch.calls)
+        await asyncio.sleep(0.05)
+        assert len(switch.calls) == before
+        switch.damage(FlowEvent.REMOVED, other)
+        async with asyncio.timeout(0.5):
+            while switch.held != desired:  # something else does not wait, and takes the other along
+                await asyncio.sleep(0)
+        assert "somebody fights with sdn: flow " in run.store.facts["hv1"].note
+        assert run.store.facts["hv1"].error == ""
+
+
+async def test_flows_of_users_wake_nobody() -> None:
+    async with watched() as (run, switch, desired):
+        target = run.controller._targets["hv1"]
+        target.wake.clear()
+        for n in range(3):
+            switch.damage(FlowEvent.ADDED, Flow(0, 7, match(in_port=n), cookie=USER_MARK << 48))
+            switch.damage(FlowEvent.REMOVED, Flow(0, 7, match(in_port=n), cookie=USER_MARK << 48))
+        assert not target.wake.is_set()
+        assert not target.found
+        assert not run.store.drifts
+        assert switch.held == desired
 
 
 async def test_a_switch_without_monitors_is_programmed_all_the_same() -> None:

@@ -46,12 +46,16 @@ def test_incremental_equals_full(states: list[dict[str, Any]]) -> None:
     program = Program(model, Facts())
     switches = {name: program.flows(name) for name in model.chassis}
     assert switches == full(model, Facts())
+    keys = {key for held in switches.values() for key in held}
+    assert all(program.flow(name, key) == held.get(key) for name, held in switches.items() for key in keys)
     for state in states[1:]:
         model = model_of(state, previous=model)
         changes = program.update(model, Facts())
         switches = {name: after(switches.get(name, {}), changes.get(name, NOTHING)) for name in model.chassis}
         assert switches == full(model, Facts())
         assert {name: program.flows(name) for name in model.chassis} == switches
+        keys |= {key for held in switches.values() for key in held}
+        assert all(program.flow(name, key) == held.get(key) for name, held in switches.items() for key in keys)
         assert program.update(model, Facts()) == {}, "the same model again is no change"
 
 
