@@ -49,8 +49,9 @@ class Places:
         return (port for chassis, ports in places for port in ports.values() if port.chassis == chassis)
 
 
-def _ends(port: Port) -> tuple[str, ...]:
-    return (port.chassis, port.arrives.chassis) if port.arrives else (port.chassis,)
+def _ends(port: Port) -> set[str]:
+    """Of a guest that is said to be on its way to where it is, one."""
+    return {port.chassis, port.arrives.chassis} if port.arrives else {port.chassis}
 
 
 @dataclass(frozen=True, slots=True)
