@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import Request
-from fastapi.routing import APIRoute
+from fastapi import WebSocketException
+from fastapi.requests import HTTPConnection
+from fastapi.routing import APIRoute, APIWebSocketRoute
 
 from sdn.api.problem import MalformedError
 
 _RYU: Final = "/stats/"
+_POLICY: Final = 1008
+"""RFC 6455 section 7.4.1."""
 
 
-async def only_known(request: Request) -> None:
-    """Raises MalformedError."""
+async def only_known(request: HTTPConnection) -> None:
+    """Raises MalformedError; of a websocket WebSocketException, which refuses its handshake."""
     asked = request.query_params
     route = request.scope.get("route")
     if not asked or route is None or request.url.path.startswith(_RYU):
@@ -25,11 +28,14 @@ async def only_known(request: Request) -> None:
     for name in asked:
         if name not in known:
             remedy = f"there are: {', '.join(sorted(known))}" if known else "it has none"
-            raise MalformedError(f"{request.method} {request.url.path} has no parameter '{name}'", remedy=remedy)
+            method = request.scope.get("method", "GET")
+            mistake = MalformedError(f"{method} {request.url.path} has no parameter '{name}'", remedy=remedy)
+            raise mistake if request.scope["type"] == "http" else WebSocketException(_POLICY, mistake.message[:120])
 
 
-def _known(route: APIRoute) -> frozenset[str]:
+def _known(route: APIRoute | APIWebSocketRoute) -> frozenset[str]:
     """Those of its function, and those that only its description has."""
-    described: list[dict[str, Any]] = (route.openapi_extra or {}).get("parameters", [])
+    extra: dict[str, Any] = getattr(route, "openapi_extra", None) or {}
+    described: list[dict[str, Any]] = extra.get("parameters", [])
     own = {parameter.alias for parameter in route.dependant.query_params}
     return frozenset(own | {each["name"] for each in described if each["in"] == "query"})

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fastapi import Depends, FastAPI
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
+from sdn.api import console
+from sdn.api.parameters import only_known
 from tests.unit.api.lab import api, fill, store_at
 
 
@@ -40,3 +46,22 @@ async def test_unknown_ones_are_refused(socket: Path, method: str, path: str) ->
 async def test_known_ones_are_not(socket: Path, path: str) -> None:
     async with api(socket) as client:
         assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        ("", console.NO_SUCH, "there is no guest 'vm9'"),
+        ("?read_only=true", console.NO_SUCH, "there is no guest 'vm9'"),
+        ("?readonly=true", 1008, "GET /v1/guests/vm9/console has no parameter 'readonly'"),
+    ],
+)
+def test_those_of_a_console(query: str, code: int, reason: str) -> None:
+    """Its websocket is opened all the same: one who wanted only to read must not get one who writes."""
+    app = FastAPI(dependencies=[Depends(only_known)])
+    app.include_router(console.router())
+    app.state.live = SimpleNamespace(model=SimpleNamespace(guests={}))
+    with pytest.raises(WebSocketDisconnect) as caught:  # noqa: SIM117
+        with TestClient(app).websocket_connect(f"/v1/guests/vm9/console{query}") as socket:
+            socket.receive_bytes()
+    assert (caught.value.code, caught.value.reason) == (code, reason)
