@@ -65,6 +65,8 @@ _GATE: Final = (
     Kind("role", HTTPStatus.FORBIDDEN, "The role is too weak", FileError),
     Kind("origin", HTTPStatus.FORBIDDEN, "The request is not from here", FileError),
     Kind("user", HTTPStatus.FORBIDDEN, "The request is another user's", FileError),
+    Kind("user", HTTPStatus.FORBIDDEN, "The request is another user's", FileError),
+    Kind("too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long", FileError),
     Kind("tokens", HTTPStatus.SERVICE_UNAVAILABLE, "Tokens cannot be checked", TransientError),
     Kind("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large", FileError),
     Kind("too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long", FileError),

@@ -13,25 +13,31 @@ import orjson
 from datapath.errors import SdnError
 from sdn.api.caller import Caller, Role
 from sdn.api.limits import retry_after
+from sdn.problems import KINDS, MEDIA_TYPE
 
 Headers = list[tuple[bytes, bytes]]
-_MEDIA_TYPE: Final = b"application/problem+json"
 _MAKE_ONE: Final = "make a token on the machine of the lab: sdn token create NAME --role read|operate|admin"
 
 
 class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
-    """`why` is the problem's detail."""
+    """Of a kind of `sdn.problems`, whose title is the problem's where there is no better one; `why` is its detail."""
 
     def __init__(
-        self, status: HTTPStatus, kind: str, title: str, why: str, *, remedy: str = "", headers: Headers | None = None
+        self, name: str, why: str, *, title: str = "", remedy: str = "", headers: Headers | None = None
     ) -> None:
         super().__init__(why)
-        self.status = int(status)
+        kind = KINDS[name]
+        self.status = int(kind.status)
         self.why = why
-        body: dict[str, Any] = {"type": f"urn:sdn:problem:{kind}", "title": title, "status": self.status, "detail": why}
+        body: dict[str, Any] = {
+            "type": kind.type,
+            "title": title or kind.title,
+            "status": self.status,
+            "detail": why,
+        }
         self.body = orjson.dumps({**body, "remedy": remedy} if remedy else body)
         length = str(len(self.body)).encode()
-        self.headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", length), *(headers or [])]
+        self.headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", length), *(headers or [])]
 
     @property
     def is_audited(self) -> bool:
@@ -41,20 +47,20 @@ class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
 
 def too_long(limit: int) -> Refusal:
     why = f"path and query are longer than {limit} bytes"
-    return Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "too-long", "The address is too long", why)
+    return Refusal("too-long", why)
 
 
 def other_user(port: int) -> Refusal:
     """On loopback without tokens, where the kernel knows whose a connection is."""
     why = "without a token only root and who started the server may ask here"
     remedy = f"sdn serve --listen 127.0.0.1:{port} --require-token, and a token: sdn token create NAME --role read"
-    return Refusal(HTTPStatus.FORBIDDEN, "user", "The request is another user's", why, remedy=remedy)
+    return Refusal("user", why, remedy=remedy)
 
 
 def no_token() -> Refusal:
     why = "this needs a token: Authorization: Bearer sdn_…"
     challenge = (b"www-authenticate", b'Bearer realm="sdn"')
-    return Refusal(HTTPStatus.UNAUTHORIZED, "token", "A token is needed", why, remedy=_MAKE_ONE, headers=[challenge])
+    return Refusal("token", why, remedy=_MAKE_ONE, headers=[challenge])
 
 
 def bad_token(error: SdnError) -> Refusal:
@@ -63,7 +69,7 @@ def bad_token(error: SdnError) -> Refusal:
     challenge = b'Bearer realm="sdn", error="invalid_token", error_description="%b"' % words
     headers = [(b"www-authenticate", challenge)]
     title = "The token is not valid"
-    return Refusal(HTTPStatus.UNAUTHORIZED, "token", title, error.message, remedy=_MAKE_ONE, headers=headers)
+    return Refusal("token", error.message, title=title, remedy=_MAKE_ONE, headers=headers)
 
 
 def too_weak(caller: Caller, needed: Role) -> Refusal:
@@ -71,32 +77,32 @@ def too_weak(caller: Caller, needed: Role) -> Refusal:
     why = f"this needs role {needed.label}; {caller.name} has role {caller.role.label}"
     remedy = f"sdn token create NAME --role {needed.label}"
     headers = [(b"www-authenticate", challenge)]
-    return Refusal(HTTPStatus.FORBIDDEN, "role", "The role is too weak", why, remedy=remedy, headers=headers)
+    return Refusal("role", why, remedy=remedy, headers=headers)
 
 
 def strange(why: str) -> Refusal:
-    return Refusal(HTTPStatus.FORBIDDEN, "origin", "The request is not from here", why)
+    return Refusal("origin", why)
 
 
 def no_tokens(error: SdnError) -> Refusal:
     """Nobody can be recognised; why is in the log, and not everybody's business."""
     why = "the tokens of this machine cannot be read; the server's log says why"
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tokens", "Tokens cannot be checked", why, remedy=error.remedy)
+    return Refusal("tokens", why, remedy=error.remedy)
 
 
 def too_large(limit: int) -> Refusal:
     """The rest of the body is not read: the connection goes."""
     why = f"the body is larger than {limit} bytes"
     headers = [(b"connection", b"close")]
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large", why, headers=headers)
+    return Refusal("too-large", why, headers=headers)
 
 
 def too_slow(seconds: float) -> Refusal:
     why = f"the body did not arrive within {seconds:.0f} s"
     headers = [(b"connection", b"close")]
-    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body is too slow", why, headers=headers)
+    return Refusal("too-slow", why, headers=headers)
 
 
 def too_many(seconds: float, what: str) -> Refusal:
     headers = [(b"retry-after", retry_after(seconds).encode())]
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too-many", "Too many at once", what, headers=headers)
+    return Refusal("too-many", what, headers=headers)

@@ -23,6 +23,8 @@ from datapath.errors import (
     StaleError,
     TransientError,
 )
+from sdn.api import refusals
+from sdn.api.caller import Caller, Role
 from sdn.api.problem import problem
 from sdn.api.resources import KINDS as SERVED_KINDS
 from sdn.author import acting
@@ -30,6 +32,8 @@ from sdn.client import Client, Guest, Port, client, problems, wire
 from sdn.client.models import KINDS
 from sdn.client.stream import blocks
 from sdn.model.facts import PortFacts
+from sdn.problems import KINDS as PROBLEMS
+from sdn.problems import PREFIX, NotFoundError
 from tests.unit.api.memory import TOPOLOGY
 from tests.unit.client.served import Served, served
 
@@ -151,6 +155,7 @@ def test_every_mistake_comes_with_its_place(served: Served) -> None:
     "error",
     [
         FileError("wrong", remedy="do it right"),
+        NotFoundError("there is none", remedy="see: GET /v1/ports"),
         ConflictError("in the way"),
         MachineError("kvm", "no kvm", remedy="buy one"),
         RefusedError("hv1: table full"),
@@ -183,6 +188,20 @@ def test_errors_are_what_they_were(error: SdnError) -> None:
 )
 def test_other_answers(status: int, body: dict[str, Any] | None, kind: type[SdnError]) -> None:
     assert type(problems.error(status, body, "Reason")) is kind
+
+
+def test_what_the_gate_refuses_is_in_the_table() -> None:
+    """With the status that the table says, so that the client knows whether to try again."""
+    ann, no = Caller("ann", Role.READ), FileError("no")
+    refused = [refusals.no_token(), refusals.bad_token(no), refusals.too_weak(ann, Role.ADMIN), refusals.strange("no")]
+    refused += [refusals.no_tokens(no), refusals.too_large(1), refusals.too_slow(1), refusals.too_many(1, "no")]
+    refused += [refusals.too_long(1), refusals.other_user(8080)]
+    for each in refused:
+        body = json.loads(each.body)
+        kind = PROBLEMS[body["type"].removeprefix(PREFIX)]
+        assert (kind.type, kind.status) == (body["type"], each.status)
+        assert type(problems.error(each.status, body)) is kind.error
+        assert kind.error.retry == (each.status in problems.MAY_PASS)
 
 
 def test_where_a_token_goes_is_said() -> None:
