@@ -1,4 +1,4 @@
-"""Somebody undoes what is put right, again and again: it is one drift, put right in the end, and said while it lasts."""
+"""Somebody undoes what is put right, again and again: that is one drift, said while it lasts, and right in the end."""
 
 from __future__ import annotations
 
