@@ -151,10 +151,13 @@ def _trust(ca: str) -> ssl.SSLContext:
         raise FileError(f"{ca}: {error.strerror or error}", remedy=f"{CA} names a file with certificates") from error
 
 
-def _headers(place: Place) -> dict[str, str]:
+def _headers(place: Place) -> dict[bytes, bytes]:
+    """In Latin-1 (RFC 9110 section 5.5), as they are read; a user's name may have other signs."""
     if place.token:
-        return {"Authorization": f"Bearer {place.token}"}
-    return {author.AUTHOR_HEADER: author.author()} if place.socket is not None else {}
+        return {b"Authorization": f"Bearer {place.token}".encode("latin-1", "replace")}
+    if place.socket is None:
+        return {}
+    return {author.AUTHOR_HEADER.encode(): author.author().encode("latin-1", "replace")}
 
 
 def _origin(place: Place) -> dict[str, str]:

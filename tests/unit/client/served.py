@@ -31,6 +31,7 @@ class Served:
     def __init__(self, socket: Path) -> None:
         self.socket, self.store = socket, MemoryStore()
         self.requests: list[tuple[str, str]] = []
+        self.headers: list[list[tuple[bytes, bytes]]] = []
         self._ready, self._loop = threading.Event(), asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._answering: list[asyncio.Task[None]] = []
@@ -76,6 +77,7 @@ class Served:
             scope[SCOPE] = Caller("root", Role.ADMIN, True)
             if scope["type"] == "http":
                 self.requests.append((scope["method"], scope["path"]))
+                self.headers.append(scope["headers"])
             answering = asyncio.create_task(app(scope, receive, send))
             self._answering.append(answering)
             await asyncio.wait((answering,))

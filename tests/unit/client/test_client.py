@@ -119,6 +119,17 @@ def test_the_history_has_the_command_that_asked(served: Served) -> None:
     assert origins[2] == "POST /v1/nodes"
 
 
+@pytest.mark.parametrize(("name", "written"), [("zoë", "zoë"), ("孫", "?")])
+def test_names_of_users_may_have_any_sign(
+    served: Served, monkeypatch: pytest.MonkeyPatch, name: str, written: str
+) -> None:
+    monkeypatch.setenv("SUDO_USER", name)
+    with served.client() as lab:
+        assert lab.get("node", "a").name == "a"
+        (sent,) = (value for key, value in served.headers[-1] if key == b"sdn-author")
+        assert sent.decode("latin-1") == written
+
+
 def test_what_asks_elsewhere_is_nobody_elses_business() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert not {"sdn-origin", "sdn-author"} & {name.lower() for name in request.headers}
