@@ -6,7 +6,6 @@ itself: `sdn.api.problem` writes the answer, `sdn.client.problems` reads it.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from datapath.errors import (
@@ -37,7 +36,7 @@ class Kind(NamedTuple):
     """`error` is what it is in a process of ours: that decides whether one tries again."""
 
     name: str
-    status: HTTPStatus
+    status: int
     title: str
     error: type[SdnError]
 
@@ -47,35 +46,35 @@ class Kind(NamedTuple):
 
 
 _RAISED: Final = (
-    Kind("malformed", HTTPStatus.BAD_REQUEST, "The request is malformed", MalformedError),
-    Kind("not-found", HTTPStatus.NOT_FOUND, "There is no such thing", NotFoundError),
-    Kind("file", HTTPStatus.UNPROCESSABLE_ENTITY, "What was sent is wrong", FileError),
-    Kind("machine", HTTPStatus.CONFLICT, "The machine lacks something", MachineError),
-    Kind("conflict", HTTPStatus.CONFLICT, "Something else is in the way", ConflictError),
-    Kind("stale", HTTPStatus.PRECONDITION_FAILED, "It has changed meanwhile", StaleError),
-    Kind("transient", HTTPStatus.SERVICE_UNAVAILABLE, "Not at the moment", TransientError),
-    Kind("refused", HTTPStatus.CONFLICT, "A switch refused it", RefusedError),
-    Kind("check", HTTPStatus.CONFLICT, "The lab is not whole", CheckError),
-    Kind("error", HTTPStatus.CONFLICT, "It cannot be done", SdnError),
+    Kind("malformed", 400, "The request is malformed", MalformedError),
+    Kind("not-found", 404, "There is no such thing", NotFoundError),
+    Kind("file", 422, "What was sent is wrong", FileError),
+    Kind("machine", 409, "The machine lacks something", MachineError),
+    Kind("conflict", 409, "Something else is in the way", ConflictError),
+    Kind("stale", 412, "It has changed meanwhile", StaleError),
+    Kind("transient", 503, "Not at the moment", TransientError),
+    Kind("refused", 409, "A switch refused it", RefusedError),
+    Kind("check", 409, "The lab is not whole", CheckError),
+    Kind("error", 409, "It cannot be done", SdnError),
 )
 """What routes raise."""
 
 _GATE: Final = (
-    Kind("token", HTTPStatus.UNAUTHORIZED, "A token is needed", FileError),
-    Kind("role", HTTPStatus.FORBIDDEN, "The role is too weak", FileError),
-    Kind("origin", HTTPStatus.FORBIDDEN, "The request is not from here", FileError),
-    Kind("user", HTTPStatus.FORBIDDEN, "The request is another user's", FileError),
-    Kind("user", HTTPStatus.FORBIDDEN, "The request is another user's", FileError),
-    Kind("too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long", FileError),
-    Kind("tokens", HTTPStatus.SERVICE_UNAVAILABLE, "Tokens cannot be checked", TransientError),
-    Kind("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large", FileError),
-    Kind("too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long", FileError),
-    Kind("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body is too slow", TransientError),
-    Kind("too-many", HTTPStatus.TOO_MANY_REQUESTS, "Too many at once", TransientError),
+    Kind("token", 401, "A token is needed", FileError),
+    Kind("role", 403, "The role is too weak", FileError),
+    Kind("origin", 403, "The request is not from here", FileError),
+    Kind("user", 403, "The request is another user's", FileError),
+    Kind("user", 403, "The request is another user's", FileError),
+    Kind("too-long", 414, "The address is too long", FileError),
+    Kind("tokens", 503, "Tokens cannot be checked", TransientError),
+    Kind("too-large", 413, "The body is too large", FileError),
+    Kind("too-long", 414, "The address is too long", FileError),
+    Kind("too-slow", 408, "The body is too slow", TransientError),
+    Kind("too-many", 429, "Too many at once", TransientError),
 )
 """What is refused before a route is reached."""
 
-FAULT: Final = Kind("fault", HTTPStatus.INTERNAL_SERVER_ERROR, "A fault in sdn", SdnError)
+FAULT: Final = Kind("fault", 500, "A fault in sdn", SdnError)
 KINDS: Final = {kind.name: kind for kind in (*_RAISED, *_GATE, FAULT)}
 _OF: Final = {kind.error: kind for kind in _RAISED}
 

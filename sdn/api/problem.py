@@ -31,7 +31,7 @@ def problem(error: SdnError) -> tuple[int, dict[str, Any]]:
     body: dict[str, Any] = {
         "type": kind.type,
         "title": kind.title,
-        "status": int(kind.status),
+        "status": kind.status,
         "detail": error.message,
     }
     if error.remedy:
@@ -87,7 +87,7 @@ def _unforeseen(request: Request, error: Exception) -> Response:
     body = {
         "type": FAULT.type,
         "title": FAULT.title,
-        "status": int(FAULT.status),
+        "status": FAULT.status,
         "detail": f"{type(error).__name__}: {error}",
         "remedy": "the log of the api process shows where: sdn logs api",
     }

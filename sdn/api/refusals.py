@@ -27,7 +27,7 @@ class Refusal(Exception):  # noqa: N818  # it is the answer, not a fault
     ) -> None:
         super().__init__(why)
         kind = KINDS[name]
-        self.status = int(kind.status)
+        self.status = kind.status
         self.why = why
         body: dict[str, Any] = {
             "type": kind.type,
