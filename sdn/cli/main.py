@@ -51,8 +51,26 @@ _COLLECT_AFTER = 10_000
 """Objects, instead of Python's 700: what a command makes, a thousand ports perhaps, it mostly keeps until it ends."""
 
 _HERE_ONLY: Final = frozenset(
-    ("up", "deploy", "plan", "apply", "down", "destroy", "status", "inspect", "exec", "trace", "flows", "graph")
-    + ("logs", "export", "test", "console", "migrate", "guest")
+    {
+        "up",
+        "deploy",
+        "plan",
+        "apply",
+        "down",
+        "destroy",
+        "status",
+        "inspect",
+        "exec",
+        "trace",
+        "flows",
+        "graph",
+        "logs",
+        "export",
+        "test",
+        "console",
+        "migrate",
+        "guest",
+    }
 )
 """Commands that are about a lab of this machine: with SDN_API in the environment another one may be meant."""
 

@@ -16,7 +16,7 @@ from sdn.lab import guests
 from sdn.lab.guests import Work
 from sdn.model import Model
 from sdn.model.facts import Facts, GuestFacts
-from sdn.store import Store
+from sdn.store import Store, Written
 from tests.unit.cli.sample import guest_facts, machines
 
 Agent = Callable[[Model, Facts], Facts]
@@ -37,11 +37,12 @@ class FakeStore:
     def facts(self) -> Facts:
         return self.seen
 
-    def write(self, model: Model) -> int:
+    def change(self, edit: Callable[[Model | None], Model]) -> Written:
+        before, model = self.current, edit(self.current)
         if model != self.current:
             self.powers.append({name: guest.machine.power for name, guest in model.guests.items()})
             self.current = model.with_revision(self.current.revision + 1)
-        return self.current.revision
+        return Written(self.current.revision, self.current, before)
 
     def watch(self, _: asyncio.AbstractEventLoop) -> asyncio.Queue[Any]:
         updates: asyncio.Queue[Any] = asyncio.Queue()
