@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from datapath.errors import FileError, TransientError
 from sdn.cli import output
 from sdn.cli.remote import connected
+from sdn.lab import is_running
 
 if TYPE_CHECKING:
     from sdn.client import Client, Event
@@ -44,10 +46,14 @@ class Wanted:
 
 def events(lab: str | None, api: str | None, wanted: Wanted, follow: bool, as_json: bool) -> None:
     since = moment(wanted.since) if wanted.since else None
-    with connected(lab, api) as client:
+    with connected(lab, api) as client, suppress(_DownError):
         for event in _events(client, wanted, follow):
             if since is None or when(event.time) >= since:
                 _show(event, as_json)
+
+
+class _DownError(Exception):
+    """Nothing more will happen in this lab."""
 
 
 def _events(client: Client, wanted: Wanted, follow: bool) -> Iterable[Event]:
@@ -62,16 +68,18 @@ def _events(client: Client, wanted: Wanted, follow: bool) -> Iterable[Event]:
 
 
 def _followed(client: Client, filters: dict[str, Iterable[str]]) -> Iterator[Event]:
-    yield from client.events(**filters, after="0", on_cut=_tell)
+    def tell(cut: TransientError) -> None:
+        if client.lab and not is_running(client.lab):
+            output.note(output.paint(f"lab {client.lab} is down", output.SOFT, sys.stderr))
+            raise _DownError
+        output.note(output.paint(f"{cut.message}; trying again", output.SOFT, sys.stderr))
+
+    yield from client.events(**filters, after="0", on_cut=tell)
 
 
 def _whole(kind: str) -> str:
     """`port` stands for `port.up` and `port.down`."""
     return kind if any(sign in kind for sign in ".*?[") or kind in ("failure", "missed") else f"{kind}.*"
-
-
-def _tell(cut: TransientError) -> None:
-    output.note(output.paint(f"{cut.message}; trying again", output.SOFT, sys.stderr))
 
 
 def _show(event: Event, as_json: bool) -> None:

@@ -60,7 +60,9 @@ def _ignore(_error: TransientError) -> None:
 class Client:
     """Of one lab. Also a context manager, which closes it."""
 
-    def __init__(self, place: wire.Place, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, place: wire.Place, transport: httpx.BaseTransport | None = None, lab: str = "") -> None:
+        """`lab` is the name of one of this machine."""
+        self.lab = lab
         self._wire = wire.Wire(place, transport)
 
     @classmethod
@@ -72,7 +74,7 @@ class Client:
         run = RunDir(labs.one(lab))
         if not run.running:
             raise FileError(f"lab {run.lab} is not running", remedy="bring it up with: sdn up FILE")
-        return cls(wire.Place(run.api_socket))
+        return cls(wire.Place(run.api_socket), lab=run.lab)
 
     @classmethod
     def at(cls, url: str, token: str | None = None, ca: str | None = None) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ import pytest
 from sdn.client import Client, Event
 from sdn.store import Store
 from tests.lab.conftest import Labs
-from tests.lab.labs import Lab, run
+from tests.lab.labs import ROOT, Lab, run
 from tests.lab.processes import daemon, eventually, kill, pid_of, stopped, whole
 from tests.machine.pace import PATIENCE
 
@@ -231,3 +233,15 @@ def test_an_event_comes_at_once(running: Lab, listener: Listener, client: Client
     client.patch("network", "web", {"mtu": 1300})
     listener.of("model.changed", "revision 2 ")
     assert time.time() - started < 0.5 * PATIENCE
+
+
+def test_who_follows_a_lab_that_goes_ends_with_it(lab: Labs) -> None:
+    running = lab(TOPOLOGY)
+    command = [sys.executable, "-u", "-m", "sdn.cli.main", "events", "-f", "--lab", running.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as following:
+        assert following.stdout is not None
+        assert "model.changed" in following.stdout.readline()
+        running.down()
+        _, told = following.communicate(timeout=20)
+    assert following.returncode == 0
+    assert told.splitlines()[-1] == f"lab {running.name} is down"
