@@ -132,6 +132,23 @@ def test_a_chosen_node_is_told_of(running: Lab, url: str, browser: Browser) -> N
         expect(side.locator("h2")).to_have_text("db2")
 
 
+def test_keys_alone_lead_to_a_trace(url: str, browser: Browser) -> None:
+    """What is opened by a key is typed into, and Escape leads back to the picture."""
+    with opened(browser, url) as page:
+        page.keyboard.press("t")
+        expect(page.locator("#trace-from")).to_be_focused()
+        page.keyboard.type("web1")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")  # past the button that swaps them
+        page.keyboard.type("web2")
+        page.keyboard.press("Enter")
+        expect(page.locator("#verdict")).to_have_text("delivered to web2:eth0 on hv2")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+        expect(page.locator(".side-view")).to_have_count(0)
+        expect(page.locator(".graph")).to_be_focused()
+
+
 def test_counters_and_a_line_of_them(running: Lab, url: str, browser: Browser) -> None:
     with opened(browser, url, "at=node:web1") as page:
         expect(page.locator(".sparkline")).to_be_visible(timeout=WAIT)
