@@ -46,13 +46,19 @@ class Bridges:
         """The bridges and tunnel devices; what the kernel has no kind of device for."""
         wanted: dict[str, Bridge | Tunnel] = {**self._made.bridges, **self._made.tunnels}
         lacking = self._make({name: wish for name, wish in wanted.items() if not self._is_there(wish)})
-        self._wires.settle(_end(self._home.name, wish) for wish in wanted.values())
+        there = [wish for wish in wanted.values() if self._is_there(wish)]  # else somebody else's is in the way
+        self._wires.settle(_end(self._home.name, wish) for wish in there)
         return lacking
 
     def _is_there(self, wish: Bridge | Tunnel) -> bool:
         device = self._home.devices.by_name.get(wish.device)
         kind = "bridge" if isinstance(wish, Bridge) else wish.kind
         return device is not None and device.kind == kind and traits(wish) <= device.traits
+
+    def _is_in_the_way(self, name: str) -> bool:
+        """Whether somebody else's device has the name of one of ours."""
+        wish = self._made.bridges.get(name) or self._made.tunnels.get(name)
+        return wish is not None and not self._is_there(wish)
 
     def _make(self, missing: dict[str, Bridge | Tunnel]) -> tuple[str, ...]:
         """What is there otherwise, and is ours, goes first."""
@@ -61,7 +67,10 @@ class Bridges:
         found = [self._home.devices.by_name[name] for name in missing if name in self._home.devices.by_name]
         wrong = [(f"remove {each.alias}", each.index) for each in found if self._is_ours(each)]
         self._send(list(messages.delete_links(wrong)))
-        refusals = self._home.send([message for wish in missing.values() for message in _creation(wish)])
+        made = [tuple(_creation(wish)) for wish in missing.values()]
+        refusals = self._home.send([create for create, *_ in made])
+        in_the_way = {refusal.about for refusal in refusals}  # the name is another's, which gets no mark of ours
+        refusals += self._home.send([each for create, *more in made if create.about not in in_the_way for each in more])
         lacking = {r.about for r in refusals if r.errno == errno.EOPNOTSUPP}
         said = []
         for wish in missing.values():
@@ -92,14 +101,20 @@ class Bridges:
         for name in names:
             device = self._home.devices.by_name.get(name)
             # the kernel does not tell of an alias that a device gets while it is down
-            if device is not None and not device.up and (not device.alias or self._is_ours(device)):
+            if device is None or self._is_in_the_way(name):
+                continue
+            if not device.up and (not device.alias or self._is_ours(device)):
                 yield bridge_messages.set_up(device.alias or name, device.index)
 
     def _ports(self) -> tuple[list[Message], list[Message]]:
         come: list[Message] = []
         gone: list[Message] = []
         names = self._home.devices.by_name
-        wanted = {name: port for name, port in self._made.ports.items() if name in names and port.bridge in names}
+        wanted = {
+            name: port
+            for name, port in self._made.ports.items()
+            if name in names and port.bridge in names and not self._is_in_the_way(name)
+        }
         for step in diff(wanted, self._observed()):
             device = names[step.key]
             if step.desired is None:
