@@ -153,9 +153,13 @@ class Trunks:
     def _tag(self, namespace: Namespace, end: End, parent: Device, vlans: Sequence[Vlan]) -> str:
         """Makes pairs and programs for these tags and no others. Why the kernel refused, or ''."""
         pairs = [tagging_pair(end, vlan) for vlan in vlans]
-        self._wires.connect(pairs)
-        taggers = self._taggers(namespace, end, vlans)
-        refused = self._attach(namespace, _hooks(end, parent, taggers))
+        known = namespace.devices.by_name
+        missing = [vlan for vlan in vlans if tagger(end.device, vlan.tag) not in known]
+        refused = _refusal(missing[0], parent) if missing else ""  # pairs that would go again are not made
+        if not refused:
+            self._wires.connect(pairs)
+        taggers = {} if refused else self._taggers(namespace, end, vlans)
+        refused = refused or self._attach(namespace, _hooks(end, parent, taggers))
         if refused:
             self._remove(namespace, pairs)
         if refused or not taggers:
@@ -219,6 +223,15 @@ def _hooks(end: End, parent: Device, taggers: Mapping[int, Device]) -> list[Hook
     if taggers:
         found.append(Hook(parent.index, end.alias, popping({tag: each.index for tag, each in taggers.items()})))
     return found
+
+
+def _refusal(vlan: Vlan, parent: Device) -> str:
+    """Why the kernel does not take the program of a tag, or ''."""
+    try:
+        os.close(bpf.load(pushing(vlan.tag, parent.index)))
+    except MachineError as error:
+        return error.message
+    return ""
 
 
 def _silence(devices: Iterable[Device]) -> None:
