@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar, cast, get_args
 
 from datapath.spec import (
@@ -38,11 +39,14 @@ def host_specs(model: Model, ready: Container[str], awaited: Container[str] = ()
 class Specs:
     """`host_specs` as the model changes: what is as before is the very object of before, and seen so at a glance.
 
-    A node is made again when its ports, their networks or their readiness are others.
+    A node is made again when its ports or their readiness are others, all of them when what they share is.
     """
 
     def __init__(self) -> None:
-        self._nodes: dict[str, tuple[object, Node]] = {}
+        self._shared: object = None
+        self._ports: dict[str, tuple[Port, bool]] = {}
+        """What the nodes were made of; `bool` is the readiness."""
+        self._nodes: dict[str, Node] = {}
         self._specs: dict[str, HostSpec] = {}
 
     def update(self, model: Model, ready: Container[str], awaited: Container[str] = ()) -> dict[str, HostSpec]:
@@ -80,18 +84,29 @@ class Specs:
         return dict(self._specs)
 
     def _nodes_by_chassis(self, model: Model, ready: Container[str]) -> dict[str, list[Node]]:
-        found: dict[str, list[Node]] = defaultdict(list)
+        others = self._others(model, ready)
         known, self._nodes = self._nodes, {}
+        found: dict[str, list[Node]] = defaultdict(list)
         for node in model.nodes.values():
             if node.name in model.guests:
                 continue
-            made_of, made = known.get(node.name, (None, None))
-            now = _made_of(model, ready, node.name)
-            if made is None or made_of != now:
+            made = known.get(node.name)
+            if made is None or others is None or node.name in others:
                 made = _same(_node(model, ready, node.name), made)
-            self._nodes[node.name] = now, made
+            self._nodes[node.name] = made
             found[node.chassis].append(made)
         return found
+
+    def _others(self, model: Model, ready: Container[str]) -> set[str] | None:
+        """Nodes whose ports have changed since the last time; None for all."""
+        shared = model.lab, model.networks, [(chassis.name, chassis.has_tables) for chassis in model.chassis.values()]
+        before, self._shared = self._shared, shared
+        known, self._ports = self._ports, {name: (port, name in ready) for name, port in model.ports.items()}
+        if before != shared:
+            return None
+        pairs = [(known.get(name), now) for name, now in self._ports.items() if known.get(name) != now]
+        gone = [known[name] for name in known.keys() - self._ports.keys()]
+        return {each[0].node for each in (*gone, *chain.from_iterable(pairs)) if each is not None}
 
 
 T = TypeVar("T")
@@ -100,22 +115,6 @@ T = TypeVar("T")
 def _same(new: T, old: T | None) -> T:
     """The old object where the new one is equal."""
     return old if old == new and old is not None else new
-
-
-def _made_of(model: Model, ready: Container[str], node: str) -> object:
-    """All that a node depends on; comparing it costs little where the ports are the same objects."""
-    ports = [port for interface in model.interfaces_of.get(node, ()) for port in interface]
-    on = model.chassis.get(model.nodes[node].chassis)
-    return (
-        model.lab,
-        on is not None and on.has_tables,
-        [(port, _of_network(model, port), port.name in ready) for port in ports],
-    )
-
-
-def _of_network(model: Model, port: Port) -> object:
-    network = model.networks[port.network]
-    return network.mtu, network.forward, network.segment if port.macvlan else None
 
 
 def _node(model: Model, ready: Container[str], node: str) -> Node:

@@ -300,16 +300,17 @@ class Model:
         """By node: of each interface the ports that share it, the untagged one first."""
         found: dict[str, list[Port]] = {}
         for port in self.ports.values():
-            found.setdefault(port.node, []).append(port)
-        return {node: _by_interface(ports) for node, ports in found.items()}
+            if port.node in found:
+                found[port.node].append(port)
+            else:
+                found[port.node] = [port]
+        return {node: (tuple(ports),) if len(ports) == 1 else _by_interface(ports) for node, ports in found.items()}
 
     def with_revision(self, revision: int) -> Model:
         return replace(self, revision=revision)
 
 
 def _by_interface(ports: list[Port]) -> tuple[tuple[Port, ...], ...]:
-    if len(ports) == 1:
-        return ((ports[0],),)
     found: dict[str, list[Port]] = {}
     for port in sorted(ports, key=lambda port: port.tag or 0):
         found.setdefault(port.interface, []).append(port)

@@ -251,9 +251,9 @@ def _kept_ips(draft: Draft, network: Network, subnet: IPNetwork) -> dict[int, st
     ports = [port for port in draft.kept.ports.values() if port.network == network.name]
     allowed = [each.subnet for port in ports for each in port.allowed if each.subnet.num_addresses == 1]
     found = {int(each.network_address): "" for each in allowed if each.version == subnet.version}
-    owners = [(ip, port.name) for port in ports for ip in port.ips if ip.version == subnet.version]
+    owners = [(int(ip), port.name) for port in ports for ip in port.addresses if ip.version == subnet.version]
     first, mask = int(subnet.network_address), int(subnet.netmask)
-    return found | {int(ip): f"'{name}'" for ip, name in owners if int(ip) & mask == first}
+    return found | {ip: f"'{name}'" for ip, name in owners if ip & mask == first}
 
 
 def _previous_ips(previous: Model | None, rows: list[Row], subnet: IPNetwork) -> dict[str, int]:
