@@ -107,6 +107,8 @@ def _kept(values: Mapping[str, Any], before: Mapping[str, Any], new: Source) -> 
     found = {}
     for name, value in values.items():
         old = before.get(name)
-        placed = value if value is old else replace(value, source=old.source if old is not None else new)
-        found[name] = old if placed == old else placed
+        if value is not old:
+            placed = replace(value, source=old.source if old is not None else new)
+            value = old if placed == old else placed
+        found[name] = value
     return found
