@@ -7,8 +7,8 @@ from typing import Final, Literal, get_args
 
 from datapath.spec import GuestPhase
 
-How = Literal["removed", "changed", "added"]
-"""What somebody did behind our back."""
+How = Literal["removed", "changed", "added", "lost"]
+"""What somebody did behind our back; `lost` is what a switch that was away came back without."""
 HOWS: Final[tuple[How, ...]] = get_args(How)
 
 

@@ -289,8 +289,8 @@ class Controller:
         lost = [flow for flow in changes.add if flow.key in target.had] if target.had else []
         target.had = frozenset()
         if lost:
-            what = f"the switch came back without {drift.words(lost, self._names(target))}"
-            self._drifts.found({Drift(0, target.chassis, what, "removed", time.time()): frozenset(f.key for f in lost)})
+            what = drift.words(lost, self._names(target))
+            self._drifts.found({Drift(0, target.chassis, what, "lost", time.time()): frozenset(f.key for f in lost)})
 
     def _say_found(self, target: Target, found: Mapping[FlowKey, Found]) -> None:
         when = target.found_at if target.found_at else time.time()

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from datapath.events import How
 from sdn.model.history import Count, Revision, by_verb, unpack
 
 KINDS: Final = (
@@ -58,9 +59,12 @@ NAMED: Final = 200
 """Objects that an event names; of more it says only how many."""
 ALIKE: Final = 20
 """Errors, or notes, of one chassis that are told one by one when they come together; of more it says how many."""
-_SENTENCE: Final = "the switch came back "
-"""What begins so says itself what has happened."""
-_PUT_RIGHT: Final = {"removed": "put back", "changed": "set right", "added": "removed again"}
+_PUT_RIGHT: Final[dict[How, str]] = {
+    "removed": "put back",
+    "changed": "set right",
+    "added": "removed again",
+    "lost": "the lab's are back",
+}
 
 T = TypeVar("T")
 
@@ -346,7 +350,7 @@ def _drifts(old: Mapping[str, Drift], new: Mapping[str, Drift], now: float) -> I
 
 
 def _what_somebody_did(drift: Drift) -> str:
-    if drift.what.startswith(_SENTENCE):
-        return drift.what
+    if drift.how == "lost":
+        return f"the switch came back without {drift.what}"
     several = drift.what.startswith("flows ") or drift.what[:1].isdecimal() or " and " in drift.what
     return f"{drift.what} {'were' if several else 'was'} {drift.how} by somebody"

@@ -65,7 +65,7 @@ class GuestFacts:
 @dataclass(frozen=True, slots=True)
 class Drift:
     """What somebody changed behind our back, by the controller or the agent: `what` of a chassis (a flow, a port, an
-    address) was `removed`, `changed` or `added`.
+    address) was `removed`, `changed` or `added`, or is `lost`: its switch came back without it.
 
     Times are in seconds since the epoch, to the microsecond; `repaired` is 0 as long as it has not been put right,
     and `error` says why not. The same thing again soon afterwards is the same drift: it is open once more, `found` is

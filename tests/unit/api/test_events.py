@@ -120,7 +120,7 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
     ),
     "a switch came back empty": (
         Facts(),
-        Facts(drifts={"c-1": Drift("hv1", "the switch came back without 45 flows, such as x", "removed", NOW)}),
+        Facts(drifts={"c-1": Drift("hv1", "45 flows, such as x", "lost", NOW)}),
         [("drift.found", "hv1: the switch came back without 45 flows, such as x")],
     ),
     "drift stays": (
