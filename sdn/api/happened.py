@@ -10,7 +10,7 @@ Never: the time of day, which is given; a guess about what came and went in betw
 | `chassis.changed` | a switch came or went, a host has built a revision, has new notes, or has no errors any more |
 | `port.up`, `port.down` | a port carries packets, or does so no more |
 | `guest.changed` | a guest starts, runs, moves, ends |
-| `drift.found`, `drift.repaired` | somebody changed something behind our back; it has been put right |
+| `drift.found`, `drift.repaired` | somebody changed something behind our back, or did so again; it has been put right |
 | `failure` | something is not as it shall be, beside the event that says what has changed |
 | `revision.settled` | every chassis has confirmed a revision |
 | `test.done` | tests were run (told by whoever ran them) |
@@ -337,10 +337,10 @@ def _drifts(old: Mapping[str, Drift], new: Mapping[str, Drift], now: float) -> I
     for key, before, drift in _differing(old, new):
         at = About("chassis", drift.chassis)
         data = {"drift": key, **asdict(drift)}
-        told = f"{drift.chassis}: {_what_somebody_did(drift)}"
-        if before is None:
+        told = f"{drift.chassis}: {_what_somebody_did(drift)}{_how_often(drift)}"
+        if before is None or drift.times > before.times:
             yield Event(drift.found, "drift.found", told, at, None, data, chassis=drift.chassis)
-        if drift.repaired and not (before and before.repaired):
+        if drift.repaired and not (before and before.repaired == drift.repaired):
             later = duration(drift.repaired - drift.found)
             message = f"{told}; {_PUT_RIGHT[drift.how]} {later} later"
             yield Event(drift.repaired, "drift.repaired", message, at, None, data, chassis=drift.chassis)
@@ -354,3 +354,8 @@ def _what_somebody_did(drift: Drift) -> str:
         return f"the switch came back without {drift.what}"
     several = drift.what.startswith("flows ") or drift.what[:1].isdecimal() or " and " in drift.what
     return f"{drift.what} {'were' if several else 'was'} {drift.how} by somebody"
+
+
+def _how_often(drift: Drift) -> str:
+    """What is found again soon is the same drift: one event tells of all the times since the one before it."""
+    return f", {drift.times} times so far" if drift.times > 1 else ""

@@ -131,6 +131,19 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
 }
 
 
+    "drift is found again and put right again": (
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW, NOW + 0.01)}),
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW + 1, NOW + 1.02, times=3)}),
+        [
+            ("drift.found", f"hv1: {FLOW} was removed by somebody, 3 times so far"),
+            ("drift.repaired", f"hv1: {FLOW} was removed by somebody, 3 times so far; put back 20.0 ms later"),
+        ],
+    ),
+    "drift that is open is found again": (
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW)}),
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW + 1, times=2)}),
+        [("drift.found", f"hv1: {FLOW} was removed by somebody, 2 times so far")],
+    ),
 @pytest.mark.parametrize("case", CASES)
 def test_words(case: str) -> None:
     old, new, expected = CASES[case]
