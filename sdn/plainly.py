@@ -15,7 +15,7 @@ from sdn.pipeline.layout import Table
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
     from sdn.model import Chassis
-    from sdn.trace import Hop, Place, Trace
+    from sdn.way import Hop, Place, Trace
 
 _PROTOCOLS = ("icmp", "tcp", "udp", "arp")
 
@@ -49,6 +49,7 @@ def _hop(hop: Hop) -> dict[str, Any]:
             "raw": format_flow(step.flow) if step.flow else None,
             "about": step.about,
             "changes": list(step.changes),
+            "foreign": step.foreign,
         }
         for step in hop.steps
     ]
@@ -56,6 +57,7 @@ def _hop(hop: Hop) -> dict[str, Any]:
         "chassis": hop.chassis,
         "in_port": hop.in_port,
         "realised_by": hop.realised_by or None,
+        "unread": hop.unread or None,
         "steps": steps,
         "outputs": list(hop.outputs),
         "ended": hop.ended,

@@ -1,32 +1,34 @@
-"""Follow a packet through the compiled tables of every chassis on its way. PURE.
+"""Follow a packet through the tables of every chassis on its way. PURE, but for what `observed` reads.
 
-Enters: Model and a packet at a port. Leaves: hops, each with the tables and flows it met, and a verdict that names the
-chassis, table and flow which dropped it, and the line of the topology file behind that flow. Never: a real packet.
+Enters: Model and a packet at a port; of a lab that runs, also what its switches really have. Leaves: hops, each with
+the tables and flows it met, and a verdict that names the chassis, table and flow which dropped it, and the line of the
+topology file behind that flow, or that it is not the lab's. Never: a real packet.
 
-The tables are those that the controller programs, run by our own interpreter; a test holds it to `ofproto/trace`.
+Tables are run by our own interpreter, which a test holds to `ofproto/trace`. Where no switch is asked, or it does not
+say, they are those that the controller programs.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
 from datapath.addr import IPAddress, IPNetwork, Mac
-from datapath.errors import FileError
+from datapath.errors import FileError, TransientError
 from datapath.openflow.flow import Flow
-from datapath.openflow.interpreter import Sent, Step, Tables, Walk
+from datapath.openflow.interpreter import Sent, Tables
 from datapath.openflow.oxm import VLAN_PRESENT
 from datapath.openflow.packet import ARP, IPV4, IPV6, SOLICITATION, Packet
-from datapath.openflow.text import Names, format_flow
+from datapath.openflow.text import Names
 from datapath.spec import TUNNEL_OFPORT
 from sdn import links
 from sdn.model import Chassis, Model, Port
 from sdn.names import names
-from sdn.pipeline import WHY_DROPPED, flows
+from sdn.pipeline import flows
 from sdn.pipeline.fields import NETWORK
+from sdn.way import Hop, Place, Trace, shown, verdict
 
 MAX_HOPS: Final = 64
 BROADCAST: Final = (1 << 48) - 1
@@ -38,62 +40,8 @@ EPHEMERAL: Final = 49152  # RFC 6335 section 6: a source port as a client's syst
 BRIDGES: Final = "bridges and nftables rules of the kernel, which do what these tables say"
 """The pipeline is the specification of every datapath, so a chassis without tables is traced by it too."""
 
-
-@dataclass(frozen=True, slots=True)
-class TraceStep:
-    """One table on one chassis. `flow` is None for a miss; `about` is the object behind it and its line in the file."""
-
-    table: str
-    flow: Flow | None
-    text: str
-    about: str
-    changes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a packet came from or went to: by which link (see `sdn.links`; '' where it is none), from or to which
-    chassis, or the port at its end. A physical network leads to all chassis on it: none is named."""
-
-    link: str
-    kind: links.LinkKind
-    chassis: str = ""
-    port: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """The packet on one chassis: where it came in, the tables it met, where copies of it left.
-
-    `came` and `leads` say the same as `in_port` and `outputs`, for pictures. `realised_by` is '' where the chassis has
-    these tables; else what does there what they say.
-    """
-
-    chassis: str
-    in_port: str
-    packet: Packet = field(repr=False)
-    walk: Walk = field(repr=False)
-    steps: tuple[TraceStep, ...]
-    outputs: tuple[str, ...]
-    ended: str
-    came: Place
-    leads: tuple[Place, ...]
-    realised_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A packet's whole way. `delivered` names the ports that got it, `answered` says that the switch replied itself."""
-
-    hops: tuple[Hop, ...]
-    delivered: tuple[str, ...]
-    target: str
-    verdict: str
-    reached: bool
-
-    def explain(self) -> str:
-        """One line for a failed test: which hop, table and flow dropped the packet."""
-        return self.verdict
+Observed = Callable[[str], Iterable[Flow]]
+"""The flows that a chassis' switch has now. Raises TransientError where it does not say."""
 
 
 def endpoints(model: Model, source: str, target: str) -> tuple[Port, Port | IPAddress]:
@@ -154,26 +102,53 @@ def _known(model: Model) -> str:
 
 
 def trace(
-    model: Model, source: Port, target: Port | IPAddress, protocol: str = "icmp", port: int = 0, version: int = 0
+    fabric: Fabric | Model,
+    source: Port,
+    target: Port | IPAddress,
+    protocol: str = "icmp",
+    port: int = 0,
+    version: int = 0,
 ) -> Trace:
     """Send a packet from `source` to `target`: `protocol` is icmp, tcp, udp or arp, `port` the destination port.
 
     `version` is the IP version, by default one that both ends have. An address that no port of the network has is
     asked for by ARP or ND, as a node would do. Raises FileError where no such packet can be made.
     """
-    packet = packet_between(source, target, protocol, port, version)
-    hops, delivered = Fabric(model).send(source, packet)
+    asked = fabric if isinstance(fabric, Fabric) else Fabric(fabric)
+    return _followed(asked, source, target, packet_between(source, target, protocol, port, version))
+
+
+def answer(
+    fabric: Fabric, source: Port, target: Port, protocol: str = "icmp", port: int = 0, version: int = 0
+) -> Trace:
+    """What `target` sends back when it has got such a packet from `source`."""
+    return _followed(fabric, target, source, _answer_to(packet_between(source, target, protocol, port, version)))
+
+
+_TURNED: Final = ("eth", "ipv4", "ipv6", "tcp", "udp")
+_ECHO_REPLY: Final = {"icmp_type": 0, "icmpv6_type": 129}  # RFC 792, RFC 4443 section 4.2
+
+
+def _answer_to(packet: Packet) -> Packet:
+    turned = dict(packet)
+    for layer in _TURNED:
+        if f"{layer}_src" in packet:
+            turned[f"{layer}_src"], turned[f"{layer}_dst"] = packet[f"{layer}_dst"], packet[f"{layer}_src"]
+    return turned | {name: reply for name, reply in _ECHO_REPLY.items() if name in packet}
+
+
+def _followed(fabric: Fabric, source: Port, target: Port | IPAddress, packet: Packet) -> Trace:
+    model = fabric.model
+    hops, delivered = fabric.send(source, packet)
     name = target.name if isinstance(target, Port) else str(target)
     answered = _is_question(packet) and source.name in delivered
     reached = answered or name in delivered
-    verdict = _verdict(hops, delivered, name, answered, reached)
+    words = verdict(hops, delivered, name, answered, reached)
     if reached and not answered and isinstance(target, Port) and model.chassis[target.chassis].datapath == "external":
-        verdict = f"delivered to {name} on {target.chassis}, which is external: what it does there is not ours to know"
+        words = f"delivered to {name} on {target.chassis}, which is external: what it does there is not ours to know"
     if isinstance(target, Port) and source.network != target.network:
-        verdict = (
-            f"{source.node} and {target.node} share no network{_by_gateway(model, source)}; sent anyway: {verdict}"
-        )
-    return Trace(tuple(hops), tuple(delivered), name, verdict, reached)
+        words = f"{source.node} and {target.node} share no network{_by_gateway(model, source)}; sent anyway: {words}"
+    return Trace(tuple(hops), tuple(delivered), name, words, reached)
 
 
 def _by_gateway(model: Model, source: Port) -> str:
@@ -254,10 +229,13 @@ def _is_question(packet: Packet) -> bool:
 
 
 class Fabric:
-    """The compiled tables of all chassis and the cables between them; compiled when a packet first needs them."""
+    """The tables of all chassis and the cables between them; read, or compiled, when a packet first needs them."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, observed: Observed | None = None) -> None:
+        """Without `observed` the tables are those that the model says."""
         self.model = model
+        self._observed = observed
+        self._unread: dict[str, str] = {}
         self._tables: dict[str, Tables] = {}
         self._names: dict[str, Names] = {}
         self._by_vtep = {int(chassis.vtep.ip): chassis for chassis in model.chassis.values()}
@@ -289,12 +267,13 @@ class Fabric:
             printed.port(packet["in_port"]) or str(packet["in_port"]),
             packet,
             walk,
-            tuple(_shown(step, printed) for step in walk.steps),
+            tuple(shown(step, printed) for step in walk.steps),
             tuple(self._left_by(chassis, sent) for sent in walk.outputs),
             walk.ended(printed),
             self._place(chassis, packet["in_port"], packet.get("tun_src", 0), packet),
             tuple(self._place(chassis, sent.port, sent.packet.get("tun_dst", 0), sent.packet) for sent in walk.outputs),
             "" if self.model.chassis[chassis].has_tables else BRIDGES,
+            self._unread.get(chassis, ""),
         )
 
     def _place(self, chassis: str, ofport: int, vtep: int, packet: Packet) -> Place:
@@ -310,8 +289,16 @@ class Fabric:
 
     def tables(self, chassis: str) -> Tables:
         if chassis not in self._tables:
-            self._tables[chassis] = Tables(flows(self.model, chassis))
+            self._tables[chassis] = Tables(self._flows(chassis))
         return self._tables[chassis]
+
+    def _flows(self, chassis: str) -> Iterable[Flow]:
+        if self._observed and self.model.chassis[chassis].has_tables:
+            try:
+                return self._observed(chassis)
+            except TransientError as error:
+                self._unread[chassis] = error.message
+        return flows(self.model, chassis)
 
     def names(self, chassis: str) -> Names:
         if chassis not in self._names:
@@ -366,33 +353,3 @@ def _on_the_wire(sent: Sent) -> Packet:
     """What of a packet reaches the next switch: registers and tunnel fields do not."""
     packet = {name: value for name, value in sent.packet.items() if not name.startswith(_SWITCH_ONLY)}
     return packet | {"in_port": sent.port}
-
-
-def _shown(step: Step, printed: Names) -> TraceStep:
-    table = printed.table(step.table)
-    if step.flow is None:
-        return TraceStep(table, None, "no flow matches", "", ())
-    return TraceStep(
-        table,
-        step.flow,
-        format_flow(step.flow._replace(cookie=0), printed).removeprefix(f"{table} "),
-        printed.cookie(step.flow.cookie) or "",
-        tuple(f"{change.field}={change.after:#x}" for change in step.changes),
-    )
-
-
-def _verdict(hops: list[Hop], delivered: list[str], target: str, answered: bool, reached: bool) -> str:
-    if answered and target not in delivered:
-        return f"answered by {hops[0].chassis} itself"
-    if reached:
-        return f"delivered to {target} on {_where(hops, target)}"
-    if delivered:
-        return f"not delivered to {target}, but to {', '.join(delivered)}"
-    last = hops[-1].steps[-1]
-    reason = WHY_DROPPED.get(last.table, "") if not hops[-1].walk.hairpin else "it would go back where it came from"
-    why = f": {reason}" if reason else ""
-    return f"dropped on {hops[-1].chassis} in table {last.table}{why} (flow: {last.text}; {last.about})"
-
-
-def _where(hops: list[Hop], target: str) -> str:
-    return next((hop.chassis for hop in hops if any(out.startswith(target) for out in hop.outputs)), hops[-1].chassis)

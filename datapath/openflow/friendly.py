@@ -31,7 +31,7 @@ from datapath.openflow.flow import (
     SetField,
     Unknown,
 )
-from datapath.openflow.oxm import ANY, CONTROLLER, FIELDS, IN_PORT, LOCAL, VLAN_PRESENT
+from datapath.openflow.oxm import ANY, BY_THE_SWITCH, CONTROLLER, FIELDS, IN_PORT, LOCAL, VLAN_PRESENT
 from datapath.openflow.packet import ARP, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP
 
 
@@ -65,7 +65,7 @@ class Names:
     """Cookie → why the flow is there: "port web1:eth0 (overlay.yaml:12:3)"."""
 
 
-PORT_NAMES: Final = {IN_PORT: "IN_PORT", CONTROLLER: "CONTROLLER", LOCAL: "LOCAL", ANY: "ANY"}
+PORT_NAMES: Final = {**BY_THE_SWITCH, IN_PORT: "IN_PORT", CONTROLLER: "CONTROLLER", LOCAL: "LOCAL", ANY: "ANY"}
 HASHES: Final = {0: "eth_src", 1: "symmetric_l4"}
 _ETHERTYPES: Final = {IPV4: "ip", ARP: "arp", IPV6: "ipv6"}
 _PROTOCOLS: Final = {

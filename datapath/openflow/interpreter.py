@@ -32,7 +32,7 @@ from datapath.openflow.flow import (
     canonical,
 )
 from datapath.openflow.hashing import hash_fields
-from datapath.openflow.oxm import CONTROLLER, FIELDS, IN_PORT, VLAN_PRESENT
+from datapath.openflow.oxm import BY_THE_SWITCH, CONTROLLER, FIELDS, IN_PORT, VLAN_PRESENT
 from datapath.openflow.packet import Packet, present, read, read_bits, write, write_bits
 from datapath.openflow.text import Names, format_flow
 
@@ -134,6 +134,8 @@ class Walk:
     """An output to the port that it came in by was left out."""
     error: str = ""
     """Why the switch gave up; it then sends nothing at all."""
+    unfollowed: str = ""
+    """Why it was followed no further: somebody else's flow does what there is no word for here."""
 
     @property
     def dropped(self) -> bool:
@@ -146,6 +148,8 @@ class Walk:
 
     def ended(self, names: Names | None = None) -> str:
         """Why it ended, in one line: `sent`, or `dropped:` and what dropped it."""
+        if self.unfollowed:
+            return f"not followed: {self.unfollowed}"
         if not self.dropped:
             return "sent"
         if self.error:
@@ -159,6 +163,10 @@ class Walk:
 
 
 class _GaveUpError(Exception):
+    pass
+
+
+class _NotKnownError(Exception):
     pass
 
 
@@ -186,12 +194,14 @@ class _Run:
         self.hairpin = False
 
     def walk(self, table: int) -> Walk:
-        error = ""
+        error = unfollowed = ""
         try:
             self.visit(table, depth=0, resubmits=0)
         except _GaveUpError as gave_up:
             error = str(gave_up)
             self.outputs, self.to_controller, self.learned = [], [], []
+        except _NotKnownError as not_known:
+            unfollowed = str(not_known)
         return Walk(
             tuple(Step(v.table, v.flow, v.depth, tuple(v.actions), tuple(v.changes)) for v in self.visits),
             tuple(self.outputs),
@@ -200,6 +210,7 @@ class _Run:
             self.packet,
             self.hairpin,
             error,
+            unfollowed,
         )
 
     def visit(self, table: int, depth: int, resubmits: int) -> None:
@@ -231,13 +242,15 @@ class _Run:
 
     @singledispatchmethod
     def do(self, action: Action) -> None:
-        raise _GaveUpError(f"the interpreter does not know {action!r}")
+        raise _NotKnownError(f"the interpreter does not know {action!r}")
 
     @do.register
     def _(self, action: Output) -> None:
         if action.port == CONTROLLER:
             self.to_controller.append(Sent(CONTROLLER, dict(self.packet), action.max_len))
             return
+        if action.port in BY_THE_SWITCH:
+            raise _NotKnownError(f"the interpreter does not know where {BY_THE_SWITCH[action.port]} leads")
         in_port = self.packet.get("in_port", 0)
         port = in_port if action.port == IN_PORT else action.port
         if action.port == in_port:

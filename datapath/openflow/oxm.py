@@ -23,6 +23,8 @@ IN_PORT: Final = 0xFFFFFFF8
 CONTROLLER: Final = 0xFFFFFFFD
 LOCAL: Final = 0xFFFFFFFE
 ANY: Final = 0xFFFFFFFF
+BY_THE_SWITCH: Final = {0xFFFFFFF9: "TABLE", 0xFFFFFFFA: "NORMAL", 0xFFFFFFFB: "FLOOD", 0xFFFFFFFC: "ALL"}
+"""Outputs where the switch itself finds the ports (OpenFlow 1.4 section 4.5)."""
 
 
 class Field(NamedTuple):

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Final, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datapath.errors import ConflictError, FileError
+from datapath.errors import ConflictError, FileError, TransientError
+from datapath.openflow.flow import Flow
 from sdn import plainly
 from sdn.api import openapi
 from sdn.api.answer import answer, mapping_of
 from sdn.api.crud import live_of
+from sdn.api.dumps import Dumps, Which
 from sdn.api.happened import About
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.graph import FORMATS
 from sdn.lab.reach import WORDS
 from sdn.model import Model
+
+if TYPE_CHECKING:
+    from sdn.trace import Observed
+
+TRACES: Final = 4
+"""Packets that are followed at a time. In threads of their own: while they wait for a switch, its flows are decoded in
+the loop's."""
+WITHIN: Final = 5.0
+"""Seconds that a switch may take to tell its flows: 100,000 take about three."""
 
 Format = Annotated[
     Literal["svg", "dot", "mermaid"], Query(alias="format", description="SVG, or text for tools that lay out.")
@@ -43,22 +55,30 @@ _PLACE: Final[dict[str, Any]] = {
 }
 _STEP: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["table", "flow", "raw", "about", "changes"],
+    "required": ["table", "flow", "raw", "about", "changes", "foreign"],
     "properties": {
         "table": {"type": "string"},
         "flow": {"type": "string"},
         "raw": {"type": ["string", "null"], "description": "As ovs-ofctl reads it; null where no flow matches."},
-        "about": {"type": "string", "description": "The object behind the flow, and its line in the file."},
+        "about": {
+            "type": "string",
+            "description": "The object behind the flow, and its line in the file; of one that is not the lab's, whose.",
+        },
         "changes": {"type": "array", "items": {"type": "string"}},
+        "foreign": {"type": "boolean", "description": "Whether the flow is not the lab's."},
     },
 }
 _HOP: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["chassis", "in_port", "realised_by", "steps", "outputs", "ended", "came", "leads"],
+    "required": ["chassis", "in_port", "realised_by", "unread", "steps", "outputs", "ended", "came", "leads"],
     "properties": {
         "chassis": {"type": "string"},
         "in_port": {"type": "string"},
         "realised_by": {"type": ["string", "null"], "description": "What does there what these tables say."},
+        "unread": {
+            "type": ["string", "null"],
+            "description": "Why its switch did not say what it has; then these are the flows that it shall have.",
+        },
         "steps": {"type": "array", "items": _STEP},
         "outputs": {"type": "array", "items": {"type": "string"}},
         "ended": {"type": "string"},
@@ -148,11 +168,14 @@ _WANTED: Final[dict[str, Any]] = {
 def router() -> APIRouter:
     made = APIRouter(prefix="/v1")
     testing = asyncio.Lock()
+    tracers = ThreadPoolExecutor(TRACES, thread_name_prefix="trace")
 
     @made.post("/trace", **_tracing())
     async def _trace(request: Request) -> Response:
         fields = _known(await mapping_of(request), _WAY)
-        return answer(await asyncio.to_thread(_traced, live_of(request).model, fields))
+        loop = asyncio.get_running_loop()
+        observed = observer(request.app.state.dumps, loop)
+        return answer(await loop.run_in_executor(tracers, _traced, live_of(request).model, fields, observed))
 
     @made.post("/test", **_testing())
     async def _test(request: Request) -> Response:
@@ -160,8 +183,9 @@ def router() -> APIRouter:
         live = live_of(request)
         if testing.locked():
             raise ConflictError("tests are running already", remedy="try again when they have ended")
+        observed = observer(request.app.state.dumps, asyncio.get_running_loop())
         async with testing:
-            found = await asyncio.to_thread(_tested, live, live.model, fields)
+            found = await asyncio.to_thread(_tested, live, live.model, fields, observed)
         _tell(request.app.state.hub, found)
         return answer(found)
 
@@ -189,18 +213,33 @@ def _known(fields: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _traced(model: Model, fields: dict[str, Any]) -> dict[str, Any]:
-    from sdn.trace import endpoints, trace
+def observer(dumps: Dumps, loop: asyncio.AbstractEventLoop) -> Observed:
+    """The flows that a switch has, for who is in another thread than the loop."""
+
+    def observed(chassis: str) -> list[Flow]:
+        asked = asyncio.run_coroutine_threadsafe(dumps.of(chassis, Which()), loop)
+        try:
+            return [stats.flow for stats in asked.result(WITHIN)]
+        except TimeoutError:
+            asked.cancel()
+            raise TransientError(f"{chassis}: its switch does not answer") from None
+
+    return observed
+
+
+def _traced(model: Model, fields: dict[str, Any], observed: Observed) -> dict[str, Any]:
+    from sdn.trace import Fabric, endpoints, trace
 
     kind, port = plainly.protocol(fields.get("protocol", "icmp"))
-    return plainly.trace(trace(model, *endpoints(model, fields["from"], fields["to"]), kind, port))
+    ends = endpoints(model, fields["from"], fields["to"])
+    return plainly.trace(trace(Fabric(model, observed), *ends, kind, port))
 
 
-def _tested(live: Live, model: Model, fields: dict[str, Any]) -> dict[str, Any]:
+def _tested(live: Live, model: Model, fields: dict[str, Any], observed: Observed) -> dict[str, Any]:
     from sdn.lab import testing
 
     tests = testing.chosen(model.tests, fields.get("only"))
-    found = testing.run(model, tests, lambda: live.facts, matrix=fields.get("matrix", False))
+    found = testing.run(model, tests, lambda: live.facts, observed, matrix=fields.get("matrix", False))
     return testing.values(found)
 
 
@@ -230,7 +269,7 @@ def _tracing() -> dict[str, Any]:
     example = {"from": "web1", "to": "web2", "protocol": "tcp/80"}
     return {
         "summary": "Where a packet would go",
-        "description": "It is run through the tables of each chassis on its way; none is sent.",
+        "description": "It is run through the flows that the switches on its way have now; none is sent.",
         "tags": ["looks"],
         "response_model": None,
         "responses": {**openapi.found("Its way", _TRACE), **openapi.refusals()},

@@ -11,6 +11,7 @@ from sdn import topology
 from sdn.cli import junit, matrix, output, target
 from sdn.cli.output import BAD, GOOD, STRONG, Cell, count
 from sdn.lab import testing
+from sdn.lab.observed import observer
 from sdn.lab.pairs import Verdict
 from sdn.lab.testing import Findings
 from sdn.model import Model, Test
@@ -57,6 +58,7 @@ def run_tests(wanted: str | None, options: Options) -> int:
             model,
             tests,
             lambda: target.running(wanted)[1],
+            observer(model.lab),
             matrix=options.matrix,
             progress=lambda done, total: report("probes", done, total),
         )

@@ -297,7 +297,7 @@ def trace(
     lab: Lab = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Follow a packet through the tables of every chassis on its way. Ends with 1 where it is dropped.
+    """Follow a packet through the flows of every switch on its way, as they are now. Ends with 1 where it is dropped.
 
     Example: `sdn trace web1 db1 tcp/5432`
     """
@@ -319,17 +319,18 @@ def flows(
         str | None,
         typer.Option("--node", "-n", metavar="N", help="Only flows about this node.", autocompletion=complete.nodes),
     ] = None,
+    foreign: Annotated[bool, typer.Option("--foreign", help="Only flows that are not the lab's.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="As ovs-ofctl reads them.")] = False,
     lab: Lab = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Show the flows that the switches have, by name, with counters and the line of the file behind each.
 
-    Examples: `sdn flows hv1` · `sdn flows hv1 --table forward` · `sdn flows --node web1`
+    Examples: `sdn flows hv1` · `sdn flows hv1 --table forward` · `sdn flows --node web1` · `sdn flows --foreign`
     """
     from sdn.cli import packets
 
-    packets.flows(lab, packets.Wanted(chassis, table, node), raw, output is Form.JSON)
+    packets.flows(lab, packets.Wanted(chassis, table, node, foreign), raw, output is Form.JSON)
 
 
 @app.command(rich_help_panel=LOOK)

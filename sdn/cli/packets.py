@@ -18,12 +18,12 @@ from sdn import names, plainly
 from sdn.cli import output, target
 from sdn.cli.output import ACCENT, BAD, GOOD, SOFT, STRONG, Cell, count
 from sdn.lab.rundir import RunDir
-from sdn.pipeline.fields import Cookie, Kind
+from sdn.pipeline.fields import Cookie, Kind, is_ours
 
 if TYPE_CHECKING:
     from datapath.openflow.codec import FlowStats
     from sdn.model import Model
-    from sdn.trace import Trace
+    from sdn.way import Trace
 
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
 
@@ -32,12 +32,14 @@ _LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
 
 
 def trace(wanted: str | None, source: str, towards: str, protocol: str, arp: bool, as_json: bool) -> int:
-    """Follow a packet through the compiled tables; returns 0 where it is delivered, else 1."""
+    """Follow a packet through the flows that the switches have; returns 0 where it is delivered, else 1."""
     from sdn import trace as tables
+    from sdn.lab.observed import observer
 
     model, _ = target.running(wanted)
     kind, port = ("arp", 0) if arp else plainly.protocol(protocol)
-    found = tables.trace(model, *tables.endpoints(model, source, towards), kind, port)
+    ends = tables.endpoints(model, source, towards)
+    found = tables.trace(tables.Fabric(model, observer(model.lab)), *ends, kind, port)
     if as_json:
         output.as_json(plainly.trace(found))
     else:
@@ -50,11 +52,13 @@ def _show_trace(found: Trace) -> None:
         output.say(f"{output.paint(hop.chassis, STRONG)}, in by {hop.in_port}")
         if hop.realised_by:
             output.say(f"  ({hop.realised_by})")
+        if hop.unread:
+            output.say(f"  {output.paint(f'as it shall be, for it does not say: {hop.unread}', output.WARNING)}")
         wide = max((len(step.table) for step in hop.steps), default=0)
         for step in hop.steps:
             output.say(f"  {output.paint(step.table.ljust(wide), ACCENT)}  {step.text}")
             if step.about:
-                output.say(f"  {' ' * wide}  {output.paint(step.about, SOFT)}")
+                output.say(f"  {' ' * wide}  {output.paint(step.about, output.WARNING if step.foreign else SOFT)}")
         for place in hop.outputs:
             output.say(f"  {output.paint('→', GOOD)} {place}")
         if not hop.outputs:
@@ -73,6 +77,7 @@ class Wanted:
     chassis: str | None = None
     table: str | None = None
     node: str | None = None
+    foreign: bool = False
 
 
 def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
@@ -82,6 +87,8 @@ def flows(wanted: str | None, which: Wanted, raw: bool, as_json: bool) -> None:
     place = which.chassis or (model.nodes[which.node].chassis if which.node else None)
     dumps = asyncio.run(_dump(model.lab, _with_tables(model, target.chassis(model, place))))
     kept = {name: [stats for stats in dump if _fits(stats, number, cookies)] for name, dump in dumps.items()}
+    if which.foreign:
+        kept = {name: [stats for stats in dump if not is_ours(stats.flow.cookie)] for name, dump in kept.items()}
     if as_json:
         output.as_json({name: _flows_json(model, name, found) for name, found in kept.items()})
     elif raw:

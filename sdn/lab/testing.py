@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from datapath import probe
 from datapath.errors import FileError, SdnError
@@ -19,6 +19,10 @@ from sdn.lab import pairs, reach
 from sdn.lab.pairs import Check, Verdict
 from sdn.model import Model, Test
 from sdn.model.facts import Facts, GuestFacts
+
+if TYPE_CHECKING:
+    from sdn.trace import Fabric, Observed
+    from sdn.way import Trace
 
 _EXPLAINED: Final = 3
 """Failures of one test that are followed through the tables; the others are likely to be the same."""
@@ -56,12 +60,13 @@ def run(
     model: Model,
     tests: Mapping[str, Test],
     facts: Callable[[], Facts],
+    observed: Observed | None = None,
     *,
     matrix: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Send the packets, and wait for what becomes of them. `facts` tells how the lab is afterwards: a guest may just
-    have died."""
+    have died; `observed` which flows its switches have: somebody may have added his own."""
     started = time.monotonic()
     asked = pairs.checks(model, tests.values())
     mesh = pairs.mesh(model) if matrix else []
@@ -70,11 +75,21 @@ def run(
     seconds = time.monotonic() - started
     failed = [verdict for verdict in verdicts if not verdict.passed]
     known = facts() if failed and model.guests else Facts()
-    reasons = {verdict.test.name: tuple(_reasons(model, known, verdict)) for verdict in failed}
+    reasons = _all_reasons(model, known, failed, observed) if failed else {}
     return Findings(model, verdicts, tuple(zip(mesh, outcomes[len(asked) :], strict=True)), seconds, reasons)
 
 
-def _reasons(model: Model, facts: Facts, verdict: Verdict) -> Iterable[str]:
+def _all_reasons(
+    model: Model, facts: Facts, failed: Iterable[Verdict], observed: Observed | None
+) -> dict[str, tuple[str, ...]]:
+    """Each switch on the way of any of them is asked once."""
+    from sdn.trace import Fabric
+
+    fabric = Fabric(model, observed)
+    return {verdict.test.name: tuple(_reasons(fabric, facts, verdict)) for verdict in failed}
+
+
+def _reasons(fabric: Fabric, facts: Facts, verdict: Verdict) -> Iterable[str]:
     """Why a test failed, line by line."""
     if not verdict.results:
         yield "there is no pair of addresses to test"
@@ -85,7 +100,7 @@ def _reasons(model: Model, facts: Facts, verdict: Verdict) -> Iterable[str]:
             return
         probe = check.probe
         yield f"{check.source.node} {probe.source} → {check.target.node} {probe.target}: {_what_happened(outcome)}"
-        yield from (f"  {line}" for line in _explain(model, facts, check))
+        yield from (f"  {line}" for line in _explain(fabric, facts, check))
 
 
 def _what_happened(outcome: Outcome) -> str:
@@ -95,20 +110,39 @@ def _what_happened(outcome: Outcome) -> str:
     return f"{outcome.detail or 'no answer'} ({tries} in {outcome.probe.within:g} s)"
 
 
-def _explain(model: Model, facts: Facts, check: Check) -> list[str]:
+def _explain(fabric: Fabric, facts: Facts, check: Check) -> list[str]:
     """Where the tables drop or deliver the packet. That they cannot be followed must not hide the failure itself."""
     from sdn import trace
 
     version, kind = check.probe.target.version, "icmp" if check.probe.kind == "ping" else check.probe.kind
     try:
-        found = trace.trace(model, check.source, check.target, kind, check.probe.port, version)
+        found = trace.trace(fabric, check.source, check.target, kind, check.probe.port, version)
+        lines = found.explain().splitlines()
+        if found.reached and check.probe.expect == "ok":
+            lines += _although_delivered(fabric, facts, check, kind)
     except SdnError as error:
         return [f"cannot be traced: {error.message}"]
-    lines = found.explain().splitlines()
-    if found.reached and check.probe.expect == "ok":
-        down = [_state(name, facts.guests[name]) for name in _guests_down(facts, check)]
-        lines += [f"the tables deliver it, but {' and '.join(down)}"] if down else [_DELIVERED]
     return lines
+
+
+def _although_delivered(fabric: Fabric, facts: Facts, check: Check, kind: str) -> list[str]:
+    """It takes more than the packet: both ends, who asks for whose MAC, and the answer."""
+    down = [_state(name, facts.guests[name]) for name in _guests_down(facts, check)]
+    if down:
+        return [f"the tables deliver it, but {' and '.join(down)}"]
+    lost = [f"but {what}: {way.explain()}" for what, way in _the_rest(fabric, check, kind) if not way.reached]
+    return lost[:1] or [_DELIVERED]
+
+
+def _the_rest(fabric: Fabric, check: Check, kind: str) -> Iterator[tuple[str, Trace]]:
+    """What else has to arrive, in the order in which it is sent."""
+    from sdn import trace
+
+    ends, port, version = (check.source, check.target), check.probe.port, check.probe.target.version
+    for asking, asked in (ends, ends[::-1]):
+        what = f"{asking.node} asks for the MAC of {asked.node}"
+        yield what, trace.trace(fabric, asking, asked, "arp", 0, version)
+    yield "the answer", trace.answer(fabric, *ends, kind, port, version)
 
 
 def _guests_down(facts: Facts, check: Check) -> Iterator[str]:

@@ -57,6 +57,11 @@ USER_MARK: Final = 0x5D0F
 reconciliation leaves them alone."""
 
 
+def is_ours(cookie: int) -> bool:
+    """By the mark alone: a kind that this version does not know is a flow of another version of ours."""
+    return cookie >> 48 == COOKIE_MARK
+
+
 class Cookie(NamedTuple):
     """64 bits: mark (16) | kind (8) | zero (8) | object id (32)."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from itertools import permutations
 
 import pytest
@@ -10,10 +12,14 @@ import pytest
 from datapath.openflow.flow import match
 from datapath.openflow.text import format_match
 from datapath.spec import TUNNEL_OFPORT
+from sdn.lab import testing
+from sdn.lab.observed import observer
 from sdn.model import Port
-from sdn.trace import Fabric, Hop, packet_between
+from sdn.trace import Fabric, packet_between
+from sdn.way import Hop
 from tests.lab.conftest import Labs
-from tests.lab.labs import TOPOLOGIES, Lab
+from tests.lab.labs import ROOT, TOPOLOGIES, UP_SECONDS, Lab
+from tests.lab.processes import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -74,3 +80,50 @@ def sent_by(answer: str) -> list[int]:
 def tunnel_ids(answer: str) -> set[int]:
     """The tunnel ids that Open vSwitch put on the wire: `vni=0x271a`, `gre((flags=0x2000,proto=0x6558),key=0x…)`."""
     return {int(number, 16) for number in re.findall(r"(?:vni=|key=)(0x[0-9a-f]+)", answer)}
+
+
+TWO = """
+chassis: {hv1: {}, hv2: {}}
+networks: {web: {segment: {vxlan: 10}, subnet: 10.1.0.0/24}}
+nodes: {a: {network: web, chassis: hv1}, b: {network: web, chassis: hv2}}
+tests: {ab: {from: a, to: b, ping: ok, within: 1}}
+"""
+
+
+def test_flows_that_are_not_the_labs_are_traced_too(lab: Labs) -> None:
+    """Somebody drops pings on hv2, and then only their answers: trace, test and status say whose doing that is."""
+    running = lab(TWO)
+    assert sdn("trace", running, "a", "b") == (0, "delivered to b:eth0 on hv2")
+    running.ofctl("hv2", "add-flow", "cookie=0x7b,priority=40000,icmp,icmp_type=8,actions=drop")
+    code, verdict = sdn("trace", running, "a", "b")
+    assert code == 1
+    assert verdict.startswith("dropped on hv2 in table classify by a flow that is not the lab's (flow: 40000 ")
+    assert verdict.endswith("→ drop; not ours, cookie 0x7b)")
+    assert reason(running) == verdict
+    note = "1 flow is not the lab's, and may decide what becomes of packets (sdn flows --foreign)"
+    eventually(lambda: running.facts.flows["hv2"].note == note)
+    assert running.facts.flows["hv1"].note == ""
+    running.ofctl("hv2", "del-flows", "cookie=0x7b/-1")
+    running.ofctl("hv2", "add-flow", "priority=40000,icmp,icmp_type=0,actions=drop")
+    assert sdn("trace", running, "a", "b")[0] == 0
+    assert reason(running).startswith(
+        "but the answer: dropped on hv2 in table classify by a flow that is not the lab's"
+    )
+    running.ofctl("hv2", "del-flows", "cookie=0/-1")
+    eventually(lambda: running.facts.flows["hv2"].note == "")
+    assert sdn("test", running)[0] == 0
+
+
+def sdn(command: str, lab: Lab, *words: str) -> tuple[int, str]:
+    """The exit code of a command about the lab, and the last line that it prints."""
+    asked = [sys.executable, "-m", "sdn.cli.main", command, *words, "--lab", lab.name]
+    if command == "test":
+        asked[-2:] = [lab.name]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, timeout=UP_SECONDS, check=False)
+    return done.returncode, (done.stdout.splitlines() or [done.stderr])[-1]
+
+
+def reason(lab: Lab) -> str:
+    """The last line of why the lab's test fails."""
+    findings = testing.run(lab.model, lab.model.tests, lambda: lab.facts, observer(lab.name))
+    return findings.reasons["ab"][-1].strip()

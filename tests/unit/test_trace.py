@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
 
 from datapath.errors import FileError
+from datapath.openflow.flow import Flow, Output, Resubmit, Unknown, match
 from sdn.model import Model
+from sdn.pipeline import flows
+from sdn.pipeline.fields import USER_MARK
 from sdn.topology import parse
-from sdn.trace import Trace, endpoints, trace
+from sdn.trace import Fabric, answer, endpoints, trace
+from sdn.way import Trace
 
 TEXT = """\
 name: t
@@ -112,6 +118,81 @@ def test_unknown_names(model: Model, source: str, target: str) -> None:
     with pytest.raises(FileError, match="web9") as caught:
         endpoints(model, source, target)
     assert "nodes are" in caught.value.remedy
+
+
+# A lab in whose switches are flows of others too
+
+
+def beside(model: Model, **theirs: Flow) -> Fabric:
+    """The switches of these chassis have one flow more."""
+    return Fabric(model, lambda name: [*flows(model, name), *([theirs[name]] if name in theirs else [])])
+
+
+def among_others(model: Model, source: str, target: str, **theirs: Flow) -> Trace:
+    return trace(beside(model, **theirs), *endpoints(model, source, target))
+
+
+DROP = Flow(0, 40000, match(eth_type=0x0800), cookie=0x7B)
+
+
+def test_a_drop_by_somebody_elses_flow_says_whose(model: Model) -> None:
+    found = among_others(model, "web1", "web2", hv2=DROP)
+    assert not found.reached
+    assert found.verdict.startswith("dropped on hv2 in table classify by a flow that is not the lab's (flow: ")
+    assert found.verdict.endswith("drop; not ours, cookie 0x7b)")
+    assert [step.foreign for step in found.hops[1].steps] == [True]
+    by_rest = DROP._replace(cookie=USER_MARK << 48 | 5)
+    assert among_others(model, "web1", "web2", hv1=by_rest).verdict.endswith(
+        "yours, by REST, cookie 0x5d0f000000000005)"
+    )
+
+
+def test_somebody_elses_flow_on_the_way_is_told(model: Model) -> None:
+    passes = DROP._replace(table=99, goto=None)
+    entered = DROP._replace(actions=(Resubmit(99),), goto=1)
+    found = trace(Fabric(model, lambda name: [*flows(model, name), entered, passes]), *endpoints(model, "web1", "db1"))
+    assert "dropped on hv1 in table" in found.verdict
+    assert (
+        "on its way are flows that are not the lab's: in table classify on hv1 (not ours, cookie 0x7b)" in found.verdict
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (Unknown(b"\0\x16"), "followed as far as table classify on hv1: the interpreter does not know Unknown"),
+        (
+            Output(0xFFFFFFFA),
+            "followed as far as table classify on hv1: the interpreter does not know where NORMAL leads",
+        ),
+        (Output(4711), "sent out by 4711 on hv1, and no port of the lab got it"),
+        (Output(0xFFFFFFFD), "sent to the controller by table classify on hv1"),
+    ],
+)
+def test_what_others_do_with_a_packet(model: Model, action: Output | Unknown, said: str) -> None:
+    found = among_others(model, "web1", "web2", hv1=DROP._replace(actions=(action,)))
+    assert not found.reached
+    assert said in found.verdict
+
+
+def test_a_switch_without_a_flow_drops_what_needs_it(model: Model) -> None:
+    emptied = Fabric(model, lambda name: [flow for flow in flows(model, name) if name == "hv1"])
+    found = trace(emptied, *endpoints(model, "web1", "web2"))
+    assert (
+        found.verdict
+        == "dropped on hv2 in table classify: no port, tunnel or uplink of this chassis claims it (no flow matches)"
+    )
+
+
+def test_the_answer_has_a_way_of_its_own(model: Model) -> None:
+    """A client's packet to port 80 is let through, and what comes from there is not."""
+    theirs = Flow(0, 40000, match(eth_type=0x0800, ip_proto=6, tcp_src=80), cookie=0x7B)
+    fabric, (source, target) = beside(model, hv2=theirs), endpoints(model, "web1", "web2")
+    assert not isinstance(target, (IPv4Address, IPv6Address))
+    assert trace(fabric, source, target, "tcp", 80).reached
+    back = answer(fabric, source, target, "tcp", 80)
+    assert back.verdict.startswith("dropped on hv2 in table classify by a flow that is not the lab's")
+    assert answer(fabric, source, target).verdict == "delivered to web1:eth0 on hv1"
 
 
 def test_unknown_protocol(model: Model) -> None:

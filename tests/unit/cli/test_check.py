@@ -14,13 +14,17 @@ import pytest
 
 from datapath import probe
 from datapath.errors import FileError
+from datapath.openflow.flow import Flow, Match, match
 from datapath.probe import Expect, Outcome, Probe
 from datapath.spec import ForwardMode, MacvlanMode
+from sdn import topology
 from sdn.cli import check, junit, matrix, target
 from sdn.cli.check import Options
 from sdn.lab import pairs, reach, testing
 from sdn.model import Forward, Macvlan
-from sdn.model.facts import GuestFacts
+from sdn.model.facts import Facts, GuestFacts
+from sdn.pipeline import flows
+from sdn.trace import Fabric
 from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
 
 
@@ -118,10 +122,30 @@ def test_a_dead_guest_is_named_by_its_end() -> None:
         c for c in pairs.checks(model, model.tests.values()) if (c.source.node, c.target.node) == ("web1", "vm2")
     )
     dead = GuestFacts("failed", error="it died: its kernel panicked\n[ 1.0] Kernel panic - not syncing")
-    *_, last = testing._explain(model, guest_facts(model, vm2=dead), found)
+    *_, last = testing._explain(Fabric(model), guest_facts(model, vm2=dead), found)
     assert last == "the tables deliver it, but vm2 is failed: its kernel panicked"
-    *_, last = testing._explain(model, guest_facts(model), found)
+    *_, last = testing._explain(Fabric(model), guest_facts(model), found)
     assert last.startswith("the tables deliver it: see sdn status")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (match(eth_type=0x0806, arp_op=1), "but web1 asks for the MAC of web2: dropped on hv1 in table"),
+        (match(eth_type=0x0800, ip_proto=1, icmp_type=0), "but the answer: dropped on hv2 in table"),
+    ],
+)
+def test_a_packet_that_arrives_is_not_all_that_it_takes(theirs: Match, said: str) -> None:
+    """Somebody has added a flow of his own that drops what a ping needs besides."""
+    model = topology.read(Path("topologies/overlay.yaml"))
+    asked = pairs.checks(model, model.tests.values())
+    found = next(c for c in asked if (c.source.node, c.target.node) == ("web1", "web2"))
+    drop = Flow(0, 40000, theirs, cookie=0x7B)
+    fabric = Fabric(model, lambda chassis: [*flows(model, chassis), drop])
+    first, last = testing._explain(fabric, Facts(), found)
+    assert first == "delivered to web2:eth0 on hv2"
+    assert last.startswith(said)
+    assert "by a flow that is not the lab's" in last
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from datapath.errors import CheckError, FileError, MachineError
+from datapath.errors import CheckError, FileError, MachineError, TransientError
 from datapath.openflow.codec import FlowStats
-from datapath.openflow.flow import Flow
+from datapath.openflow.flow import Flow, match
 from sdn import lab, names, topology
 from sdn.cli import life, logs, look, output, packets, target
 from sdn.cli.main import main
-from sdn.lab import Result, Status
+from sdn.lab import Result, Status, observed
 from sdn.lab.plan import Plan, PlanStep
 from sdn.lab.processes import Process
 from sdn.model import Forward, Macvlan, Model
@@ -34,6 +34,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     made = topology.read(OVERLAY)
     monkeypatch.setattr(target, "running", lambda _: (made, facts(made)))
     return made
+    monkeypatch.setattr(observed, "observer", lambda _: lambda chassis: flows(made, chassis))
 
 
 def _wanted(made: Model) -> target.Wanted:
@@ -274,6 +275,28 @@ class TestTrace:
 class TestWithoutTables:
     """`flows` and `exec` of a chassis that has a namespace and no flow tables."""
 
+    def test_by_a_flow_that_is_not_the_labs(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And where a switch does not say what it has, that is said."""
+        theirs = Flow(0, 40000, match(eth_type=0x0800), cookie=0x7B)
+
+        def has(chassis: str) -> list[Flow]:
+            if chassis == "hv1":
+                raise TransientError("hv1: its switch does not answer")
+            return [*flows(model, chassis), theirs]
+
+        monkeypatch.setattr(observed, "observer", lambda _: has)
+        assert main(["trace", "web1", "web2"]) == 1
+        out = capsys.readouterr().out
+        assert "as it shall be, for it does not say: hv1: its switch does not answer" in out
+        assert "not ours, cookie 0x7b" in out
+        verdict = out.splitlines()[-1]
+        assert verdict.startswith("dropped on hv2 in table classify by a flow that is not the lab's (flow: ")
+        assert verdict.endswith(
+            "; if hv1 has the flows that it shall have, for nobody could ask: hv1: its switch does not answer"
+        )
+
     @pytest.fixture
     def linux(self, model: Model) -> Model:
         model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
@@ -283,6 +306,22 @@ class TestWithoutTables:
     @pytest.mark.usefixtures("linux")
     @pytest.mark.parametrize("arguments", [["hv2"], ["--node", "web2"]])
     def test_flows(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_flows_that_are_not_the_labs(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = [Flow(0, 7, match(in_port=n), cookie=number) for n, number in enumerate((0x7B, USER_MARK << 48))]
+
+    async def dump(_: str, chassis: list[str]) -> dict[str, list[FlowStats]]:
+        return {name: [FlowStats(flow, 0, 0, 0) for flow in (*flows(model, name), *theirs)] for name in chassis}
+
+    monkeypatch.setattr(packets, "_dump", dump)
+    assert main(["flows", "hv1", "--foreign"]) == 0
+    out = capsys.readouterr().out
+    assert "hv1: 2 flows" in out
+    assert "not ours" in out
+    assert "yours, by REST" in out
+
+
         assert main(["flows", *arguments]) == 2
         err = capsys.readouterr().err
         assert "hv2 has no flow tables: the kernel's bridges forward there (datapath linux)" in err

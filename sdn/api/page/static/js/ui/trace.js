@@ -72,6 +72,7 @@ function Result({ result }) {
         <h3><span class="hop-number">${i + 1}</span><button class="link" onClick=${() => select({ kind: "chassis", name: hop.chassis })}>${hop.chassis}</button>
           <span class="soft">in by ${hop.in_port}</span></h3>
         ${hop.realised_by && html`<p class="soft">${hop.realised_by}</p>`}
+        ${hop.unread && html`<p class="warn">as it shall be, for it does not say: ${hop.unread}</p>`}
         <ol class="tables">${hop.steps.map((/** @type {any} */ step) => html`<${Step} step=${step} />`)}</ol>
         ${hop.outputs.map((/** @type {string} */ output) => html`<p class="leaves good">→ ${output}</p>`)}
         ${!hop.outputs.length && html`<p class="leaves bad">■ ${hop.ended}</p>`}
@@ -82,5 +83,5 @@ function Result({ result }) {
 /** @param {{step: any}} props */
 const Step = ({
   step,
-}) => html`<li><details><summary><span class="table">${step.table}</span> <span class="about">${step.about || "no flow matches"}</span></summary>
+}) => html`<li><details><summary><span class="table">${step.table}</span> <span class=${step.foreign ? "about warn" : "about"}>${step.about || "no flow matches"}</span></summary>
   <code>${step.flow}</code>${step.changes.length > 0 && html`<code class="does">${step.changes.join("\n")}</code>`}</details></li>`;
