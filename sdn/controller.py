@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from datapath.errors import RefusedError, SdnError
 from datapath.events import Drift
@@ -39,6 +40,8 @@ LOG = logging.getLogger(__name__)
 FIRST_RETRY, LONGEST_RETRY = 0.2, 10.0  # seconds between attempts at a switch that refuses its flows
 ONE_BY_ONE = 256
 """Flows that are put right without looking at all others of their switch."""
+GATHERED: Final = 0.2
+"""Seconds in which users may change flows of theirs before their number is told."""
 
 
 class Controller:
@@ -138,8 +141,14 @@ class Controller:
 
     def _attach(self, target: Target, switch: Switch) -> None:
         target.switch = switch
+        target.is_silent = False
+        switch.on_silence = partial(self._note_silence, target)
         target.owed = None
         target.wake.set()
+
+    def _note_silence(self, target: Target, is_silent: bool) -> None:
+        target.is_silent = is_silent
+        self._tell(target)
 
     def _owe(self, target: Target, revision: int, change: FlowChange | None, again: bool) -> None:
         """The same model with a new revision (`again`) asks for a look at what the switches really have."""
@@ -205,6 +214,7 @@ class Controller:
                 continue
             LOG.info("%s: compared, %d flow changes", target.chassis, changes.count)
             target.troubles = refused | {conflict.desired.key: str(conflict) for conflict in changes.conflicts}
+            target.foreign = set(map(hash, changes.foreign))
             self._miss(target, changes)
             return changes
 
@@ -229,6 +239,7 @@ class Controller:
     def _hear(self, target: Target, updates: list[FlowUpdate]) -> None:
         """While a switch that has too much to tell pauses, it tells of what we do too: nothing of that is taken."""
         assert self._program is not None
+        self._count_foreign(target, updates)
         about_us = [update for update in updates if drift.is_about_us(update, target.troubles)]
         if not about_us or not target.confirmed:
             return  # nothing yet that could have been changed
@@ -242,6 +253,13 @@ class Controller:
                 target.found[found.flow.key] = found
         if target.troubles or (target.is_stirred and not self._holds_back(target)):
             target.wake.set()
+
+    def _count_foreign(self, target: Target, updates: list[FlowUpdate]) -> None:
+        before = len(target.foreign)
+        for update in updates:
+            target.count_foreign(update)
+        if len(target.foreign) != before and target.asked is None:
+            target.asked = asyncio.get_running_loop().call_later(GATHERED, self._tell_again, target)
 
     def _holds_back(self, target: Target) -> bool:
         """Somebody undoes what is put right, as often as that is: it is done once more a little later."""

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from datapath.openflow.codec import FlowUpdate
+from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
 from sdn.drift import Found
-from sdn.model.facts import FlowFacts
+from sdn.model.facts import NO_ANSWER, FlowFacts
+from sdn.pipeline.fields import is_ours
 from sdn.pipeline.program import FlowChange
 from sdn.southbound.changes import Changes
 from sdn.southbound.requests import Watch
@@ -26,6 +27,7 @@ class Switch(Protocol):
     """What the controller needs of a session."""
 
     dpid: int | None
+    on_silence: Callable[[bool], None] | None
 
     async def monitor(self, tables: Mapping[int, Watch], on_updates: Callable[[list[FlowUpdate]], None]) -> None: ...
 
@@ -51,6 +53,10 @@ class Target:
     revision: int = 0
     confirmed: int = 0
     error: str = ""
+    is_silent: bool = False
+    """It does not answer, or did not when its session was given up."""
+    foreign: set[int] = field(default_factory=set)
+    """Hashes of the keys of flows that are not the lab's: of a user's 100,000 these are 6 MB."""
     troubles: dict[FlowKey, str] = field(default_factory=dict)
     owed: list[FlowChange] | None = None
     under_way: list[FlowChange] | None = None
@@ -92,6 +98,16 @@ class Target:
 
     def forget_stirs(self) -> None:
         """They were another session's."""
+    def count_foreign(self, update: FlowUpdate) -> None:
+        """Somebody has added, changed or removed a flow."""
+        if update.flow is None:
+            return
+        number = hash(update.flow.key)
+        if update.event is FlowEvent.REMOVED or is_ours(update.flow.cookie):
+            self.foreign.discard(number)
+        else:
+            self.foreign.add(number)
+
         self.found, self.found_at, self.paused, self.unsure = {}, 0.0, False, False
 
     def release(self) -> None:
@@ -107,9 +123,15 @@ class Target:
         """`count` is what it should have."""
         missing = list(self.troubles.values())
         more = [f"{len(missing) - TOLD} more flows are missing"] if len(missing) > TOLD else []
-        told = "; ".join(filter(None, (self.error, *missing[:TOLD], *more)))
-        note = "; ".join(self.fights[:TOLD])
-        return FlowFacts(self.switch is not None, self.confirmed, count - len(missing), told, note)
+        told = "; ".join(filter(None, (NO_ANSWER if self.is_silent else self.error, *missing[:TOLD], *more)))
+        note = "; ".join((*self.fights[:TOLD], *self._told_of_foreign()))
+        connected = self.switch is not None and not self.is_silent
+        return FlowFacts(connected, self.confirmed, count - len(missing), told, note)
+
+    def _told_of_foreign(self) -> Iterable[str]:
+        if count := len(self.foreign):
+            flows = "1 flow is" if count == 1 else f"{count:,} flows are"
+            yield f"{flows} not the lab's, and may decide what becomes of packets (sdn flows --foreign)"
 
 
 def _keys(changes: Iterable[FlowChange]) -> set[FlowKey]:

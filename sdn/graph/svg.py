@@ -15,8 +15,8 @@ from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
 from sdn.graph.shapes import group, path, pill, rect, state, text
 from sdn.graph.state import guest_state, is_up
 from sdn.graph.style import LIGHT, PATTERNS, STYLE, SWITCHES
-from sdn.model import Model, Network
-from sdn.model.facts import Facts
+from sdn.model import Chassis, Model, Network
+from sdn.model.facts import Facts, FlowFacts, HostFacts
 
 _TITLE: Final = 64
 _CHIP: Final = 26
@@ -197,21 +197,23 @@ class _Drawing:
 
     def host_state(self, box: Box) -> Iterator[str]:
         right = box.x + box.width - layout.PADDING
-        kind = SWITCHES[box.chassis.datapath]
-        if not self.facts or not box.chassis.ours:
-            yield text(right, box.y + 24, kind, "small soft", "text-anchor:end")
-            return
-        if not box.chassis.has_tables:
-            host = self.facts.hosts.get(box.chassis.name)
-            yield text(right - 12, box.y + 24, kind, "small soft", "text-anchor:end")
-            yield state(right - 4, box.y + 20, bool(host and host.revision and not host.errors))
-            return
-        flows = self.facts.flows.get(box.chassis.name)
-        if flows and flows.connected:
-            yield text(right - 12, box.y + 24, f"{flows.count:,} flows", "small soft", "text-anchor:end")
-        else:
-            yield text(right - 12, box.y + 24, "not connected", "small warn", "text-anchor:end")
-        yield state(right - 4, box.y + 20, bool(flows and flows.connected))
+        words, style, well = self.condition(box.chassis)
+        yield text(right - (0 if well is None else 12), box.y + 24, words, f"small {style}", "text-anchor:end")
+        if well is not None:
+            yield state(right - 4, box.y + 20, well)
+
+    def condition(self, chassis: Chassis) -> tuple[str, str, bool | None]:
+        """In words, how they are written, and whether all is well (None: nobody knows)."""
+        kind = SWITCHES[chassis.datapath]
+        if not self.facts or not chassis.ours:
+            return kind, "soft", None
+        host = self.facts.hosts.get(chassis.name, HostFacts())
+        if not chassis.has_tables:
+            return kind, "soft", bool(host.revision) and not host.errors
+        flows = self.facts.flows.get(chassis.name, FlowFacts())
+        if not flows.connected:
+            return "does not answer" if flows.is_silent else "not connected", "warn", False
+        return f"{flows.count:,} flows", "soft", not (flows.error or host.errors)
 
     def rails(self, box: Box, shelf: Shelf) -> Iterator[str]:
         """From where the network enters to the last card that hangs from it, or on to the next chassis."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from datapath.events import How
 from datapath.spec import GuestPhase
+
+NO_ANSWER: Final = "the switch does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class FlowFacts:
     count: int = 0
     error: str = ""
     note: str = ""
+
+    @property
+    def is_silent(self) -> bool:
+        """It has called, and says nothing any more: its process hangs."""
+        return not self.connected and self.error.startswith(NO_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)

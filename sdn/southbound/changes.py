@@ -14,7 +14,7 @@ from datapath.openflow.codec import FlowStats
 from datapath.openflow.flow import Flow, FlowKey, Learn
 from datapath.openflow.text import format_flow
 from datapath.plan import Step, diff
-from sdn.pipeline.fields import COOKIE_MARK
+from sdn.pipeline.fields import is_ours
 
 
 class Conflict(NamedTuple):
@@ -42,6 +42,8 @@ class Changes:
     conflicts: tuple[Conflict, ...] = ()
     steps: tuple[Step[FlowKey, Flow], ...] = ()
     """The same with the reason of each."""
+    foreign: tuple[FlowKey, ...] = ()
+    """Flows that are there and not ours."""
 
     @property
     def count(self) -> int:
@@ -55,6 +57,7 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
     ours: dict[FlowKey, Flow] = {}
     learning = {action.cookie for flow in desired.values() for action in flow.actions if isinstance(action, Learn)}
     conflicts: list[Conflict] = []
+    foreign: list[FlowKey] = []
     there = 0
     for key, stats in observed.items():
         flow = stats.flow
@@ -62,11 +65,12 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
         there += want is not None
         if want == flow:
             continue
-        if want is not None and not _is_ours(flow.cookie):
-            conflicts.append(Conflict(want, flow))
+        if not is_ours(flow.cookie):
+            foreign.append(key)
+            conflicts += [Conflict(want, flow)] if want is not None else []
         elif want is not None:
             wanted[key], ours[key] = want, flow
-        elif _is_ours(flow.cookie) and flow.cookie not in learning:
+        elif flow.cookie not in learning:
             ours[key] = flow
     if there < len(desired):
         wanted.update((key, flow) for key, flow in desired.items() if key not in observed)
@@ -77,12 +81,8 @@ def compare(desired: Mapping[FlowKey, Flow], observed: Mapping[FlowKey, FlowStat
         tuple([step.observed for step in steps if step.verb == "remove" and step.observed]),
         tuple(conflicts),
         steps,
+        tuple(foreign),
     )
-
-
-def _is_ours(cookie: int) -> bool:
-    """By the mark alone: a kind that this version does not know is a flow of another version of ours."""
-    return cookie >> 48 == COOKIE_MARK
 
 
 def _why(desired: Flow, observed: Flow) -> str:

@@ -36,13 +36,15 @@ Event = Callable[[Any, Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Seconds. A switch that was silent for `echo_interval` is asked, and given up when it stays so for `echo_timeout`.
+    """Seconds. A switch that was silent for `echo_interval` is asked, called silent when it stays so for
+    `echo_patience`, and given up after `echo_timeout`.
 
     Open vSwitch answers nothing while it commits a bundle: half a second for 100,000 flows.
     """
 
     handshake: float = 5.0
     echo_interval: float = 5.0
+    echo_patience: float = 4.0
     echo_timeout: float = 15.0
 
 
@@ -78,6 +80,8 @@ class Session:
         """Takes xid and reason of each refused flow-mod."""
         self.on_updates: Callable[[bytes], None] | None = None
         """Takes the bodies of what flow monitors tell, which answer nothing."""
+        self.on_silence: Callable[[bool], None] | None = None
+        """Told that the switch does not answer, and that it does so again."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason, when it is over. Wait with `asyncio.wait([over])`: a cancelled `await` would cancel it."""
         self.connection = Connection(self._received, self._greet, self._ended)
@@ -85,6 +89,7 @@ class Session:
         self._greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending: dict[int, _Pending] = {}
         self._xid = 1
+        self._is_silent = False
         self._handlers: dict[int, Callable[[bytes, int], None]] = {
             Type.ECHO_REQUEST: self._echo,
             Type.ERROR: self._refused,
@@ -120,9 +125,16 @@ class Session:
             self.send(requests.ECHO)
             deadline = clock() + timers.echo_timeout
             while connection.heard == heard and (left := deadline - clock()) > 0 and not self.over.done():
-                await asyncio.wait([self.over], timeout=min(left, timers.echo_interval))
+                await asyncio.wait([self.over], timeout=min(left, timers.echo_patience))
+                self._say_silent(connection.heard == heard)
             if connection.heard == heard:
                 self.close(f"silent for {clock() - heard:.1f} s, and no answer to an echo request", fault=True)
+
+    def _say_silent(self, is_silent: bool) -> None:
+        if is_silent != self._is_silent and not self.over.done():
+            self._is_silent = is_silent
+            if self.on_silence:
+                self.on_silence(is_silent)
 
     def close(self, reason: str = "closed by the controller", *, fault: bool = False) -> None:
         """End the session; whoever waits for a reply gets a TransientError."""

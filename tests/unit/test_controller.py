@@ -47,6 +47,7 @@ class FakeSwitch:
     foreign: dict[FlowKey, Flow] = field(default_factory=dict)
     tell: Callable[[list[FlowUpdate]], None] | None = None
     monitors: bool = True
+    on_silence: Callable[[bool], None] | None = None
 
     async def monitor(self, _tables: Mapping[int, Any], on_updates: Callable[[list[FlowUpdate]], None]) -> None:
         if not self.monitors:
@@ -112,6 +113,14 @@ class Store:
             while any((f := self.facts.get(n)) is None or (f.connected, f.revision) != w for n, w in wanted.items()):
                 await self.seen.wait()
                 self.seen.clear()
+
+    async def until_note(self, chassis: str, begins: str = "") -> str:
+        """The note, when there is one that begins so."""
+        async with asyncio.timeout(5):
+            while not (note := self.facts[chassis].note) or not note.startswith(begins):
+                await self.seen.wait()
+                self.seen.clear()
+        return note
 
     async def until_drift(self, told: Callable[[Drift], bool]) -> Drift:
         """The newest one, when it is so."""
@@ -460,3 +469,38 @@ async def test_a_switch_without_monitors_is_programmed_all_the_same() -> None:
     async with watched(monitors=False) as (run, switch, desired):
         assert switch.held == desired
         assert run.store.facts["hv1"].error == ""
+async def test_flows_of_users_are_counted_in_a_note() -> None:
+    async with watched() as (run, switch, _):
+        theirs = [Flow(0, 7, match(in_port=n), cookie=number) for n, number in enumerate((0, USER_MARK << 48))]
+        switch.damage(FlowEvent.ADDED, *theirs)
+        assert (await run.store.until_note("hv1")).startswith("2 flows are not the lab's")
+        switch.damage(FlowEvent.REMOVED, theirs[0])
+        assert (await run.store.until_note("hv1", "1 flow is")).endswith("(sdn flows --foreign)")
+        assert run.store.facts["hv1"].error == ""
+
+
+async def test_flows_of_users_from_before_are_counted() -> None:
+    theirs = Flow(0, 7, match(in_port=1), cookie=7)
+    async with watched(foreign={theirs.key: theirs}) as (run, _, _):
+        assert run.store.facts["hv1"].note.startswith("1 flow is not the lab's")
+
+
+async def test_a_switch_that_hangs_does_not_pass_for_a_connected_one() -> None:
+    """Also when its session has been given up; when it answers again, all is as it was."""
+    async with watched() as (run, switch, _):
+        assert switch.on_silence
+        switch.on_silence(True)
+        await run.store.until(hv1=(False, 1))
+        assert run.store.facts["hv1"].is_silent
+        switch.on_silence(False)
+        await run.store.until(hv1=(True, 1))
+        assert run.store.facts["hv1"].error == ""
+        switch.on_silence(True)
+        run.controller.switch_down(switch)
+        await run.store.until(hv1=(False, 1))
+        assert run.store.facts["hv1"].is_silent
+        run.controller.switch_up(switch)
+        await run.store.until(hv1=(True, 1))
+        assert run.store.facts["hv1"].error == ""
+
+

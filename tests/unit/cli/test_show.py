@@ -22,7 +22,8 @@ from sdn.lab import Result, Status, observed
 from sdn.lab.plan import Plan, PlanStep
 from sdn.lab.processes import Process
 from sdn.model import Forward, Macvlan, Model
-from sdn.model.facts import Facts, FlowFacts, GuestFacts, HostFacts
+from sdn.model.facts import NO_ANSWER, Facts, FlowFacts, GuestFacts, HostFacts
+from sdn.pipeline import flows
 from sdn.pipeline.fields import USER_MARK, Cookie, Kind
 from tests.unit.cli.sample import facts, guest_facts, machines, overlay, wide
 
@@ -33,8 +34,8 @@ OVERLAY = Path(__file__).parent.parent.parent.parent / "topologies" / "overlay.y
 def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     made = topology.read(OVERLAY)
     monkeypatch.setattr(target, "running", lambda _: (made, facts(made)))
-    return made
     monkeypatch.setattr(observed, "observer", lambda _: lambda chassis: flows(made, chassis))
+    return made
 
 
 def _wanted(made: Model) -> target.Wanted:
@@ -227,6 +228,17 @@ class TestStatus:
         assert "7 of 8" in out
         assert "! hv2: connection refused" in out
 
+    def test_a_switch_that_hangs(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+        model = overlay().with_revision(7)
+        observed = facts(model)
+        observed.flows["hv2"] = FlowFacts(False, 7, 42, NO_ANSWER)
+        assert show(model, observed) == 1
+        out = capsys.readouterr().out
+        assert next(line for line in out.splitlines() if line.startswith("hv2 ")).split()[4:] == [
+            *("does", "not", "answer", "42", "confirmed")
+        ]
+        assert [line for line in out.splitlines() if line.startswith("!")] == ["! hv2: the switch does not answer"]
+
     def test_large(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         model = wide().with_revision(7)
         show(model, facts(model, "n7"))
@@ -263,18 +275,6 @@ class TestTrace:
         assert main(["trace", "web1", "db1"]) == 1
         assert "■ dropped" in capsys.readouterr().out
 
-    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["trace", "web1", "web2", "--arp", "-o", "json"]) == 0
-        assert json.loads(capsys.readouterr().out)["reached"]
-
-    @pytest.mark.parametrize("protocol", ["tcp", "tcp/0", "tcp/99999", "icmp/3", "sctp/1", "tcp/x", ""])
-    def test_wrong_protocol(self, protocol: str) -> None:
-        assert main(["trace", "web1", "web2", protocol]) == 2
-
-
-class TestWithoutTables:
-    """`flows` and `exec` of a chassis that has a namespace and no flow tables."""
-
     def test_by_a_flow_that_is_not_the_labs(
         self, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -297,15 +297,15 @@ class TestWithoutTables:
             "; if hv1 has the flows that it shall have, for nobody could ask: hv1: its switch does not answer"
         )
 
-    @pytest.fixture
-    def linux(self, model: Model) -> Model:
-        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
-        model.chassis["hv3"] = replace(model.chassis["hv3"], datapath="external")
-        return model
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["trace", "web1", "web2", "--arp", "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["reached"]
 
-    @pytest.mark.usefixtures("linux")
-    @pytest.mark.parametrize("arguments", [["hv2"], ["--node", "web2"]])
-    def test_flows(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("protocol", ["tcp", "tcp/0", "tcp/99999", "icmp/3", "sctp/1", "tcp/x", ""])
+    def test_wrong_protocol(self, protocol: str) -> None:
+        assert main(["trace", "web1", "web2", protocol]) == 2
+
+
 def test_flows_that_are_not_the_labs(
     model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,6 +322,18 @@ def test_flows_that_are_not_the_labs(
     assert "yours, by REST" in out
 
 
+class TestWithoutTables:
+    """`flows` and `exec` of a chassis that has a namespace and no flow tables."""
+
+    @pytest.fixture
+    def linux(self, model: Model) -> Model:
+        model.chassis["hv2"] = replace(model.chassis["hv2"], datapath="linux")
+        model.chassis["hv3"] = replace(model.chassis["hv3"], datapath="external")
+        return model
+
+    @pytest.mark.usefixtures("linux")
+    @pytest.mark.parametrize("arguments", [["hv2"], ["--node", "web2"]])
+    def test_flows(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["flows", *arguments]) == 2
         err = capsys.readouterr().err
         assert "hv2 has no flow tables: the kernel's bridges forward there (datapath linux)" in err

@@ -8,7 +8,7 @@ import pytest
 
 from sdn.lab.condition import chassis_troubles, confirmed, confirmed_revision, managed
 from sdn.model import Model
-from sdn.model.facts import Facts, FlowFacts, HostFacts, PortFacts
+from sdn.model.facts import NO_ANSWER, Facts, FlowFacts, HostFacts, PortFacts
 from tests.unit.store.models import big
 
 MODEL = big(ports=2, chassis=2).with_revision(5)
@@ -41,6 +41,7 @@ def test_a_whole_lab() -> None:
     ("facts", "newest", "trouble"),
     [
         (with_hv1(FlowFacts(False, 5)), 0, "the switch is not connected to the controller"),
+        (with_hv1(FlowFacts(False, 5, error=NO_ANSWER)), 0, "the switch does not answer"),
         (with_hv1(FlowFacts(True, 3)), 3, "flows of revision 5 are not confirmed (it has 3)"),
         (with_hv1(host=HostFacts(4)), 4, "revision 5 is not built yet (it has 4)"),
         (with_hv1(FlowFacts(True, 5, 9, "a flow is missing")), 5, "a flow is missing"),

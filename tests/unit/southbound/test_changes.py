@@ -46,7 +46,7 @@ def test_every_difference_that_a_key_does_not_show_is_a_change() -> None:
 
 def test_flows_of_others_stay() -> None:
     users = FLOW._replace(cookie=0, priority=1)
-    assert compare(by_key(FLOW), seen(FLOW, users)) == Changes()
+    assert compare(by_key(FLOW), seen(FLOW, users)) == Changes(foreign=(users.key,))
 
 
 def test_a_strangers_flow_in_our_place_is_a_conflict_and_the_rest_goes_on() -> None:

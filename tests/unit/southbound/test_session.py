@@ -105,6 +105,19 @@ async def test_a_silent_switch_is_probed_and_then_dropped(path: Path, caplog: py
     assert [record.levelname for record in caplog.records if "hv3: silent for" in record.message] == ["WARNING"]
 
 
+async def test_a_silent_switch_is_told_of_before_it_is_dropped(path: Path) -> None:
+    """And that it answers again."""
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    async with controller(path, Timers(echo_interval=0.02, echo_patience=0.02, echo_timeout=60)) as c:
+        switch, ready = await c.connect(3)
+        ready.on_silence = told.put_nowait
+        async with asyncio.timeout(5):
+            assert await told.get()
+            switch.say(Type.ECHO_REPLY, b"", 1)
+            assert not await told.get()
+        assert not ready.over.done()
+
+
 async def test_a_switch_that_answers_stays(path: Path) -> None:
     async with controller(path, QUICK) as c:
         switch, ready = await c.connect(3)
