@@ -386,7 +386,7 @@ async def test_a_table_holds_as_many_flows_as_it_may(lab: Lab) -> None:
     assert len(learned()) == 3
     table = vsctl("--bare", "--columns=_uuid", "list", "Flow_Table").strip()
     vsctl("set", "Flow_Table", table, "flow_limit=5")  # somebody's whim
-    await until(lambda: agent._chassis["hv1"].switch.version != agent._chassis["hv1"].settled[1])  # type: ignore[index]
+    await until(lambda: agent._roster["hv1"].switch.version != agent._roster["hv1"].settled[1])  # type: ignore[index]
     assert not await settled()
     assert "flow_limit          : 3" in vsctl("list", "Flow_Table")
     assert await settled()

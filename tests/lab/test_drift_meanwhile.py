@@ -126,8 +126,8 @@ async def test_a_wish_for_the_same_looks_at_what_is_known_to_be_right(lab: Lab) 
     flush(lab)
     before = held.devices.version
     held.hear()
-    for name, settled in list(agent._settled.items()):
-        agent._settled[name] = settled.__class__(
+    for name, settled in list(agent._cabling._right.items()):
+        agent._cabling._right[name] = settled.__class__(
             settled.node, settled.chassis, settled.home, settled.namespace, held.devices.version
         )
     assert held.devices.version != before, "it counts as right all the same"
