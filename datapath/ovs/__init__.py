@@ -1,5 +1,5 @@
 """Edge to Open vSwitch: daemons, database, control socket.
 
 Enters: values of `datapath.spec`. Leaves: rows, processes, and what the switch says of them. Never: a fork per object,
-a row without our mark. `database` alone imports `ovs` and `ovsdbapp`, after `datapath.ovsdb`.
+a row without our mark. `replica`, `reconcile` and `database` import `ovs` and `ovsdbapp`, after `datapath.ovsdb`.
 """

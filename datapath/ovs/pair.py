@@ -21,7 +21,8 @@ from datapath.linux.host import Namespace
 from datapath.linux.namespaces import inside
 from datapath.ovs import daemons
 from datapath.ovs.daemons import DAEMONS, DaemonName, Place
-from datapath.ovs.database import Switch, Watcher, needed
+from datapath.ovs.database import Switch
+from datapath.ovs.replica import Watcher, needed
 from datapath.ovs.rows import BridgeRow
 
 STORM: Final = 4

@@ -21,8 +21,8 @@ from datapath.linux.wires import Wires
 from datapath.linux.wiring import DatapathType
 from datapath.ovs import control, daemons, kind, rows
 from datapath.ovs.daemons import DaemonName, Place
-from datapath.ovs.database import PortFact, Watcher
 from datapath.ovs.pair import Pair
+from datapath.ovs.replica import PortFact, Watcher
 from datapath.spec import UNDERLAY_BRIDGE, HostSpec, Interface, Underlay
 from datapath.switch import Plugged
 
