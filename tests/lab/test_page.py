@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+import sdn.lab
 from tests.lab.browser import WAIT, beside, chromium, opened, picture, serving
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab, run
-from tests.lab.processes import eventually
+from tests.lab.processes import daemon, eventually, stopped
 
 pytestmark = [pytest.mark.lab("chromium"), pytest.mark.timeout(300)]
 
@@ -206,6 +207,10 @@ def test_tests_are_a_matrix_with_reasons(url: str, browser: Browser) -> None:
         picture(page, "tests")
         page.get_by_role("button", name="web", exact=True).click()
         expect(page.locator(".matrix .cell.is-reaches")).to_have_count(6)
+        page.locator(".rail-nav").get_by_text("Events").click()
+        expect(page.locator('[data-event="test.done"]').last).to_be_visible()
+        page.wait_for_timeout(500)  # nothing tells that nothing is read because of it
+        expect(page.locator(".revision")).to_have_text("revision 1")
 
 
 def test_every_node_to_every_other(url: str, browser: Browser) -> None:
@@ -277,6 +282,33 @@ def test_drift_is_told_as_it_happens(running: Lab, url: str, browser: Browser) -
         picture(page, "events")
         page.locator(".chip", has_text="drift").click()
         expect(page.locator('[data-event="drift.found"]')).to_have_count(0)
+
+
+def test_somebody_elses_flow_is_marked(own: Lab, browser: Browser) -> None:
+    """In the panel of its chassis, and where a traced packet ends in it."""
+    own.ofctl("hv2", "add-flow", "cookie=0x7b,priority=40000,icmp,actions=drop")
+    with serving(own) as url, opened(browser, url, "view=trace&at=chassis:hv2") as page:
+        expect(page.locator(".side-inspector .notice")).to_contain_text("1 flow is not the lab's")
+        page.fill("#trace-from", "web1")
+        page.fill("#trace-to", "web2")
+        page.keyboard.press("Enter")
+        expect(page.locator("#verdict")).to_contain_text("dropped on hv2 in table classify by a flow that is not the")
+        expect(page.locator(".tables .warn")).to_have_text("not ours, cookie 0x7b")
+        picture(page, "foreign-flow")
+
+
+def test_a_switch_that_hangs_is_shown(own: Lab, browser: Browser) -> None:
+    """Before its session is given up; and when it goes on, so does the lab."""
+    with serving(own) as url, opened(browser, url, "at=chassis:hv2") as page:
+        summary = page.locator(".side-inspector .summary .state")
+        expect(summary).to_have_text("connected")
+        with stopped(beside(lambda: daemon(own, "hv2", "ovs-vswitchd"))):
+            expect(summary).to_have_text("does not answer", timeout=WAIT)
+            expect(page.locator(".side-inspector .failure")).to_contain_text("the switch does not answer")
+            expect(node(page, "hv2", "chassis").locator("[data-state=down]").first).to_be_visible()
+            assert "hv2: the switch does not answer" in beside(lambda: sdn.lab.status(own.name).troubles)
+            picture(page, "hung")
+        expect(summary).to_have_text("connected", timeout=2 * WAIT)
 
 
 def test_a_server_that_goes_is_said_and_comes_back(running: Lab, browser: Browser) -> None:

@@ -10,6 +10,7 @@ import { KINDS, set, state } from "../core/store.js";
 /** @typedef {import("../core/store.js").Kind} Kind */
 
 const GATHER = 200; // milliseconds
+const SILENT = "the switch does not answer"; // what its error begins with when its process hangs
 
 /** @type {Record<string, Kind>} what one is called → its collection */
 export const COLLECTION = {
@@ -30,7 +31,7 @@ let reading = false;
 /** @param {Iterable<Kind>} kinds */
 export function refresh(kinds) {
   for (const kind of kinds) stale.add(kind);
-  if (!timer && !reading) timer = setTimeout(readStale, state.loaded ? GATHER : 0);
+  if (stale.size && !timer && !reading) timer = setTimeout(readStale, state.loaded ? GATHER : 0);
 }
 
 export const refreshAll = () => refresh(KINDS);
@@ -76,11 +77,17 @@ export function portsOf(by, name) {
   return [...state.objects.ports.values()].filter((port) => value(port) === name);
 }
 
+/** What keeps a chassis from being as it shall be, in few words; "" where nothing does. @param {any} chassis */
+export function wrongWith({ datapath, status: { flows, host } }) {
+  if (datapath === "linux") return host.errors.length ? "has errors" : host.revision ? "" : "not built";
+  if (!flows.connected) return flows.error.startsWith(SILENT) ? "does not answer" : "not connected";
+  return flows.error || host.errors.length ? "has errors" : "";
+}
+
 /** Whether it is up: null where there is nothing to say. @param {string} kind @param {any} thing */
 export function isUp(kind, thing) {
   const status = thing?.status ?? {};
-  if (kind === "chassis")
-    return thing.datapath === "external" ? null : (status.flows?.connected ?? false) || thing.datapath === "linux";
+  if (kind === "chassis") return thing.datapath === "external" ? null : !wrongWith(thing);
   if (kind === "guest")
     return status.phase === "off" && thing.power === "off" ? null : status.phase === "running" && status.up;
   return "up" in status ? status.up : null;

@@ -5,7 +5,7 @@ import { html } from "../../vendor/preact.js";
 import { ago, memory, place } from "../core/format.js";
 import { use } from "../core/store.js";
 import { openConsole } from "../lab/choose.js";
-import { isUp, object, portsOf } from "../lab/objects.js";
+import { isUp, object, portsOf, wrongWith } from "../lab/objects.js";
 import { Flows } from "./flows.js";
 import { Icon } from "./icons.js";
 import { Empty, Link, Loading, Panel, State } from "./parts.js";
@@ -46,7 +46,8 @@ export function Inspector({ at, onClose }) {
 /** @param {string} kind @param {any} thing */
 function phase(kind, thing) {
   if (kind === "guest") return thing.status.phase;
-  if (kind === "chassis" && thing.datapath !== "external") return isUp(kind, thing) ? "connected" : "not connected";
+  if (kind === "chassis" && thing.datapath !== "external")
+    return wrongWith(thing) || (thing.datapath === "linux" ? "built" : "connected");
   return undefined;
 }
 
@@ -56,7 +57,7 @@ const without = (thing) => Object.fromEntries(Object.entries(thing).filter(([key
 /** What is wrong with it, and what one should know, in the words of whoever found it. @param {{status: any}} props */
 function Troubles({ status }) {
   const wrong = [status.error, status.flows?.error, ...(status.host?.errors ?? [])].filter(Boolean);
-  const notes = [status.note, ...(status.host?.notes ?? [])].filter(Boolean);
+  const notes = [status.note, status.flows?.note, ...(status.host?.notes ?? [])].filter(Boolean);
   return html`${wrong.length > 0 && html`<div class="failure">${wrong.map((line) => html`<p>${line}</p>`)}</div>`}
     ${notes.length > 0 && html`<div class="notice">${notes.map((line) => html`<p>${line}</p>`)}</div>`}`;
 }
