@@ -191,7 +191,8 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Seconds that it took; other tasks go on meanwhile."""
+    """Seconds that it took; other tasks go on meanwhile. It asks again and again: what is waited for, a file or what
+    the agent knows, tells nobody."""
     start = time.monotonic()
     while not condition():
         assert time.monotonic() - start < seconds, "it did not happen in time"
@@ -469,7 +470,7 @@ async def test_debris_of_an_interrupted_creation_is_completed(lab: Lab, after: f
     )
     assert child.stdout is not None
     await asyncio.to_thread(child.stdout.readline)
-    await asyncio.sleep(after)
+    await asyncio.sleep(after)  # the moment at which it is killed is what is tested
     child.kill()
     child.wait()
     child.stdout.close()

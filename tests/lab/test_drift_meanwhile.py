@@ -13,7 +13,7 @@ from datapath.agent import Agent
 from datapath.events import Drift
 from datapath.linux.host import Namespace
 from datapath.ovs import database
-from datapath.spec import device_name
+from datapath.spec import device_name, namespace
 from tests.lab.test_agent import Lab, hosts, lab, until
 
 pytestmark = pytest.mark.lab
@@ -94,12 +94,25 @@ async def test_a_port_that_goes_while_it_is_added(lab: Lab, monkeypatch: pytest.
     assert agent.work == work
 
 
-DAMAGES: dict[str, Callable[[Lab], None]] = {"address": flush, "port": delete_port}
+def heard_of_devices(agent: Agent) -> int:
+    return agent._host.namespaces[namespace(agent.lab, "n1")].devices.version
+
+
+def heard_of_ports(agent: Agent) -> int:
+    return len(agent._roster["hv1"].switch.found)
+
+
+DAMAGES: dict[str, tuple[Callable[[Lab], None], Callable[[Agent], int]]] = {
+    "address": (flush, heard_of_devices),
+    "port": (delete_port, heard_of_ports),
+}
+"""And what is another number once the agent has been told."""
 
 
 @pytest.mark.parametrize("what", DAMAGES)
 async def test_what_is_told_while_we_are_at_work_is_told_on(what: str, lab: Lab) -> None:
     """`apply` awaits its switches; what somebody does then is found when it is done, and put right."""
+    damage, heard = DAMAGES[what]
     agent = lab.agent()
     await agent.apply(hosts(lab.name, 1, 1))
     async with restoring(agent):
@@ -108,14 +121,62 @@ async def test_what_is_told_while_we_are_at_work_is_told_on(what: str, lab: Lab)
         async def meanwhile(*arguments: Any) -> None:
             await configure(*arguments)
             if not drifts(lab):
-                await asyncio.to_thread(DAMAGES[what], lab)
-                await asyncio.sleep(0.2)  # it has been told by then
+                before = heard(agent)
+                await asyncio.to_thread(damage, lab)
+                await until(lambda: heard(agent) != before)
 
         agent._configure = meanwhile  # type: ignore[method-assign]
         await agent.apply(hosts(lab.name, 1, 1), anew=True)
         await until(lambda: bool(drifts(lab)) and drifts(lab)[-1].repaired > 0)
     assert {"10.0.0.1", "fd00::1"} <= addresses(lab)
     assert PORT in ports(lab)
+
+
+def routes(lab: Lab) -> set[str]:
+    """Of node n1: those that the kernel makes with addresses."""
+    shown = lab.inside("n1", "ip", "route").stdout + lab.inside("n1", "ip", "-6", "route").stdout
+    return {" ".join(line.split()) for line in shown.splitlines()}
+
+
+CONNECTED = {
+    "10.0.0.0/16 dev eth0 proto kernel scope link src 10.0.0.1",
+    "fd00::/64 dev eth0 proto kernel metric 256 pref medium",
+    "fe80::/64 dev eth0 proto kernel metric 256 pref medium",
+}
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["the same agent", "a new agent"])
+async def test_routes_and_lo_that_were_lost_unheard(is_new: bool, lab: Lab) -> None:
+    """In the kernel's own form."""
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 1, 1))
+    await until(lambda: routes(lab) == CONNECTED)  # the link-local one comes when the link is ready
+    if is_new:
+        lab.close()
+    for command in ("route flush table main", "-6 route flush table main", "link set lo down"):
+        lab.inside("n1", "ip", *command.split())
+    assert routes(lab) == set()
+    agent = lab.agent() if is_new else agent
+    await agent.apply(hosts(lab.name, 1, 1), anew=True)
+    assert routes(lab) == CONNECTED
+    lo = lab.links("n1")["lo"]
+    assert "UP" in lo["flags"]  # type: ignore[operator]
+    assert {each["local"] for each in lo["addr_info"]} == {"127.0.0.1", "::1"}  # type: ignore[attr-defined]
+    assert lab.ping("n1", "127.0.0.1")
+    assert lab.ping("n1", "10.0.0.1")
+    work = agent.work
+    await agent.apply(hosts(lab.name, 1, 1))
+    assert agent.work == work
+
+
+async def test_what_others_add_to_lo_stays(lab: Lab) -> None:
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 1, 1))
+    lab.inside("n1", "ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+    lab.inside("n1", "ip", "link", "set", "lo", "down")
+    await agent.apply(hosts(lab.name, 1, 1), anew=True)
+    lo = lab.links("n1")["lo"]
+    assert {each["local"] for each in lo["addr_info"]} == {"127.0.0.1", "192.0.2.1", "::1"}  # type: ignore[attr-defined]
 
 
 async def test_a_wish_for_the_same_looks_at_what_is_known_to_be_right(lab: Lab) -> None:

@@ -431,7 +431,7 @@ async def test_a_switch_that_comes_back_empty_has_lost_its_flows() -> None:
 async def test_a_fight_is_one_drift_and_slowed_down_and_said() -> None:
     async with watched() as (run, switch, desired):
         flow, other = list(desired.values())[:2]
-        over = asyncio.get_running_loop().time() + 1.2
+        over = asyncio.get_running_loop().time() + 1.2  # how often it is put right in that time is what is tested
         while asyncio.get_running_loop().time() < over:
             if flow.key in switch.held:
                 switch.damage(FlowEvent.REMOVED, flow)
@@ -442,7 +442,7 @@ async def test_a_fight_is_one_drift_and_slowed_down_and_said() -> None:
         assert 5 <= fought.times <= 8
         switch.damage(FlowEvent.REMOVED, flow)
         before = len(switch.calls)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # nothing tells that it waits
         assert len(switch.calls) == before
         switch.damage(FlowEvent.REMOVED, other)
         async with asyncio.timeout(0.5):

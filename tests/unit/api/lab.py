@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -75,6 +76,13 @@ class Api(httpx.AsyncClient):
     def by(self, caller: Caller) -> Api:
         """For somebody else."""
         return Api(self.live, self.app, caller)
+
+    async def until(self, revision: int) -> None:
+        """This process sees this revision, or a newer one."""
+        with self.live.subscribe() as updates:
+            async with asyncio.timeout(5):
+                while self.live.revision < revision:
+                    await updates.get()
 
     def confirm(self, revision: int) -> None:
         """As controller and agent do."""

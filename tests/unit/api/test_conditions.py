@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,26 +67,36 @@ async def test_nothing_to_do_is_said_by_the_store_itself(socket: Path, monkeypat
     """A replica that lags believes that it is so already; the store, asked, knows better."""
     async with api(socket) as lagging, api(socket) as other:
         await _patched(other, "db", 1300)
-        await _revision(lagging, 2)
-        replica: Any = lagging.live.store._replica
-        hears = asyncio.Event()
-        run = replica.run
-        monkeypatch.setattr(replica, "run", lambda: run() if hears.is_set() else False)
+        await lagging.until(2)
+        asked, hears = _made_deaf(lagging.live.store, monkeypatch)
         await _patched(other, "db", 1400)
         asking = asyncio.create_task(lagging.patch("/v1/networks/db", json={"mtu": 1300}))
-        done, _ = await asyncio.wait([asking], timeout=0.3)
-        assert not done, "an answer from the replica alone"
+        is_asked = asyncio.create_task(asked.wait())
+        await asyncio.wait([asking, is_asked], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert is_asked.done(), "an answer from the replica alone"
+        assert not asking.done()
         hears.set()
         answer = await asyncio.wait_for(asking, 10)
         assert (answer.status_code, answer.headers["sdn-revision"]) == (200, "4")
         assert (await other.get("/v1/networks/db")).json()["mtu"] == 1300
 
 
+def _made_deaf(store: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, threading.Event]:
+    """From now on its replica takes nothing in. The first event is set when a question to the store is under way, which
+    waits for its answer until the second one is."""
+    replica, loop = store._replica, asyncio.get_running_loop()
+    asked, hears = asyncio.Event(), threading.Event()
+    run = replica.run
+
+    def deaf() -> bool:
+        if replica._outstanding_txns:
+            loop.call_soon_threadsafe(asked.set)
+            hears.wait(10)
+        return bool(run()) if hears.is_set() else False
+
+    monkeypatch.setattr(replica, "run", deaf)
+    return asked, hears
+
+
 async def _patched(client: Api, network: str, mtu: int) -> None:
     (await client.patch(f"/v1/networks/{network}", json={"mtu": mtu})).raise_for_status()
-
-
-async def _revision(client: Api, revision: int) -> None:
-    async with asyncio.timeout(5):
-        while client.live.revision < revision:
-            await asyncio.sleep(0.01)

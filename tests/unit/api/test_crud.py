@@ -228,7 +228,7 @@ class TestWait:
     async def test_applied(self, socket: Path) -> None:
         async with api(socket) as client:
             asking = asyncio.create_task(client.post("/v1/nodes?wait=applied", json={"name": "x", "network": "web"}))
-            await _until(client, 2)
+            await client.until(2)
             assert not asking.done()
             await asyncio.to_thread(client.confirm, 2)
             answer = await asyncio.wait_for(asking, 5)
@@ -240,7 +240,7 @@ class TestWait:
     async def test_whole_waits_for_the_hosts(self, socket: Path) -> None:
         async with api(socket) as client:
             asking = asyncio.create_task(client.delete("/v1/nodes/fw?wait=whole"))
-            await _until(client, 2)
+            await client.until(2)
             await asyncio.to_thread(client.confirm, 2)
             answer = await asyncio.wait_for(asking, 5)
             assert (answer.status_code, answer.json()["name"]) == (200, "fw")
@@ -259,7 +259,7 @@ class TestWait:
         """A switch or a host that cannot do it says so, and nobody waits for it: that is no success."""
         async with api(socket) as client:
             asking = asyncio.create_task(client.post("/v1/nodes?wait=applied", json={"name": "x", "network": "web"}))
-            await _until(client, 2)
+            await client.until(2)
             await asyncio.to_thread(client.confirm, 2)
             assert (await asking).json()["applied"]["missing"] == []
             full, broken = FlowFacts(True, 3, 9, "the table is full"), HostFacts(3, "netdev", ("no veth",))
@@ -271,16 +271,10 @@ class TestWait:
                     hosts={"hv1": broken, "hv2": fine[1]},
                 )
                 asking = asyncio.create_task(client.put(f"/v1/nodes/x?wait={wait}", json={"network": "db"}))
-                await _until(client, 3)
+                await client.until(3)
                 await asyncio.to_thread(report)
                 answer = await asyncio.wait_for(asking, 5)
                 assert (answer.status_code, answer.json()["applied"]["missing"][:1]) == (202, missing)
-
-
-async def _until(client: Api, revision: int) -> None:
-    async with asyncio.timeout(5):
-        while client.live.revision < revision:
-            await asyncio.sleep(0.01)
 
 
 WRITES = 200
@@ -297,7 +291,7 @@ async def test_two_writers_lose_nothing(socket: Path) -> None:
                 assert answer.status_code == 201, answer.text
 
         await asyncio.gather(write(one, "a"), write(other, "b"))
-        await _until(one, 1 + 2 * WRITES)
+        await one.until(1 + 2 * WRITES)
         names = {each["name"] for each in (await one.get("/v1/tests?limit=5000")).json()["items"]}
         assert names == {"all", *(f"{prefix}{number}" for prefix in "ab" for number in range(WRITES))}
 
@@ -319,9 +313,9 @@ async def test_two_counters_with_if_match(socket: Path) -> None:
                 done += answer.status_code == 200
                 refused += answer.status_code == 412
 
-        await _until(other, 2)
+        await other.until(2)
         await asyncio.gather(add(one), add(other))
-        await _until(one, 2 + 2 * WRITES)
+        await one.until(2 + 2 * WRITES)
         assert (await one.get("/v1/tests/count")).json()["within"] == 1 + 2 * WRITES
         assert refused, "they were in each other's way"
 

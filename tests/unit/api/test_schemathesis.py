@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,18 @@ NAMES = {
 """Of what is in the lab, by collection."""
 
 
+class Announced(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with store_at(tmp_path_factory.mktemp("store")) as socket:
@@ -53,7 +66,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         with opened(socket) as store:
             app = create_app(Live(RunDir("t"), store))
             config = uvicorn.Config(as_caller(app), port=0, log_level="error", lifespan="off")
-            server = uvicorn.Server(config)
+            server = Announced(config)
 
             async def serve() -> None:
                 async with app.router.lifespan_context(app):
@@ -62,8 +75,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             thread = threading.Thread(target=lambda: asyncio.run(serve()))
             thread.start()
             try:
-                while not server.started:
-                    threading.Event().wait(0.01)
+                assert server.listens.wait(10)
                 port = server.servers[0].sockets[0].getsockname()[1]
                 yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/v1/openapi.json")
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,13 +208,15 @@ class TestLooks:
 
     async def test_one_run_of_tests_at_a_time(self, socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """It does not hold up others."""
-        monkeypatch.setattr(probe, "run", _slowly)
+        begun, may_end = asyncio.Event(), threading.Event()
+        monkeypatch.setattr(probe, "run", _held_up(begun, may_end))
         async with api(socket) as client:
             first = asyncio.create_task(client.post("/v1/test", json={"only": "a*", "matrix": True}))
-            await asyncio.sleep(0.1)
+            await asyncio.wait_for(begun.wait(), 5)
             assert (await client.get("/v1/nodes")).status_code == 200
             second = await client.post("/v1/test")
             assert (second.status_code, second.json()["detail"]) == (409, "tests are running already")
+            may_end.set()
             found = (await first).json()
             assert (found["passed"], found["tests"][0]["pairs"]) == (True, 2)
             assert {"from": "web1", "to": "web2", "result": "reaches"} in found["matrix"]
@@ -232,11 +235,16 @@ class TestLooks:
             assert (await client.get("/v1/graph.svg?format=x")).status_code == 400
 
 
-def _slowly(probes: Any, _progress: Any = None) -> list[Outcome]:
-    import time
+def _held_up(begun: asyncio.Event, may_end: threading.Event) -> Any:
+    """Probes that succeed once they may."""
+    loop = asyncio.get_running_loop()
 
-    time.sleep(0.5)
-    return [Outcome(each, True, 0.001, 1) for each in probes]
+    def probed(probes: Any, _progress: Any = None) -> list[Outcome]:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait(10)
+        return [Outcome(each, True, 0.001, 1) for each in probes]
+
+    return probed
 
 
 class TestDerived:

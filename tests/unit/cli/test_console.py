@@ -8,7 +8,7 @@ import socket
 import sys
 import termios
 import threading
-import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,13 +67,18 @@ class Terminal:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys, end = pty.openpty()
         self.stdin = os.fdopen(end)
+        self._made_raw, setraw = threading.Event(), tty.setraw
+
+        def announced(terminal: int, when: int) -> None:
+            setraw(terminal, when)
+            self._made_raw.set()
+
+        monkeypatch.setattr(tty, "setraw", announced)
         monkeypatch.setattr(sys, "stdin", self.stdin)
 
     def type(self, keys: bytes) -> None:
         """Once every key is the guest's: before that, Ctrl-C is the terminal's."""
-        deadline = time.monotonic() + 5
-        while not self.is_raw and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self._made_raw.wait(5)
         os.write(self.keys, keys)
 
     @property

@@ -169,12 +169,14 @@ class Repair:
         self.failures = failures
         self.raises = raises
         self.calls = 0
+        self.called = asyncio.Event()
         self.told: asyncio.Queue[Drift] = asyncio.Queue()
         self.meanwhile: list[Callable[[], object]] = []
         self.restorer = Restorer(self.told.put_nowait, self.again)
 
     async def again(self) -> dict[str, tuple[str, ...]]:
         self.calls += 1
+        self.called.set()
         self.failures -= 1
         if self.raises and self.failures >= 0:
             raise self.raises("no buffer space")
@@ -267,8 +269,9 @@ async def test_a_look_may_be_asked_for() -> None:
         repair.restorer.ask()
         async with asyncio.timeout(5):
             while repair.calls < 2:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+                repair.called.clear()
+                await repair.called.wait()
+        await asyncio.sleep(0.1)  # nothing tells that it does not look a third time
         assert repair.calls == 2
 
 

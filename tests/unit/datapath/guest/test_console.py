@@ -238,15 +238,18 @@ async def test_close_disconnects(line: Line, relay: Relay) -> None:
         assert await typed.read() == b""
 
 
-async def test_a_log_that_has_grown_is_cut_while_the_guest_prints_on(line: Line, relay: Relay) -> None:
+async def test_a_log_that_has_grown_is_cut_while_the_guest_prints_on(
+    line: Line, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = line.directory / LOG
     log.write_bytes(bytes(past_lines.MOST + 1))
     await relay.attach(line.directory)
     assert log.stat().st_size == 0
     _, prints = await line.clients.get()
     log.write_bytes(b"x" * (past_lines.MOST + 1))
+    bound, looked = past_lines.bound, asyncio.Event()
+    monkeypatch.setattr(past_lines, "bound", lambda path: (bound(path), looked.set()))
     prints.write(bytes(past_lines.STEP))
-    async with asyncio.timeout(5):
-        while log.stat().st_size:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(looked.wait(), 5)
+    assert log.stat().st_size == 0
     assert past_lines.earlier(log).read_bytes() == b"x" * (past_lines.MOST + 1)

@@ -26,6 +26,7 @@ class Fake:
         self.left, self.polls, self.status = left, polls, status
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.clients = 0
+        self.was_let_go = asyncio.Event()
         self._turn = asyncio.Lock()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +40,7 @@ class Fake:
                     delimiter = b"\xff" if "sync" in request["execute"] else b""
                     writer.write(delimiter + json.dumps(answer).encode() + b"\n")
             writer.close()
+        self.was_let_go.set()
 
     def answer(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         if verb == "guest-sync-delimited":
@@ -84,7 +86,7 @@ async def test_a_long_command_lets_others_in(tmp_path: Path, monkeypatch: pytest
     fake = Fake(polls=12, exitcode=0)
     async with running(fake, tmp_path) as agent:
         command = asyncio.create_task(agent.run(["sleep", "9"]))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(fake.was_let_go.wait(), 5)
         await agent.ping()
         assert not command.done()
         assert (await command).code == 0
@@ -147,7 +149,7 @@ async def test_a_guest_that_moves_is_followed(tmp_path: Path, monkeypatch: pytes
     await begun.wait()
     old.close()
     path.unlink()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # for so long it is nowhere
     async with await asyncio.start_unix_server(target.serve, path):
         async with asyncio.timeout(5):
             assert (await command).out == b"here"
@@ -193,11 +195,12 @@ def muted(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def test_a_command_outlasts_the_silence_of_its_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is paused for longer than anybody waits for an answer, or for one that is gone."""
     fake = Fake(polls=1000, exitcode=0)
-    spoken, begun = fake.answer, asyncio.Event()
+    spoken, begun = fake.answer, asyncio.get_running_loop().create_future()
     async with running(fake, tmp_path) as agent:
-        command = asyncio.create_task(agent.run(["sleep", "9"], on_begin=lambda _: begun.set()))
-        await begun.wait()
-        await muted(fake, monkeypatch).wait()
+        command = asyncio.create_task(
+            agent.run(["sleep", "9"], on_begin=lambda _: begun.set_result(muted(fake, monkeypatch)))
+        )
+        await (await begun).wait()
         assert not command.done()
         monkeypatch.setattr(qga, "ANSWER", 5.0)
         monkeypatch.setattr(fake, "answer", spoken)
