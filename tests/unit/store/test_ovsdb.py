@@ -174,28 +174,3 @@ def test_eventlet_is_never_imported_and_can_be_afterwards() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-
-
-def test_speed_beside_the_original(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = {
-        f"{n:032x}": {"name": f"web{n}", "mac": "02:00:00:00:00:01", "tag": ["set", []], "up": True}
-        for n in range(3000)
-    }
-    text = json.dumps({"result": rows}).encode()
-
-    def rate(parse: Any, size: int) -> float:
-        began = time.perf_counter()
-        parse()
-        return size / (time.perf_counter() - began) / 1e6
-
-    def chunked() -> None:
-        framer = Framer()
-        for at in range(0, len(text), 1 << 16):
-            framer.feed(text[at : at + (1 << 16)])
-            value = framer.next()
-        assert value is not None
-
-    ours, theirs = rate(chunked, len(text)), rate(lambda: original.from_string(text[:50_000].decode()), 50_000)
-    with capsys.disabled():
-        print(f"\nOVSDB JSON: {ours:.0f} MB/s, ovs {theirs:.1f} MB/s")
-    assert ours > 5 * theirs
