@@ -9,7 +9,6 @@ them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 
 from sdn.model import Model, Source
 from sdn.model.facts import Drift, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.natural import natural
 from sdn.store.objects import ENCODE, Row, Value, decode, lab_row, underlay
 
 Key = tuple[str, str]
@@ -90,10 +90,7 @@ def place(item: tuple[str, Any]) -> tuple[str, int, int, tuple[str | int, ...]]:
     return source.file, source.line, source.column, _natural(item[0])
 
 
-@lru_cache(1 << 16)
-def _natural(name: str) -> tuple[str | int, ...]:
-    """Text and numbers alternate, so that web2 comes before web10."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name))
+_natural: Final = lru_cache(1 << 16)(natural)
 
 
 def flow_facts_row(facts: FlowFacts) -> Row:
