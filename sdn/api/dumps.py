@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final, NamedTuple
 
 from datapath.errors import TransientError
 from datapath.openflow.codec import DecodeError, FlowStats, decode_flow_stats
+from sdn.api.latest import Latest
 from sdn.southbound.counters import EVERY_TABLE, flow_stats
 from sdn.southbound.session import Session
 
@@ -38,24 +40,22 @@ class Dumps:
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._running: dict[_Key, asyncio.Task[list[FlowStats]]] = {}
+        self._known: dict[_Key, Latest[list[FlowStats]]] = {}
 
     async def of(self, chassis: str, which: Which) -> list[FlowStats]:
         """Raises TransientError where the switch is away."""
         key = chassis, which
-        task = self._running.get(key)
-        if task is None:
-            task = self._running[key] = asyncio.create_task(self._read(chassis, which))
-            task.add_done_callback(lambda done: self._keep(key, done))
-        return await asyncio.shield(task)  # others may wait for it too
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = Latest(partial(self._read, *key), partial(self._forget, key))
+        return await known.get(FRESH)
 
-    def _keep(self, key: _Key, task: asyncio.Task[list[FlowStats]]) -> None:
-        """What went wrong is told to those who have waited, and tried again by the next."""
-        failed = task.cancelled() or task.exception() is not None
-        if failed:
-            self._running.pop(key, None)
+    def _forget(self, key: _Key, went_well: bool) -> None:
+        """When it is good for nobody any more: a hundred thousand flows are not kept for whoever may ask again."""
+        if went_well:
+            asyncio.get_running_loop().call_later(FRESH, self._known.pop, key, None)
         else:
-            task.get_loop().call_later(FRESH, self._running.pop, key, None)
+            del self._known[key]
 
     async def _read(self, chassis: str, which: Which) -> list[FlowStats]:
         if which.table is not None and not 0 <= which.table <= _LAST_TABLE:

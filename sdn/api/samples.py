@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from datapath.errors import SdnError
 from datapath.openflow.codec import FlowStats
 from datapath.spec import TUNNEL_OFPORT
+from sdn.api.latest import Latest
 from sdn.api.live import Live
 from sdn.lab import condition
 from sdn.lab.counters import Device, devices
@@ -71,23 +72,6 @@ class Losses:
 
     tables: Mapping[str, Mapping[int, TableCounters]]
     drops: Mapping[str, list[FlowStats]]
-
-
-class Latest(Generic[T]):
-    """Who asks while it is being read, or soon after, gets what the first one gets."""
-
-    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
-        self._read = read
-        self._lock = asyncio.Lock()
-        self._known: tuple[float, T] | None = None
-
-    async def get(self, max_age: float) -> T:
-        """`max_age` in seconds."""
-        async with self._lock:
-            now = time.monotonic()
-            if self._known is None or now - self._known[0] >= max_age:
-                self._known = now, await self._read()
-            return self._known[1]
 
 
 class Samples:

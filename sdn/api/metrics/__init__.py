@@ -22,12 +22,13 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
 from datapath.errors import FileError
+from sdn.api.latest import Latest
 from sdn.api.live import Live
 from sdn.api.metrics import counted, known, usage
 from sdn.api.metrics.render import Family, text
 from sdn.api.metrics.told import Told
 from sdn.api.openapi import refusals
-from sdn.api.samples import Latest, Losses, Samples, Traffic
+from sdn.api.samples import Losses, Samples, Traffic
 
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN: Final = CONTENT_TYPE_LATEST

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from datapath.errors import TransientError
 from datapath.openflow.codec import FlowStats
+from sdn.api.latest import Latest
 from sdn.api.live import Live
-from sdn.api.samples import Latest, Losses, Outlet, Samples, Traffic
+from sdn.api.samples import Losses, Outlet, Samples, Traffic
 from sdn.lab.counters import Device
 from sdn.lab.rundir import RunDir
 from sdn.model import Model

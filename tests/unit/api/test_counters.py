@@ -12,7 +12,8 @@ from fastapi import FastAPI
 
 from datapath.errors import TransientError
 from sdn.api import counters
-from sdn.api.samples import Latest, Samples, Traffic
+from sdn.api.latest import Latest
+from sdn.api.samples import Samples, Traffic
 from sdn.southbound.counters import Counters
 from tests.unit.api import observed
 from tests.unit.api.asked import Asked

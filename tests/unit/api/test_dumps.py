@@ -62,7 +62,7 @@ async def test_what_was_read_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     asked.go.set()
     found = Dumps(asked.switch)
     await found.of("hv1", Which())
-    while found._running:
+    while found._known:
         await asyncio.sleep(0)
     await found.of("hv1", Which())
     assert len(asked.requests) == 2
@@ -78,7 +78,7 @@ async def test_what_fails_is_tried_again() -> None:
     asked.part = b"no flow"
     with pytest.raises(TransientError, match="hv1: flow statistics"):
         await found.of("hv1", Which())
-    assert not found._running
+    assert not found._known
 
 
 async def test_no_switch_has_such_a_table() -> None:
