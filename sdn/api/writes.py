@@ -6,7 +6,8 @@ beyond its shape: the file's own checks do that, in the file's words.
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Final
 
 from datapath.addr import IPNetwork
@@ -16,6 +17,7 @@ from sdn.api.resources import GIVEN, Kind
 from sdn.model import Model
 from sdn.topology import written
 from sdn.topology.edit import Edits
+from sdn.topology.values import parse_subnet
 
 Fields = dict[str, Any]
 
@@ -115,14 +117,13 @@ def _drop_empty(link: Fields) -> None:
 
 
 def _subnets(entry: Fields) -> list[IPNetwork]:
-    """Those that can be read: the others are reported by the checks."""
-    given = entry.get("subnets") if isinstance(entry.get("subnets"), list) else [entry.get("subnet")]
+    """As the file's check reads them. What is none is refused by the check of the whole entry (422), with its place and
+    every other mistake: then nothing is stored, and where ports would have gone does not matter."""
+    several = entry.get("subnets")
     found: list[IPNetwork] = []
-    for text in given or ():
-        try:
-            found.append(ip_network(str(text)))
-        except ValueError:
-            continue
+    for text in several if isinstance(several, list) else [entry.get("subnet")]:
+        with suppress(ValueError):
+            found.append(parse_subnet(text))
     return found
 
 
