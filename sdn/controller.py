@@ -301,13 +301,14 @@ class Controller:
         assert self._program is not None
         if (unsure := target.unconfirmed) is not None:
             target.had = frozenset(self._program.flows(target.chassis).keys() - unsure - target.troubles.keys())
+            target.had_foreign = frozenset(target.foreign)
 
     def _miss(self, target: Target, changes: Changes) -> None:
         """What a switch has lost while it was away."""
         lost = [flow for flow in changes.add if flow.key in target.had] if target.had else []
         target.had = frozenset()
         if lost:
-            what = drift.words(lost, self._names(target))
+            what = drift.words(lost, self._names(target)) + drift.gone(len(target.had_foreign - target.foreign))
             self._drifts.found({Drift(0, target.chassis, what, "lost", time.time()): frozenset(f.key for f in lost)})
 
     def _say_found(self, target: Target, found: Mapping[FlowKey, Found]) -> None:

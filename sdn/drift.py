@@ -84,6 +84,12 @@ def words(flows: list[Flow], names: Names) -> str:
     return noun + several(named, "flows", len(flows))
 
 
+def gone(foreign: int) -> str:
+    """Of flows that a switch had and that are not the lab's: nobody puts them back."""
+    told = "1 flow that was not the lab's is" if foreign == 1 else f"{foreign} flows that were not the lab's are"
+    return f"; {told} gone for good" if foreign else ""
+
+
 def _words(flow: Flow, names: Names) -> str:
     about = names.cookie(flow.cookie)
     wanted = format_match(flow.match, names) or "any"

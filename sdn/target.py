@@ -72,6 +72,8 @@ class Target:
     """The switch could not tell everything that others have changed."""
     had: frozenset[FlowKey] = frozenset()
     """Flows that the last session had confirmed when it ended."""
+    had_foreign: frozenset[int] = frozenset()
+    """As `foreign`, when it ended."""
     fights: list[str] = field(default_factory=list)
     """What somebody undoes as often as it is put right."""
     held: asyncio.TimerHandle | None = None
@@ -96,8 +98,6 @@ class Target:
     def is_stirred(self) -> bool:
         return bool(self.found) or self.unsure
 
-    def forget_stirs(self) -> None:
-        """They were another session's."""
     def count_foreign(self, update: FlowUpdate) -> None:
         """Somebody has added, changed or removed a flow."""
         if update.flow is None:
@@ -108,6 +108,8 @@ class Target:
         else:
             self.foreign.add(number)
 
+    def forget_stirs(self) -> None:
+        """They were another session's."""
         self.found, self.found_at, self.paused, self.unsure = {}, 0.0, False, False
 
     def release(self) -> None:
