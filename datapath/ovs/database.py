@@ -33,6 +33,8 @@ class Switch:
     def __init__(self, socket: Path, lab: str, schema: dict[str, Any], watcher: Watcher) -> None:
         """`watcher` is called in another thread. Raises TransientError."""
         self.transactions = 0
+        self._overdue = 0
+        """The newest configuration that was waited for in vain."""
         self._settled: tuple[object, object, int] | None = None
         self._connection = ovsdb.connect(
             socket, "Open_vSwitch", TABLES, timeout=_TIMEOUT, idl=Replica, schema_json=schema, lab=lab, watcher=watcher
@@ -89,13 +91,16 @@ class Switch:
             raise TransientError(f"the switch's database refused: {error}") from error
         if command.awaited:
             self.transactions += 1
-            if wait:
-                self._await(command.awaited)
+        if wait:
+            self._await(command.awaited or command.wished)
         return command
 
     def _await(self, configuration: int) -> None:
+        """One that is late already is not waited for again; that the rows are right by now does not make it well."""
+        patience = _TIMEOUT if self.idl.current >= self._overdue else 0.0
         with self.idl.moved:
-            if not self.idl.moved.wait_for(lambda: self.idl.current >= configuration, _TIMEOUT):
+            if not self.idl.moved.wait_for(lambda: self.idl.current >= configuration, patience):
+                self._overdue = configuration
                 raise TransientError(f"ovs-vswitchd has not taken up its configuration within {_TIMEOUT:.0f} s")
 
     def close(self) -> None:

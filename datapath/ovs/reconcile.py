@@ -30,6 +30,8 @@ class Reconcile(BaseCommand):  # type: ignore[misc]
         """The configuration that the switch has to take up; 0: nothing differed."""
         self.version = -1
         """Of the rows, when nothing differed."""
+        self.wished = 0
+        """The newest configuration that anybody has asked for, when nothing differed."""
         self._replica = replica
         self._bridges = bridges
         self._ports = ports
@@ -50,6 +52,7 @@ class Reconcile(BaseCommand):  # type: ignore[misc]
         else:
             self._wanted = None
             self.version = replica.version
+            self.wished = writer.root.next_cfg
             replica.wanted = wanted
 
     def post_commit(self, txn: Any) -> None:

@@ -37,6 +37,7 @@ from datapath.spec import (
 )
 
 pytestmark = pytest.mark.lab
+HANGS = "ovs-vswitchd has not taken up its configuration within 0 s"
 
 KINDS: tuple[TunnelKind, ...] = ("vxlan", "nvgre", "geneve")
 
@@ -359,6 +360,31 @@ async def test_a_killed_switch_is_back_at_once(lab: Lab) -> None:
     print(f"vswitchd back after {took:.2f} s")
     lab.program(specs)
     assert lab.ping("n1", "10.0.0.2")
+
+
+async def test_a_switch_that_hangs_is_wrong_until_it_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That its rows are right by now does not make it well; only the first wish after it hangs waits for it."""
+    agent, specs = lab.agent(), hosts(lab.name, 1, 2)
+    await agent.apply(specs)
+    monkeypatch.setattr("datapath.ovs.database._TIMEOUT", 0.5)
+    fewer = {"hv1": without(specs["hv1"], "n2")}
+    pid = lab.pid("hv1", "ovs-vswitchd")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            await agent.apply(fewer)
+            assert lab.chassis_states()["hv1"].errors == (HANGS,)
+        agent.close()
+        lab.agents.clear()
+        agent = lab.agent()
+        await agent.apply(fewer)
+        assert lab.chassis_states()["hv1"].errors == (HANGS,)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    deadline = time.monotonic() + 5
+    while lab.chassis_states()["hv1"].errors:
+        assert time.monotonic() < deadline
+        await agent.apply(fewer)
 
 
 async def test_a_table_holds_as_many_flows_as_it_may(lab: Lab) -> None:
