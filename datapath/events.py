@@ -63,7 +63,8 @@ class Drift:
     again with the same `number` when it is put right, or cannot be, for the reason in `error`.
 
     Times are in seconds since the epoch; `repaired` is 0 as long as it is not. The same thing again soon afterwards is
-    the same drift: it is open once more, `found` is when that happened, and `times` how often it has.
+    the same drift: it is open once more, `found` is when that happened, and `times` how often it has. `repairs` is how
+    often it was put right, and `took` the seconds that the first few of these took, which wait for nobody.
     """
 
     number: int
@@ -74,6 +75,8 @@ class Drift:
     repaired: float = 0.0
     error: str = ""
     times: int = 1
+    repairs: int = 0
+    took: tuple[float, ...] = ()
 
 
 Event = PortState | ChassisState | GuestState | Drift

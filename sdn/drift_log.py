@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from datapath import events
@@ -27,8 +28,8 @@ def to_store(by: str, tell: Tell) -> Callable[[events.Drift], None]:
     prefix = f"{by}-{time.time_ns() // 1_000_000:x}"
 
     def take(event: events.Drift) -> None:
-        drift = Drift(event.chassis, event.what, event.how, event.found, event.repaired, event.error, event.times)
-        tell(f"{prefix}-{event.number}", drift)
+        told = {field.name: getattr(event, field.name) for field in fields(Drift)}
+        tell(f"{prefix}-{event.number}", Drift(**told))
 
     return take
 

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from datapath.errors import SdnError
-from sdn.lab.condition import chassis_troubles, confirmed_revision
+from sdn.bounds import REVISIONS_KEPT
+from sdn.lab.condition import chassis_troubles, confirmed_revision, managed
 from sdn.model import Model
-from sdn.model.facts import Facts
+from sdn.model.facts import Facts, FlowFacts
 from sdn.store import Update
 
 LOG = logging.getLogger(__name__)
 RETRY: Final = 0.2  # seconds
+
+Settle = Callable[[int, Sequence[str], Sequence[tuple[int, float]]], None]
+"""Gets a revision, what was wrong, and up to which revision flows were confirmed at which time."""
 REMEMBERED: Final = 64
 """Models that are not confirmed yet."""
 TOLD: Final = 20
@@ -30,9 +35,12 @@ TOLD: Final = 20
 class Historian:
     """`settle` is `Store.settle` or something like it: it blocks."""
 
-    def __init__(self, settle: Callable[[int, Sequence[str]], None]) -> None:
+    def __init__(self, settle: Settle, clock: Callable[[], float] = time.time) -> None:
         self._settle = settle
+        self._clock = clock
         self._settled = 0
+        self._flows: deque[tuple[int, float]] = deque(maxlen=REVISIONS_KEPT)
+        """Up to which revision they were confirmed at which time, since the one that was settled last."""
         self._models: deque[Model] = deque(maxlen=REMEMBERED)
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
@@ -41,17 +49,23 @@ class Historian:
             update = await updates.get()
             if not self._models or self._models[-1].revision != update.model.revision:
                 self._models.append(update.model)
+            self._note_flows(update.model, update.facts)
             revision = confirmed_revision(update.model, update.facts)
             if revision > self._settled:
                 await self._write(revision, troubles_at(revision, update.model, update.facts, self._models))
                 self._settled = revision
                 self._forget()
 
+    def _note_flows(self, model: Model, facts: Facts) -> None:
+        revision = flows_confirmed(model, facts)
+        if revision > (self._flows[-1][0] if self._flows else self._settled):
+            self._flows.append((revision, self._clock()))
+
     async def _write(self, revision: int, errors: Sequence[str]) -> None:
         """What the store will never take is left to the next revision, which settles this one too."""
         while True:
             try:
-                return await asyncio.to_thread(self._settle, revision, errors)
+                return await asyncio.to_thread(self._settle, revision, errors, tuple(self._flows))
             except SdnError as error:
                 LOG.warning("revision %d is not settled: %s", revision, error)
                 if not error.retry:
@@ -61,6 +75,14 @@ class Historian:
     def _forget(self) -> None:
         while len(self._models) > 1 and self._models[1].revision <= self._settled:
             self._models.popleft()
+        while self._flows and self._flows[0][0] <= self._settled:
+            self._flows.popleft()
+
+
+def flows_confirmed(model: Model, facts: Facts) -> int:
+    """The newest revision whose flows every switch has; where there are no flow tables, none waits for them."""
+    switches = (name for name in managed(model) if model.chassis[name].has_tables)
+    return min((facts.flows.get(name, FlowFacts()).revision for name in switches), default=model.revision)
 
 
 def troubles_at(revision: int, model: Model, facts: Facts, known: Sequence[Model]) -> list[str]:

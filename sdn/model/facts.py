@@ -77,7 +77,8 @@ class Drift:
 
     Times are in seconds since the epoch, to the microsecond; `repaired` is 0 as long as it has not been put right,
     and `error` says why not. The same thing again soon afterwards is the same drift: it is open once more, `found` is
-    when that happened last, and `times` how often it has.
+    when that happened last, and `times` how often it has. `repairs` is how often it was put right, and `took` the
+    seconds that the first few of these took: somebody who fights is made to wait.
     """
 
     chassis: str
@@ -87,6 +88,8 @@ class Drift:
     repaired: float = 0.0
     error: str = ""
     times: int = 1
+    repairs: int = 0
+    took: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

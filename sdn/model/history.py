@@ -40,7 +40,8 @@ class Count(NamedTuple):
 class Revision:
     """One transaction that changed the intent. `time` is in seconds since the epoch.
 
-    It is `settled` when every chassis has confirmed it or a newer one: `seconds` later, with `errors` in the lab then.
+    It is `settled` when every chassis has confirmed it or a newer one: `seconds` later, with `errors` in the lab then;
+    `flows_seconds` later every switch had confirmed its flows, if that is known.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Revision:
     settled: bool = False
     errors: tuple[str, ...] = ()
     seconds: float | None = None
+    flows_seconds: float | None = None
 
     @property
     def changes(self) -> Changes:

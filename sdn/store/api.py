@@ -34,8 +34,8 @@ class StoreApi(Backend, api.API):  # type: ignore[misc]
     def apply_model(self, change: Change) -> ApplyModel:
         return ApplyModel(self, change)
 
-    def settle(self, revision: int, errors: Sequence[str]) -> Settle:
-        return Settle(self, revision, errors)
+    def settle(self, revision: int, errors: Sequence[str], flows: Sequence[tuple[int, float]]) -> Settle:
+        return Settle(self, revision, errors, flows)
 
     def report(self, observed: Observed) -> Report:
         return Report(self, observed)

@@ -136,12 +136,13 @@ class Store:
         with self._news:
             self._news.notify_all()
 
-    def settle(self, revision: int, errors: Sequence[str] = ()) -> None:
-        """Writes into the history that all revisions up to this one are confirmed now, with these errors in the lab.
+    def settle(self, revision: int, errors: Sequence[str] = (), flows: Sequence[tuple[int, float]] = ()) -> None:
+        """Writes into the history that all revisions up to this one are confirmed now, with these errors in the lab;
+        `flows` says up to which one the flows were confirmed at which time before, the earliest first.
 
         Those that are settled stay as they are. Raises TransientError.
         """
-        self._execute(self._api.settle(revision, errors), int)
+        self._execute(self._api.settle(revision, errors, flows), int)
 
     def report(
         self,

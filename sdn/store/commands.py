@@ -84,12 +84,12 @@ class ApplyModel(BaseCommand):  # type: ignore[misc]
 class Settle(BaseCommand):  # type: ignore[misc]
     """Says of all revisions up to one that they are confirmed by now, unless that has been said before."""
 
-    def __init__(self, api: Any, revision: int, errors: Sequence[str]) -> None:
+    def __init__(self, api: Any, revision: int, errors: Sequence[str], flows: Sequence[tuple[int, float]]) -> None:
         super().__init__(api)
-        self.revision, self.errors = revision, errors
+        self.revision, self.errors, self.flows = revision, errors, flows
 
     def run_idl(self, txn: Any) -> None:
-        for operation in settling(REVISION, self.revision, tuple(self.errors), time.time()):
+        for operation in settling(REVISION, self.revision, tuple(self.errors), self.flows, time.time()):
             txn.add_op(operation)
         self.result = self.revision
 

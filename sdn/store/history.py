@@ -25,7 +25,7 @@ def revision_row(number: int, time: float, author: str, origin: str, steps: Iter
     """One that nobody has confirmed yet.
 
     As long as it is not settled `milliseconds` is minus the time at which it was written: whoever settles it adds the
-    present, without knowing when that was.
+    present, without knowing when that was; `flows_milliseconds` likewise.
     """
     changes: dict[str, dict[str, Change]] = {}
     for step in steps:
@@ -38,10 +38,12 @@ def revision_row(number: int, time: float, author: str, origin: str, steps: Iter
         "origin": origin,
         "changes": pack(changes),
         "milliseconds": -round(time * 1000),
+        "flows_milliseconds": -round(time * 1000),
     }
 
 
 def revision(row: Mapping[str, Any]) -> Revision:
+    flows = row["flows_milliseconds"]
     return Revision(
         number=row["number"],
         time=seconds(row["time"]),
@@ -51,6 +53,7 @@ def revision(row: Mapping[str, Any]) -> Revision:
         settled=row["settled"],
         errors=row["errors"],
         seconds=row["milliseconds"] / 1000 if row["settled"] else None,
+        flows_seconds=flows / 1000 if row["settled"] and flows is not None else None,
     )
 
 

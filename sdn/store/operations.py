@@ -77,14 +77,30 @@ def delete_where(table: str, *conditions: list[Any]) -> Operation:
     return {"op": "delete", "table": table, "where": [*conditions]}
 
 
-def settling(table: str, number: int, errors: tuple[str, ...], now: float) -> list[Operation]:
-    """The rows up to `number` that are not settled become so, each after its own time: see `history.revision_row`."""
+def settling(
+    table: str, number: int, errors: tuple[str, ...], flows: Iterable[tuple[int, float]], now: float
+) -> list[Operation]:
+    """The rows up to `number` that are not settled become so, each after its own time: see `history.revision_row`.
+
+    `flows` says when the flows of the rows up to which were confirmed, the earliest first; of all others, now.
+    """
     where = [["number", "<=", number], ["settled", "==", False]]
-    row = to_json({"settled": True, "errors": errors}, {})
-    return [
-        {"op": "mutate", "table": table, "where": where, "mutations": [["milliseconds", "+=", round(now * 1000)]]},
-        {"op": "update", "table": table, "where": where, "row": row},
-    ]
+    found = [_timing(table, where, "milliseconds", now)]
+    before = 0
+    for upto, when in (*flows, (number, now)):
+        if upto > before:
+            behind = [["number", ">", before]] if before else []
+            found.append(_timing(table, [*behind, ["number", "<=", upto], *where], "flows_milliseconds", when))
+        before = max(upto, before)
+    return [*found, {"op": "update", "table": table, "where": where, "row": to_json(_settled(errors), {})}]
+
+
+def _settled(errors: tuple[str, ...]) -> Row:
+    return {"settled": True, "errors": errors}
+
+
+def _timing(table: str, where: list[list[Any]], column: str, when: float) -> Operation:
+    return {"op": "mutate", "table": table, "where": where, "mutations": [[column, "+=", round(when * 1000)]]}
 
 
 def update(table: str, reference: list[str], row: Mapping[str, Any]) -> Operation:

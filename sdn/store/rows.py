@@ -137,13 +137,17 @@ def drift_row(drift: Drift) -> Row:
         "repaired": microseconds(drift.repaired),
         "error": drift.error,
         "times": drift.times,
+        "repairs": drift.repairs,
+        "took": tuple(map(microseconds, drift.took)),
     }
 
 
 def drift(row: Mapping[str, Value]) -> Drift:
     chassis, what, how, error = (cast(Any, row[column]) for column in ("chassis", "what", "how", "error"))
     times = max(1, cast(int, row["times"]))  # 0: told before it was counted
-    return Drift(chassis, what, how, seconds(row["found"]), seconds(row["repaired"]), error, times)
+    took = tuple(map(seconds, cast("tuple[int, ...]", row["took"])))
+    repairs = cast(int, row["repairs"])
+    return Drift(chassis, what, how, seconds(row["found"]), seconds(row["repaired"]), error, times, repairs, took)
 
 
 def microseconds(time: float) -> int:

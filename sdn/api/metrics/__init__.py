@@ -46,10 +46,11 @@ class Metrics:
         self._texts: Final = {PLAIN: Latest(self._plain), OPEN: Latest(self._open)}
 
     async def run(self) -> None:
-        """Count what happens, until cancelled."""
+        """Count what has happened, and what happens, until cancelled."""
         with self._live.subscribe() as updates:
+            self.told.fold(self._live.facts)
             while True:
-                self.told.fold(await updates.get())
+                self.told.fold((await updates.get()).facts)
 
     async def text(self, form: str) -> bytes:
         """`form` is PLAIN or OPEN."""
@@ -96,7 +97,8 @@ def router() -> APIRouter:
     @made.get(
         "/metrics",
         summary="Metrics for Prometheus",
-        description="All series have the label `lab`. What happens is counted from when this process came up.",
+        description="All series have the label `lab`. Revisions and drift are counted since the lab came up, or where "
+        "the store has forgotten the first of them since this process did; sessions that break since this process did.",
         response_model=None,
         responses=_answers(),
     )

@@ -84,7 +84,7 @@ class MemoryStore:
         return "0123abcd"
 
     def settle(self, number: int, errors: Sequence[str] = ()) -> None:
-        ended = replace(self._revisions[number], settled=True, errors=tuple(errors), seconds=0.25)
+        ended = replace(self._revisions[number], settled=True, errors=tuple(errors), seconds=0.25, flows_seconds=0.1)
         self._revisions = {**self._revisions, number: ended}
         self._tell()
 

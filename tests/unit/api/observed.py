@@ -47,7 +47,9 @@ def facts(of: Model, revision: int | None = None, **more: Any) -> Facts:
         hosts={name: HostFacts(at, "netdev") for name in of.chassis},
         ports={port.name: PortFacts(True, port.ofport) for port in of.ports.values()},
         guests={"vm": GuestFacts("running", at="hv1", restarts=2)},
-        drifts=more.get("drifts", {"controller-1": Drift("hv1", "flow x", "removed", 10.0, 10.5)}),
+        drifts=more.get(
+            "drifts", {"controller-1": Drift("hv1", "flow x", "removed", 10.0, 10.5, repairs=1, took=(0.5,))}
+        ),
     )
 
 

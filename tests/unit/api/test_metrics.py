@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,9 @@ from sdn.api.metrics import OPEN, PLAIN, Metrics
 from sdn.api.metrics.render import Family, text
 from sdn.api.metrics.told import Told, origin
 from sdn.api.samples import Samples
-from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts
 from sdn.model.history import Revision
-from sdn.store import Update
+from sdn.store.commands import KEPT_DRIFTS
 from tests.unit.api import observed
 
 DASHBOARD = Path(__file__).parent.parent.parent.parent / "dashboards" / "sdn.json"
@@ -158,90 +158,114 @@ async def test_two_scrapers_read_once() -> None:
 # ── what is counted as it happens ──
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Counting:
-    """A Told that has seen revision 3, confirmed."""
+    """A Told of a lab at revision 3, of which the store remembers `known`."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.revisions = {number: Revision(number, 100.0, "", "sdn up x", "") for number in (1, 2, 3)}
-        self.told = Told("watched", lambda: self.revisions, self.clock)
+    def __init__(self, *known: int, drifts: dict[str, Drift] | None = None) -> None:
+        self.revisions = {number: Revision(number, 100.0, "", "sdn up x", "") for number in known or (1, 2, 3)}
+        self.settle(3, 0.5, 0.2)
         self.model = observed.model()
-        self.fold(self.model, observed.facts(self.model))
+        self.facts = observed.facts(self.model, drifts=drifts or {})
+        self.told = Told("watched", lambda: self.revisions)
+        self.told.fold(self.facts)
 
-    def write(self, number: int, at: float, by: str = "PATCH /v1/nodes/a") -> Model:
-        self.revisions[number] = Revision(number, at, "root", by, "")
-        self.model = self.model.with_revision(number)
-        return self.model
+    def write(self, number: int, by: str = "PATCH /v1/nodes/a") -> None:
+        self.revisions = {**self.revisions, number: Revision(number, 200.0, "root", by, "")}
+        self.told.fold(self.facts)
 
-    def fold(self, model: Model, facts: Facts) -> None:
-        self.told.fold(Update(model, facts, None))
+    def settle(self, upto: int, seconds: float, flows: float | None) -> None:
+        waiting = [each for each in self.revisions.values() if each.number <= upto and not each.settled]
+        fresh = [replace(each, settled=True, seconds=seconds, flows_seconds=flows) for each in waiting]
+        self.revisions = {**self.revisions, **{each.number: each for each in fresh}}
+
+    def find(self, key: str, drift: Drift) -> None:
+        self.facts = replace(self.facts, drifts={**self.facts.drifts, key: drift})
+        self.told.fold(self.facts)
+
+    @property
+    def text(self) -> bytes:
+        return self.told.text(open_metrics=False)
 
     def value(self, name: str, **labels: str) -> float:
-        return value(plain(self.told.text(open_metrics=False)), name, lab="watched", **labels)
+        return value(plain(self.text), name, lab="watched", **labels)
 
 
 def test_convergence() -> None:
     counting = Counting()
-    counting.write(4, 200.0)
-    model = counting.write(5, 200.1, "sdn apply x.yaml")
-    counting.clock.now = 200.2
-    counting.fold(model, observed.facts(model, 3))
-    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 0
-    counting.clock.now = 200.4
-    only_flows = observed.facts(model, 3)
-    counting.fold(model, Facts({name: FlowFacts(True, 5) for name in model.chassis}, only_flows.hosts))
-    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 2
-    assert counting.value("sdn_convergence_seconds_sum", stage="flows") == pytest.approx(0.4 + 0.3)
-    assert counting.value("sdn_convergence_seconds_bucket", stage="flows", le="0.25") == 0
-    assert counting.value("sdn_convergence_seconds_bucket", stage="flows", le="0.5") == 2
-    assert counting.value("sdn_convergence_seconds_count", stage="whole") == 0
-    counting.clock.now = 201.0
-    counting.fold(model, observed.facts(model))
-    assert counting.value("sdn_convergence_seconds_sum", stage="whole") == pytest.approx(1.0 + 0.9)
-    counting.fold(model, observed.facts(model))
-    assert counting.value("sdn_convergence_seconds_count", stage="whole") == 2, "once each"
+    counting.write(4)
+    counting.write(5, "sdn apply x.yaml")
     assert counting.value("sdn_revisions_total", origin="rest") == 1
-    assert counting.value("sdn_revisions_total", origin="cli") == 1
+    assert counting.value("sdn_revisions_total", origin="cli") == 4
+    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 3
+    counting.settle(5, 1.0, 0.3)
+    for _ in range(2):
+        counting.told.fold(counting.facts)
+    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 5
+    assert counting.value("sdn_convergence_seconds_sum", stage="flows") == pytest.approx(3 * 0.2 + 2 * 0.3)
+    assert counting.value("sdn_convergence_seconds_bucket", stage="flows", le="0.25") == 3
+    assert counting.value("sdn_convergence_seconds_bucket", stage="flows", le="0.5") == 5
+    assert counting.value("sdn_convergence_seconds_sum", stage="whole") == pytest.approx(3 * 0.5 + 2 * 1.0)
 
 
-def test_what_was_before_is_not_counted() -> None:
-    """Prometheus would take it for news whenever this process starts."""
+def test_when_flows_were_confirmed_is_not_always_known() -> None:
+    """Of a revision that a version before this one has settled."""
     counting = Counting()
+    counting.write(4)
+    counting.settle(4, 1.0, None)
+    counting.told.fold(counting.facts)
+    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 3
+    assert counting.value("sdn_convergence_seconds_count", stage="whole") == 4
+
+
+def test_a_process_that_comes_up_later_tells_the_same() -> None:
+    """Prometheus sees no reset, and nothing twice."""
+    early = Counting(drifts={"agent-1": Drift("hv1", "flow x", "removed", 10.0)})
+    early.find("agent-1", Drift("hv1", "flow x", "removed", 10.0, 10.5, repairs=1, took=(0.5,)))
+    early.find("agent-2", Drift("hv2", "flow y", "lost", 20.0, 20.1, repairs=1, took=(0.1,)))
+    early.find("agent-2", Drift("hv2", "flow y", "lost", 21.0, times=2, repairs=1, took=(0.1,)))
+    early.find("agent-2", Drift("hv2", "flow y", "lost", 24.0, 24.3, times=5, repairs=5, took=(0.1, 0.2, 0.3)))
+    early.write(4)
+    early.settle(4, 1.0, 0.3)
+    early.write(5)
+    late = Told("watched", lambda: early.revisions)
+    late.fold(early.facts)
+    early.told.fold(early.facts)
+    assert late.text(open_metrics=False) == early.text
+
+
+def test_of_a_history_with_a_gap_only_what_follows_is_counted() -> None:
+    """Prometheus would take what is lower than before for a reset, and all of it for news."""
+    counting = Counting(2, 3, drifts={f"agent-{n}": Drift("hv1", "x", "removed", 1.0) for n in range(KEPT_DRIFTS)})
     assert counting.value("sdn_convergence_seconds_count", stage="flows") == 0
     assert counting.value("sdn_drifts_total", chassis="hv1", how="removed") == 0
     assert counting.value("sdn_revisions_total", origin="cli") == 0
-
-
-def test_one_chassis_that_lags_is_waited_for() -> None:
-    counting = Counting()
-    model = counting.write(4, 200.0)
-    facts = observed.facts(model)
-    late = Facts({**facts.flows, "hv2": FlowFacts(True, 3)}, facts.hosts)
-    counting.fold(model, late)
-    assert counting.value("sdn_convergence_seconds_count", stage="flows") == 0
+    counting.write(4)
+    counting.find("agent-0", Drift("hv1", "x", "removed", 5.0, times=3))
+    assert counting.value("sdn_revisions_total", origin="rest") == 1
+    assert counting.value("sdn_drifts_total", chassis="hv1", how="removed") == 2
 
 
 def test_drift() -> None:
     counting = Counting()
-    model = counting.model
-    drift = Drift("hv2", "flow y", "changed", 300.0)
-    counting.fold(model, observed.facts(model, drifts={"controller-2": drift}))
-    assert counting.value("sdn_drifts_total", chassis="hv2", how="changed") == 1
-    assert counting.value("sdn_drift_repair_seconds_count") == 0
-    repaired = Drift("hv2", "flow y", "changed", 300.0, 300.02)
+    labels = {"chassis": "hv2", "how": "changed"}
+    counting.find("controller-2", Drift("hv2", "flow y", "changed", 300.0))
+    assert counting.value("sdn_drifts_total", **labels) == 1
+    assert counting.value("sdn_drift_repair_seconds_count") == counting.value("sdn_drift_repairs_total", **labels) == 0
     for _ in range(2):
-        counting.fold(model, observed.facts(model, drifts={"controller-2": repaired}))
-    assert counting.value("sdn_drifts_total", chassis="hv2", how="changed") == 1
-    assert counting.value("sdn_drift_repair_seconds_count") == 1
+        counting.find("controller-2", Drift("hv2", "flow y", "changed", 300.0, 300.02, repairs=1, took=(0.02,)))
+    assert counting.value("sdn_drifts_total", **labels) == 1
+    assert counting.value("sdn_drift_repairs_total", **labels) == 1
     assert counting.value("sdn_drift_repair_seconds_sum") == pytest.approx(0.02)
+
+
+def test_drift_that_is_found_again_counts_again() -> None:
+    counting = Counting(drifts={"agent-1": Drift("hv2", "y", "changed", 300.0, 300.02, repairs=1, took=(0.02,))})
+    labels = {"chassis": "hv2", "how": "changed"}
+    counting.find("agent-1", Drift("hv2", "y", "changed", 304.0, 304.5, times=5, repairs=4, took=(0.02, 0.03, 0.04)))
+    assert counting.value("sdn_drifts_total", **labels) == 5
+    assert counting.value("sdn_drift_repairs_total", **labels) == 4
+    assert counting.value("sdn_drift_repair_seconds_count") == 3
+    assert counting.value("sdn_drift_repair_seconds_sum") == pytest.approx(0.09)
 
 
 def test_sessions_that_break_off() -> None:
@@ -249,7 +273,7 @@ def test_sessions_that_break_off() -> None:
     facts = observed.facts(counting.model)
     for connected in (False, False, True, False):
         broken = {**facts.flows, "hv1": FlowFacts(connected, 3)}
-        counting.fold(counting.model, Facts(broken, facts.hosts))
+        counting.told.fold(Facts(broken, facts.hosts))
     assert counting.value("sdn_session_losses_total", chassis="hv1") == 2
     assert counting.value("sdn_session_losses_total", chassis="hv2") == 0
 

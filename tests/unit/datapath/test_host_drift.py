@@ -59,7 +59,7 @@ def test_it_is_told_when_found_and_when_put_right(drifts: Drifts, told: list[Dri
     drifts.look()
     drifts.conclude({"hv1": ()})
     found = Drift(1, "hv1", "address 10.9.0.3/24 of b:eth0", "removed", 1.0)
-    assert told == [found, replace(found, repaired=2.0)]
+    assert told == [found, replace(found, repaired=2.0, repairs=1, took=(1.0,))]
     assert not drifts
 
 

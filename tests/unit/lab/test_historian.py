@@ -30,15 +30,17 @@ class Record:
     def __init__(self, absences: int = 0, refused: int = 0) -> None:
         self.refused = refused
         self.told: asyncio.Queue[tuple[int, tuple[str, ...]]] = asyncio.Queue()
+        self.flows: list[tuple[tuple[int, float], ...]] = []
         self.absences = absences
         self._loop = asyncio.get_running_loop()
 
-    def settle(self, revision: int, errors: Sequence[str]) -> None:
+    def settle(self, revision: int, errors: Sequence[str], flows: Sequence[tuple[int, float]]) -> None:
         if self.absences:
             self.absences -= 1
             raise TransientError("the store is away")
         if revision == self.refused:
             raise SdnError("constraint violation")
+        self.flows.append(tuple(flows))
         self._loop.call_soon_threadsafe(self.told.put_nowait, (revision, tuple(errors)))
 
     async def next(self) -> tuple[int, tuple[str, ...]]:
@@ -85,6 +87,20 @@ async def test_a_lab_in_trouble_is_settled_with_what_is_wrong() -> None:
     async with historian(record) as updates:
         updates.put_nowait(Update(model, facts(model, 3, errors=("no such interface",), up=1), None))
         assert await record.next() == (3, ("hv1: no such interface", "hv1: web2 is not up"))
+
+
+async def test_when_flows_were_confirmed_is_told_with_the_end() -> None:
+    """By whoever saw it: the switches are done before the hosts are."""
+    record, model = Record(), big(ports=2, chassis=2)
+    clock = iter((10.0, 20.0, 30.0))
+    updates: asyncio.Queue[Update] = asyncio.Queue()
+    task = asyncio.create_task(Historian(record.settle, lambda: next(clock)).run(updates))
+    for revision, flows, hosts in ((5, 5, 0), (8, 6, 5), (8, 8, 7), (8, 8, 8)):
+        of = model.with_revision(revision)
+        updates.put_nowait(Update(of, replace(facts(of, hosts), flows=facts(of, flows).flows), Changed()))
+    assert [(await record.next())[0] for _ in range(3)] == [5, 7, 8]
+    assert record.flows == [((5, 10.0), (6, 20.0)), ((6, 20.0), (8, 30.0)), ((8, 30.0),)]
+    task.cancel()
 
 
 async def test_a_store_that_is_away_is_told_later() -> None:
