@@ -2,8 +2,8 @@
 
 Enters: a run directory, sockets. Leaves: answers, until it is told to end. Never: a socket bound here, a command line.
 
-What uvicorn has no limit for, a connection that never says what it wants, `_Bounded` has. Streams end when the server
-does: the gate ends them, so that nothing is waited for but answers on their way, for LAST seconds.
+Streams end when the server does: the gate ends them, so that nothing is waited for but answers on their way, for LAST
+seconds.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ import logging
 import signal
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from datapath.errors import SdnError
-from sdn.api import connections, sessions
+from sdn.api import sessions
 from sdn.api.app import create_app
 from sdn.api.audit import Audit
-from sdn.api.connections import Connection, End
 from sdn.api.gate import Gate
 from sdn.api.limits import ASKING, Rate
 from sdn.api.listeners import Listener
 from sdn.api.live import Live
+from sdn.api.protocols import Known, bounded
 from sdn.api.tokens import Tokens
 from sdn.lab.rundir import RunDir
 from sdn.store import Store
@@ -41,10 +42,6 @@ LAST: Final = 0.5
 """Seconds that answers on their way get when the server ends."""
 IDLE: Final = 15
 """Seconds after which a connection is closed that asks nothing any more: longer than most clients' own."""
-HEAD_SECONDS, HEAD_BYTES = 10.0, 64 << 10
-"""In which the head of a request has to arrive, and how large it may be."""
-PIECE: Final = 16 << 10
-"""Bytes that are parsed at once."""
 HANDSHAKE: Final = 10.0
 """Seconds for TLS."""
 CONNECTIONS: Final = 2048
@@ -108,6 +105,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, places: Sequence[Place], apps: Sequence[ASGIApp]) -> None:
         self._places = places
+        self._connected: Counter[str] = Counter()
         self._configs = [_config(app) for app in apps]
         super().__init__(self._configs[0])
 
@@ -147,8 +145,9 @@ class Server(uvicorn.Server):
         def make() -> asyncio.Protocol:
             kind: Any = config.http_protocol_class
             state = dict(self.lifespan.state)  # of one connection
-            made: _Known = kind(config=config, server_state=self.server_state, app_state=state)
+            made: Known = kind(config=config, server_state=self.server_state, app_state=state)
             made.asks_user = listener.is_loopback and not listener.token
+            made.connected = self._connected
             return made
 
         return make
@@ -162,7 +161,7 @@ class Server(uvicorn.Server):
 def _config(app: ASGIApp) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http=_bounded(),
+        http=bounded(),
         interface="asgi3",
         lifespan="on",
         log_config=None,
@@ -177,98 +176,3 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     config.timeout_graceful_shutdown = LAST  # type: ignore[assignment]  # it goes to asyncio as it is
     config.load()
     return config
-
-
-# ── connections ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Known(asyncio.Protocol):
-    """In front of uvicorn's protocol: what the gate has to know of the connection is in the state of its requests."""
-
-    app_state: dict[str, Any]
-    asks_user = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        user = _user_of(made) if self.asks_user else None
-        self.app_state[connections.STATE] = Connection(user, made.abort, made.get_write_buffer_size)
-        super().connection_made(made)
-
-
-def _user_of(transport: asyncio.Transport) -> int | None:
-    theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-    return connections.user_of(End(theirs[:2]), End(ours[:2])) if theirs and ours else None
-
-
-class _Bounded(_Known):
-    """In front of uvicorn's protocol: closes a connection on which a request's head takes too long or grows too large.
-
-    The parser has no limits of its own, also not while the request before is being answered.
-    """
-
-    transport: asyncio.Transport
-    _is_in_head = True
-    """From the connection on: one that never says anything is late too."""
-    _bytes = 0
-    _has_begun = False
-    """A head, in the piece that is being parsed."""
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._arm()
-
-    def on_message_begin(self) -> None:
-        self._is_in_head = self._has_begun = True
-        super().on_message_begin()  # type: ignore[misc]
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        super().on_headers_complete()  # type: ignore[misc]
-
-    def data_received(self, data: bytes) -> None:
-        """In pieces: what is too large is not parsed to its end first."""
-        for start in range(0, len(data), PIECE):
-            if self.transport.is_closing() or self.transport.get_protocol() is not self:  # a websocket's, by now
-                return
-            self._parse(data[start : start + PIECE])
-
-    def _parse(self, piece: bytes) -> None:
-        self._has_begun = False
-        super().data_received(piece)
-        if not self._is_in_head:
-            self._disarm()
-            return
-        self._arm()
-        self._bytes += 0 if self._has_begun else len(piece)
-        if self._bytes > HEAD_BYTES:
-            self._give_up()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._give_up)
-
-    def _disarm(self) -> None:
-        self._bytes = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        LOG.info("a connection is closed: the head of a request is too slow or too large")
-        self._disarm()
-        self.transport.abort()
-
-
-def _bounded() -> type[asyncio.Protocol]:
-    """Over the fast parser. Without it h11 serves, which bounds a head's size itself, and not its time."""
-    try:
-        fast: Any = importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
-    except ImportError:
-        slow: Any = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
-        return type("KnownProtocol", (_Known, slow), {})
-    return type("BoundedProtocol", (_Bounded, fast), {})

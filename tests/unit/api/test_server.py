@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdn.api import connections, passage, server
+from sdn.api import connections, passage, protocols, server
 from sdn.api.connections import End
 from sdn.api.listeners import parse
 from sdn.api.server import Place, Server
@@ -38,6 +38,15 @@ async def served(guarded: Guarded, *listen: str) -> AsyncIterator[list[Place]]:
         finally:
             stop.set()
             await asyncio.wait_for(serving, 5)
+
+
+@asynccontextmanager
+async def talking(guarded: Guarded, path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to one that is served."""
+    async with served(guarded, f"unix:{path}"):
+        reader, writer = await asyncio.open_unix_connection(path)
+        yield reader, writer
+        writer.close()
 
 
 @pytest.fixture
@@ -90,53 +99,45 @@ async def test_several_places_know_who_asks_where(guarded: Guarded, path: Path) 
 async def test_a_head_that_does_not_end(
     guarded: Guarded, path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 0.2)
+    async with talking(guarded, path) as (reader, writer):
         writer.write(said)
         assert 0.1 < await closed_after(reader) < 2
-        writer.close()
 
 
 async def test_a_slow_head_after_a_request(guarded: Guarded, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 0.2)
+    async with talking(guarded, path) as (reader, writer):
         writer.write(b"GET /v1/ports/a HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
         writer.write(b"G")
         assert 0.1 < await closed_after(reader) < 2
-        writer.close()
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_a_head_that_grows(guarded: Guarded, path: Path, before: bytes) -> None:
     """Also behind a request that is being answered."""
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    async with talking(guarded, path) as (reader, writer):
         writer.write(before)
         if before:
             await reader.readuntil(b"data: first")
         writer.write(b"GET / HTTP/1.1\r\n")
         sent = 0
         with suppress(ConnectionError):
-            while sent < 64 * server.HEAD_BYTES:
+            while sent < 64 * protocols.HEAD_BYTES:
                 sent += 1000
                 writer.write(b"X: %b\r\n" % (b"x" * 1000))
                 await writer.drain()
-        assert sent < 16 * server.HEAD_BYTES, "what the kernel keeps is not counted"
-        writer.close()
+        assert sent < 16 * protocols.HEAD_BYTES, "what the kernel keeps is not counted"
 
 
 async def test_a_slow_stream_is_no_slow_head(guarded: Guarded, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.1)
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 0.1)
+    async with talking(guarded, path) as (reader, writer):
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"data: first\n\n")
         await one_that_is_late(path)
         assert not reader.at_eof()
-        writer.close()
 
 
 async def test_streams_do_not_delay_the_end(guarded: Guarded, path: Path) -> None:
@@ -169,9 +170,8 @@ async def test_a_websocket_is_refused_with_a_reason(guarded: Guarded) -> None:
 async def test_a_websocket_outlives_the_time_for_heads(
     guarded: Guarded, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.1)
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 0.1)
+    async with talking(guarded, path) as (reader, writer):
         writer.write(
             b"GET /v1/guests/g/console HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -180,20 +180,17 @@ async def test_a_websocket_outlives_the_time_for_heads(
         await one_that_is_late(path)
         writer.write(b"\x81\x82\0\0\0\0hi")
         assert await reader.readexactly(4) == b"\x81\x02hi"
-        writer.close()
 
 
-@pytest.mark.parametrize("size", [server.PIECE, 10 * server.PIECE])
+@pytest.mark.parametrize("size", [protocols.PIECE, 10 * protocols.PIECE])
 async def test_a_body_in_one_piece_with_its_head_is_no_large_head(guarded: Guarded, path: Path, size: int) -> None:
     """Nor with the next head behind it."""
-    async with served(guarded, f"unix:{path}"):
-        reader, writer = await asyncio.open_unix_connection(path)
+    async with talking(guarded, path) as (reader, writer):
         head = b"PUT /v1/ports/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
         writer.write((head + b"x" * size) * 3)
         for _ in range(3):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             assert await reader.readexactly(len(str(size))) == str(size).encode()
-        writer.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -265,3 +262,23 @@ async def test_a_large_body_in_chunks(guarded: Guarded, path: Path) -> None:
         except httpx.WriteError:
             return  # the connection is closed while it is still being sent
         assert answer.status_code == 413
+
+
+async def test_one_address_does_not_have_all_connections(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has gone makes room for another; who asks at another place of the server is counted with the others."""
+    monkeypatch.setattr(protocols, "CONNECTIONS_OF_ONE", 3)
+    async with served(guarded, "127.0.0.1:0", "127.0.0.1:0") as places:
+        ports = [place.listener.port for place in places]
+        idle = [await asyncio.open_connection("127.0.0.1", ports[index % 2]) for index in range(3)]
+        for reader, writer in idle:
+            writer.write(b"GET /v1/ports/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+        assert await closed_after(reader) < 2
+        writer.close()
+        idle[0][1].write_eof()
+        await closed_after(idle[0][0])
+        async with httpx.AsyncClient(base_url=places[1].listener.url) as other:
+            assert (await other.get("/v1/ports/a")).status_code == 200
+        for _, writer in idle:
+            writer.close()
