@@ -7,14 +7,17 @@ event lost in silence: one who resumes too late, or reads too slowly, is told so
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from sdn.api import openapi
+from sdn.api.answer import JSON, encode
 from sdn.api.happened import KINDS
-from sdn.api.hub import Entry, Filter, Hub
+from sdn.api.hub import KEPT, Entry, Filter, Hub
+from sdn.api.lists import next_page
 from sdn.api.problem import MalformedError
 
 PING: Final = 15.0
@@ -30,7 +33,14 @@ Kinds = Annotated[list[str], Query(alias="kind", description="Only of such kinds
 Objects = Annotated[list[str], Query(alias="object", description="Only about such objects, such as port/web1:*")]
 Chassis = Annotated[list[str], Query(description="Only on such chassis.")]
 After = Annotated[str, Query(description="Resume behind the event with this id; 0: with the oldest that is kept.")]
-Follow = Annotated[bool, Query(description="Go on as things happen; else a list of what is known.")]
+Follow = Annotated[
+    bool | None,
+    Query(
+        description="Go on as things happen, or give a list of what is known; without it, what `Accept` asks for: "
+        "a list where that has application/json and not text/event-stream."
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=KEPT, description="Events in one answer, if that is a list.")]
 
 _EVENT: Final[dict[str, Any]] = {
     "type": "object",
@@ -52,16 +62,17 @@ _EVENT: Final[dict[str, Any]] = {
 }
 _LIST: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["items", "last"],
+    "required": ["items", "next", "last"],
     "properties": {
-        "items": {"type": "array", "items": _EVENT},
+        "items": {"type": "array", "items": _EVENT, "description": "The oldest first."},
+        "next": {"type": ["string", "null"], "description": "Path of the page that follows, if there is one by now."},
         "last": {"type": "string", "description": "For `after`: what follows this list."},
     },
 }
 
 
 def _answers() -> dict[int | str, dict[str, Any]]:
-    answers = openapi.found("A stream of events, or with `follow=false` the list of those that are kept", _LIST)
+    answers = openapi.found("A stream of events, or the list of those that are kept", _LIST)
     answers[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return {**answers, **openapi.refusals()}
 
@@ -76,27 +87,39 @@ def router() -> APIRouter:
         object_: Objects = [],  # noqa: B006
         chassis: Chassis = [],  # noqa: B006
         after: After = "",
-        follow: Follow = True,
+        follow: Follow = None,
+        limit: Limit = KEPT,
     ) -> Response:
         hub: Hub = request.app.state.hub
         wanted = Filter(tuple(kind), tuple(object_), tuple(chassis))
         begin = request.headers.get("last-event-id") or after
+        if follow is None:
+            follow = not _wants_list(request.headers.get("accept", ""))
         if not follow:
-            return _known(hub, wanted, begin or "0")
+            return _known(request, hub, wanted, begin or "0", limit)
         return Stream(hub, wanted, begin)
 
     return made
 
 
-def _known(hub: Hub, wanted: Filter, after: str) -> Response:
+def _wants_list(accept: str) -> bool:
+    return "application/json" in accept and "text/event-stream" not in accept
+
+
+def _known(request: Request, hub: Hub, wanted: Filter, after: str, limit: int) -> Response:
     number = hub.place(after)
     if number is None:
         raise MalformedError(
             f"'{after}' is no event of this process", remedy="leave `after` out, for all that are kept"
         )
-    some = [entry.json for entry in hub.since(number) if wanted.wants(entry.event)]
-    body = b'{"items":[%b],"last":"%b"}' % (b",".join(some), hub.id(hub.last).encode())
-    return Response(body, media_type="application/json")
+    found = (entry for entry in hub.since(number) if wanted.wants(entry.event))
+    some = list(islice(found, limit))
+    more = next(found, None) is not None
+    last = hub.id(some[-1].number if more else hub.last)
+    following = encode(next_page(request, limit, last) if more else None)
+    missed = [] if hub.has_all_since(number) else [hub.missed(after)]
+    items = b",".join(entry.json for entry in (*missed, *some))
+    return Response(b'{"items":[%b],"next":%b,"last":"%b"}' % (items, following, last.encode()), media_type=JSON)
 
 
 class Stream(Response):

@@ -280,6 +280,53 @@ async def test_the_list_has_what_was_before_and_what_happened() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_accepts_json_gets_the_list() -> None:
+    async with running() as lab:
+        await lab.until_told("model.changed")
+        wished = await lab.http.get("/v1/events", headers={"Accept": "application/json"})
+        assert wished.headers["content-type"] == "application/json"
+        assert wished.json() == (await lab.http.get("/v1/events?follow=false")).json()
+        assert [item["kind"] for item in wished.json()["items"]] == ["model.changed"]
+
+
+@pytest.mark.asyncio
+async def test_the_list_has_pages() -> None:
+    async with running() as lab:
+        await lab.until_told("model.changed")
+        for number in range(7):
+            lab.hub.tell("test.done", f"test {number}")
+        page: str | None = "/v1/events?kind=test.*&limit=3"
+        told: list[list[str]] = []
+        while page:
+            answer = (await lab.http.get(page, headers={"Accept": "application/json"})).json()
+            told.append([item["message"][5:] for item in answer["items"]])
+            page = answer["next"]
+        assert told == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+        assert answer["last"] == lab.hub.id(lab.hub.last)
+
+
+@pytest.mark.asyncio
+async def test_a_list_says_what_is_gone_between_its_pages() -> None:
+    async with running() as lab:
+        await lab.until_told("model.changed")
+        lab.hub._ring = type(lab.hub._ring)(lab.hub._ring, maxlen=3)
+        for number in range(7):
+            lab.hub.tell("test.done", f"test {number}")
+        answer = await lab.http.get(f"/v1/events?follow=false&after={lab.hub.id(2)}")
+        assert [item["kind"] for item in answer.json()["items"]] == ["missed", *["test.done"] * 3]
+        answer = await lab.http.get(f"/v1/events?follow=false&after={lab.hub.id(5)}")
+        assert [item["message"] for item in answer.json()["items"]] == ["test 4", "test 5", "test 6"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("query", ["?kinds=port.*", "?follow=false&limit=0", "?limit=10001", "?node=a"])
+async def test_what_a_list_of_events_does_not_know_is_refused(query: str) -> None:
+    async with running() as lab:
+        answer = await lab.http.get(f"/v1/events{query}", headers={"Accept": "application/json"})
+        assert answer.status_code == 400
+
+
+@pytest.mark.asyncio
 async def test_an_id_of_another_process_is_refused_in_a_list() -> None:
     async with running() as lab:
         answer = await lab.http.get("/v1/events?follow=false&after=abc-3")
