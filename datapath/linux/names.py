@@ -1,6 +1,6 @@
-"""The names of network namespaces as they come and go: the kernel tells of them by inotify, as of any file.
+"""Names in a directory as they come and go, of network namespaces first of all: the kernel tells of them by inotify.
 
-Enters: nothing. Leaves: the names that have come or gone. Never: a look at a name that nobody has touched.
+Enters: a directory. Leaves: the names that have come or gone. Never: a look at a name that nobody has touched.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from pathlib import Path
 from typing import Final
 
 from datapath.linux.namespaces import DIRECTORY
@@ -21,13 +22,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Names:
-    """Of `/run/netns`, which must be there. Raises OSError."""
+    """Of a directory, which must be there. Raises OSError."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path = DIRECTORY) -> None:
         self._descriptor = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         mask = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
         try:
-            _checked(_libc.inotify_add_watch(self._descriptor, str(DIRECTORY).encode(), mask))
+            _checked(_libc.inotify_add_watch(self._descriptor, str(directory).encode(), mask))
         except OSError:
             self.close()
             raise

@@ -74,7 +74,7 @@ def create_app(live: Live) -> FastAPI:
     for module in (metrics, counters, health, console, page):
         app.include_router(module.router())
     app.state.ofctl = ofctl.LabSwitches(live)
-    app.include_router(ofctl.router(app.state.ofctl))
+    app.include_router(ofctl.router(app.state.ofctl, app.state.hub))
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
@@ -84,7 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     live: Live = app.state.live
     hub: Hub = app.state.hub
     told: Metrics = app.state.metrics
-    running = {"events": hub.run(), "metrics": told.run(), "follow": live.follow()}
+    running = {"events": hub.run(), "processes": hub.look_after(), "metrics": told.run(), "follow": live.follow()}
     tasks = [asyncio.create_task(each, name=name) for name, each in running.items()]
     for task in tasks:
         task.add_done_callback(partial(_ended, app.state.ends))

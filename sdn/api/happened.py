@@ -13,6 +13,8 @@ Never: the time of day, which is given; a guess about what came and went in betw
 | `drift.found`, `drift.repaired` | somebody changed something behind our back, or did so again; it has been put right |
 | `failure` | something is not as it shall be, beside the event that says what has changed |
 | `revision.settled` | every chassis has confirmed a revision |
+| `process.changed` | a process of the lab's own has ended, or runs again (told by the supervisor) |
+| `flows.changed` | a user has changed flows, groups or meters of their own (told by the API that was asked) |
 | `test.done` | tests were run (told by whoever ran them) |
 | `missed` | there was more than is kept: look at the lab again |
 """
@@ -24,9 +26,9 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
+from datapath.events import How
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
-from datapath.events import How
 from sdn.model.history import Count, Revision, by_verb, unpack
 
 KINDS: Final = (
@@ -40,6 +42,8 @@ KINDS: Final = (
     "drift.repaired",
     "failure",
     "revision.settled",
+    "process.changed",
+    "flows.changed",
     "test.done",
     "missed",
 )
@@ -112,10 +116,11 @@ def happened(old: State, new: State, now: float) -> Iterator[Event]:
     yield from _settled(old, new)
 
 
-def past(state: State) -> list[Event]:
-    """What can be told of before, since the store says when it was: revisions and drifts, the oldest first."""
+def past(state: State, more: Iterable[Event] = ()) -> list[Event]:
+    """What can be told of before, since the store says when it was: revisions and drifts, the oldest first; and more
+    that has a time of its own."""
     told = (*_written(State(), state), *_drifts({}, state.facts.drifts, 0.0), *_settled(State(), state))
-    return sorted(told, key=lambda event: event.time)
+    return sorted((*told, *more), key=lambda event: event.time)
 
 
 def _differing(old: Mapping[Any, T], new: Mapping[Any, T]) -> Iterator[tuple[Any, T | None, T]]:

@@ -1,7 +1,8 @@
 """Everything that happens in a lab, numbered and kept for a while, for any number of listeners.
 
-Enters: the updates of `Live`, and what other routes tell. Leaves: entries of a ring, each serialised once. Never: a
-queue for each listener: one has its place in the ring, and one whose place is gone has missed something.
+Enters: the updates of `Live`, what the supervisor says, and what other routes tell. Leaves: entries of a ring, each
+serialised once. Never: a queue for each listener: one has its place in the ring, and one whose place is gone has missed
+something.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -19,6 +21,9 @@ from typing import Any, Final
 from sdn.api.answer import encode
 from sdn.api.happened import About, Event, State, happened, past
 from sdn.api.live import Live
+from sdn.api.looked_after import changes, restarted
+from sdn.lab import processes
+from sdn.lab.processes import Process
 
 LOG = logging.getLogger(__name__)
 KEPT: Final = 10_000
@@ -89,12 +94,26 @@ class Hub:
     async def _follow(self) -> None:
         with self._live.subscribe() as updates:
             self._state = self._present()
-            self._add(past(self._state))
+            live = self._live
+            self._add(past(self._state, restarted(processes.read(live.run.processes), live.lab)))
             while True:
                 update = await updates.get()
                 state = State(update.model, update.facts, self._live.store.revisions())
                 self._add(happened(self._state, state, time.time()))
                 self._state = state
+
+    async def look_after(self) -> None:
+        """What becomes of the lab's processes, until cancelled. A lab without a directory (a stand-in) has none."""
+        run, known = self._live.run, dict[str, Process]()
+        try:
+            if run.path.is_dir():
+                async with aclosing(processes.told(run.processes)) as told:
+                    async for present in told:
+                        self._add(changes(known, present, run.lab, time.time()))
+                        known = {each.name: each for each in present}
+        except OSError as error:
+            self.tell("failure", f"what becomes of the lab's processes is not told: {error}", About("lab", run.lab))
+        await asyncio.Event().wait()
 
     def _present(self) -> State:
         live = self._live
@@ -106,8 +125,9 @@ class Hub:
         self._news.set()
 
     def tell(self, kind: str, message: str, about: About | None = None, **data: Any) -> None:
-        """What is in no store: tests that were run."""
-        self._add([Event(time.time(), kind, message, about, None, data)])
+        """What is in no store: tests that were run, flows of users."""
+        chassis = about.name if about and about.kind == "chassis" else ""
+        self._add([Event(time.time(), kind, message, about, None, data, chassis=chassis)])
 
     # Looking at the ring
 

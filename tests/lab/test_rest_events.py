@@ -12,6 +12,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from datapath.errors import TransientError
 from sdn.client import Client, Event
 from sdn.store import Store
 from tests.lab.conftest import Labs
@@ -158,6 +159,35 @@ def test_a_controller_that_goes_and_comes_back(running: Lab, listener: Listener)
     for chassis in ("hv1", "hv2"):
         listener.of("failure", f"{chassis}: the switch is not connected to the controller")
         listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 1 again")
+
+
+def test_an_agent_that_ends_and_runs_again(running: Lab, listener: Listener) -> None:
+    kill(pid := pid_of(running, "agent"))
+    listener.of("failure", f"the agent of the lab has ended (process {pid})")
+    listener.of("process.changed", "the agent of the lab runs again")
+    with Client.of(running.name) as fresh:
+        kill(pid_of(running, "api"))
+        eventually(lambda: any("agent of the lab was started again, once" in e.message for e in _known(fresh)))
+
+
+def _known(client: Client) -> tuple[Event, ...]:
+    """() while the API is being started again."""
+    try:
+        return client.known_events()
+    except TransientError:
+        return ()
+
+
+def test_flows_of_users(running: Lab, listener: Listener) -> None:
+    """Added, and gone with their switch."""
+    flow = {"dpid": running.model.chassis["hv1"].id, "priority": 7, "match": {"eth_type": 0x88B5}}
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.run.api_socket)), base_url="http://lab") as http:
+        http.post("/stats/flowentry/add", json=flow).raise_for_status()
+    listener.of("flows.changed", "root added a flow on hv1 (POST /stats/flowentry/add): priority 7")
+    eventually(lambda: "1 flow is not the lab's" in running.facts.flows["hv1"].note)
+    kill(daemon(running, "hv1", "ovs-vswitchd"))
+    back = listener.of("drift.repaired", "the switch came back without")
+    assert "; 1 flow that was not the lab's is gone for good; the lab's are back" in back.message
 
 
 def test_tests_that_were_run(running: Lab, listener: Listener, client: Client) -> None:

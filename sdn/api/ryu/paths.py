@@ -170,3 +170,19 @@ COMMANDS: Final = (
     Command("portdesc/modify", "port", "", "Modify the behaviour of a port", _PORT),
     Command("role", "set_role", "", "Set the role of this controller's session", _ROLE),
 )
+
+DONE: Final = {
+    "flowentry/add": "added a flow",
+    "flowentry/modify": "changed flows",
+    "flowentry/modify_strict": "changed a flow",
+    "flowentry/delete": "deleted flows",
+    "flowentry/delete_strict": "deleted a flow",
+    "flowentry/clear": "deleted all flows of users",
+    "groupentry/add": "added a group",
+    "groupentry/modify": "changed a group",
+    "groupentry/delete": "deleted a group",
+    "meterentry/add": "added a meter",
+    "meterentry/modify": "changed a meter",
+    "meterentry/delete": "deleted a meter",
+}
+"""What changes the user's own, as events have it."""

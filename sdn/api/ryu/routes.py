@@ -19,7 +19,7 @@ from starlette.responses import Response
 from datapath.errors import ConflictError, RefusedError, SdnError, TransientError
 from sdn.api.ryu import marks, switches, words
 from sdn.api.ryu.body import number, parse
-from sdn.api.ryu.paths import ALL, COMMANDS, EXPERIMENT, FILTER, NUMBER, QUESTIONS, Command, Question
+from sdn.api.ryu.paths import ALL, COMMANDS, DONE, EXPERIMENT, FILTER, NUMBER, QUESTIONS, Command, Question
 from sdn.api.ryu.problem import Problem, bad
 from sdn.api.ryu.switches import About, Switches, kind_and_id
 from sdn.southbound.plain import Plain
@@ -28,6 +28,8 @@ _FILTERED: Final = frozenset(question.name for question in QUESTIONS if question
 """These are asked for by POST too, which changes nothing."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Tell = Callable[[Request, int, str, dict[str, Any]], None]
+"""Gets what was asked, of which switch, what was done, and the body."""
 _PROBLEM: Final = "application/problem+json"
 _TITLES: Final = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 502: "Bad Gateway", 503: "Service Unavailable"}
 _MEANINGS: Final = {
@@ -39,18 +41,23 @@ _MEANINGS: Final = {
 }
 
 
-def router(found: Switches, about: About = kind_and_id) -> APIRouter:
-    """All of Ryu's paths below its /stats. `about` words why a flow of ours is there, for answers of 409."""
+def _tell_nobody(_request: Request, _dpid: int, _done: str, _body: dict[str, Any]) -> None:
+    return
+
+
+def router(found: Switches, about: About = kind_and_id, tell: Tell = _tell_nobody) -> APIRouter:
+    """All of Ryu's paths below its /stats. `about` words why a flow of ours is there, for answers of 409; `tell` is
+    called with what has changed."""
     made = APIRouter(route_class=_Route, tags=["Ryu ofctl_rest"])
     _add(made, "/switches", "GET", _dpids(found), "Datapath ids of the switches", answers={"type": "array"})
     for question in QUESTIONS:
         _add_question(made, found, question)
     for command in COMMANDS:
         statuses = (400, 404, 409, 502, 503) if command.constant == "OFPFC_ADD" else (400, 404, 502, 503)
-        endpoint = _command(found, about, command)
+        endpoint = _command(found, about, tell, command)
         _add(made, f"/{command.path}", "POST", endpoint, command.summary, body=command.body, statuses=statuses)
     summary = "Delete all flows of the user's"
-    _add(made, "/flowentry/clear/{dpid}", "DELETE", _clear(found, about), summary, parameters=("dpid",))
+    _add(made, "/flowentry/clear/{dpid}", "DELETE", _clear(found, about, tell), summary, parameters=("dpid",))
     summary = "Send an experimenter message"
     path = "/experimenter/{dpid}"
     _add(made, path, "POST", _experiment(found), summary, parameters=("dpid",), body=EXPERIMENT)
@@ -160,7 +167,7 @@ def _queues(port: dict[str, Any]) -> list[dict[str, Any]]:
 # ── changing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _command(found: Switches, about: About, command: Command) -> Endpoint:
+def _command(found: Switches, about: About, tell: Tell, command: Command) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         body = parse(await request.body())
         if not body.get("dpid"):
@@ -168,6 +175,8 @@ def _command(found: Switches, about: About, command: Command) -> Endpoint:
         dpid = number(body["dpid"], "dpid")
         async with switches.session(found, dpid) as switch:
             await _carry_out(switch, dpid, about, command, body)
+        if command.path in DONE:
+            tell(request, dpid, DONE[command.path], body)
         return Response()
 
     return endpoint
@@ -187,13 +196,14 @@ async def _carry_out(switch: Plain, dpid: int, about: About, command: Command, b
         await switches.tell(switch, command.function, body, change)
 
 
-def _clear(found: Switches, about: About) -> Endpoint:
+def _clear(found: Switches, about: About, tell: Tell) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         dpid = number(request.path_params["dpid"], "the datapath id")
         async with switches.session(found, dpid) as switch:
             ofproto = words.ofproto()
             everything = {"table_id": ofproto.OFPTT_ALL}
             await switches.change_flows(switch, dpid, about, everything, ofproto.OFPFC_DELETE)
+        tell(request, dpid, DONE["flowentry/clear"], {})
         return Response()
 
     return endpoint
