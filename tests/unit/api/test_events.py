@@ -12,7 +12,7 @@ import pytest
 from sdn.api import events as streams
 from sdn.api.happened import KINDS, About, Event, State, happened, past
 from sdn.api.hub import Filter, Hub
-from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
+from sdn.model.facts import NO_ANSWER, Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
 from sdn.topology import parse
 from tests.unit.api.asked import Asked
 from tests.unit.api.memory import TOPOLOGY, MemoryStore, Running, running
@@ -57,6 +57,19 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
             ("chassis.changed", "the switch of hv1 is disconnected from the controller"),
             ("failure", "hv1: the switch is not connected to the controller"),
         ],
+    ),
+    "a switch hangs": (
+        Facts(flows={"hv1": FlowFacts(True, 3, 12)}),
+        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER)}),
+        [
+            ("chassis.changed", "the switch of hv1 does not answer any more"),
+            ("failure", "hv1: the switch does not answer"),
+        ],
+    ),
+    "a switch goes on": (
+        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER)}),
+        Facts(flows={"hv1": FlowFacts(True, 3, 12)}),
+        [("chassis.changed", "the switch of hv1 answers again")],
     ),
     "flows are missing, and there again": (
         Facts(flows={"hv1": FlowFacts(True, 3, 12, "table full"), "hv2": FlowFacts(True, 3, 12)}),
