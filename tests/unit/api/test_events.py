@@ -131,19 +131,6 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
             ("drift.repaired", "hv1: 2 flows, such as x were added by somebody; removed again 2.00 s later"),
         ],
     ),
-    "a switch came back empty": (
-        Facts(),
-        Facts(drifts={"c-1": Drift("hv1", "45 flows, such as x", "lost", NOW)}),
-        [("drift.found", "hv1: the switch came back without 45 flows, such as x")],
-    ),
-    "drift stays": (
-        Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW)}),
-        Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW, 0.0, "table full")}),
-        [("failure", f"hv1: {FLOW} was changed by somebody, and cannot be put right: table full")],
-    ),
-}
-
-
     "drift is found again and put right again": (
         Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW, NOW + 0.01)}),
         Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW + 1, NOW + 1.02, times=3)}),
@@ -157,6 +144,19 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
         Facts(drifts={"agent-1": Drift("hv1", FLOW, "removed", NOW + 1, times=2)}),
         [("drift.found", f"hv1: {FLOW} was removed by somebody, 2 times so far")],
     ),
+    "a switch came back empty": (
+        Facts(),
+        Facts(drifts={"c-1": Drift("hv1", "45 flows, such as x", "lost", NOW)}),
+        [("drift.found", "hv1: the switch came back without 45 flows, such as x")],
+    ),
+    "drift stays": (
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW)}),
+        Facts(drifts={"agent-1": Drift("hv1", FLOW, "changed", NOW, 0.0, "table full")}),
+        [("failure", f"hv1: {FLOW} was changed by somebody, and cannot be put right: table full")],
+    ),
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_words(case: str) -> None:
     old, new, expected = CASES[case]
