@@ -161,7 +161,8 @@ class MachineUplinks:
             self._lay(uplink, name, near, end, home)
             near = self._machine.links().get(name)
         if near is None or not (near.up and near.master == bridge.index):
-            self._do([messages.set_link(name, name, up=True, arp=False, master=bridge.index)])
+            device = name if near is None else near.index
+            self._do([messages.set_link(name, device, up=True, arp=False, master=bridge.index)])
         wires = Wires(self._host)
         wires.settle([end])
         _check([refusal for of_one in wires.refusals.values() for refusal in of_one])
@@ -169,23 +170,28 @@ class MachineUplinks:
     def _lay(self, uplink: Uplink, name: str, near: Device | None, end: End, home: Namespace) -> None:
         """A veth, of which an end that is left over goes first."""
         mark = alias(self._lab, uplink.physnet)
-        if near is not None and near.alias in ("", mark):
+        if near is not None and _is_left_over(near, mark):
             self._do([messages.delete_link(f"remove {name}", near.index)])
         home.hear()
-        if (left := home.devices.by_name.get(end.device)) is not None:
+        left = home.devices.by_name.get(end.device)
+        if left is not None and not left.alias:  # the kernel does not tell of one that it got while it was down
+            home.devices.read(home.channel)
+            left = home.devices.by_name.get(end.device)
+        if left is not None and _is_left_over(left, end.alias):
             _check(home.send([messages.delete_link(f"remove {end.device}", left.index)]))
         with home.descriptor() as descriptor:
-            self._do(
-                [
-                    messages.add_veth(mark, name, end.mtu, end.device, descriptor),
-                    messages.set_link(mark, name, alias=mark),
-                ]
-            )
+            self._do([messages.add_veth(mark, name, end.mtu, end.device, descriptor)])
+        self._do([messages.set_link(mark, name, alias=mark)])  # by name, which the kernel has refused to another's
         silence(name)
         home.hear()
 
     def _do(self, batch: list[Message]) -> None:
         _check(self._machine.send(batch))
+
+
+def _is_left_over(device: Device, mark: str) -> bool:
+    """Else the kernel refuses ours: the name is taken."""
+    return device.kind == "veth" and device.alias in ("", mark)
 
 
 def _check(refusals: list[Refusal]) -> None:

@@ -539,6 +539,17 @@ class TestConflicts:
         assert f"{office.bridge} is not ours" in error
         assert machine.has()["links"][0].get("master") is None
 
+    @pytest.mark.parametrize("kind", ["bridge", "veth"])
+    def test_anothers_device_has_the_name_of_our_wire(self, machine: StandIn, office: Office, kind: str) -> None:
+        """It stays as it is, on either side."""
+        name = takeover.wire_name(office.lab, "office")
+        machine.ip("link", "add", name, "type", kind)
+        machine.ip("link", "set", name, "alias", "mine")
+        before = machine.ip("-j", "link", "show", name)
+        (error,) = office.settle(REFUSES)
+        assert "File exists" in error
+        assert machine.ip("-j", "link", "show", name) == before
+
 
 class TestChanges:
     def test_another_interface(self, machine: StandIn, office: Office) -> None:
