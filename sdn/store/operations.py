@@ -82,21 +82,17 @@ def settling(
 ) -> list[Operation]:
     """The rows up to `number` that are not settled become so, each after its own time: see `history.revision_row`.
 
-    `flows` says when the flows of the rows up to which were confirmed, the earliest first; of all others, now.
+    `flows` says when the flows of the rows up to which were confirmed, the earliest first; of all others it is unknown.
     """
     where = [["number", "<=", number], ["settled", "==", False]]
     found = [_timing(table, where, "milliseconds", now)]
-    before = 0
-    for upto, when in (*flows, (number, now)):
-        if upto > before:
-            behind = [["number", ">", before]] if before else []
-            found.append(_timing(table, [*behind, ["number", "<=", upto], *where], "flows_milliseconds", when))
-        before = max(upto, before)
-    return [*found, {"op": "update", "table": table, "where": where, "row": to_json(_settled(errors), {})}]
-
-
-def _settled(errors: tuple[str, ...]) -> Row:
-    return {"settled": True, "errors": errors}
+    behind: list[list[Any]] = []
+    for upto, when in flows:
+        found.append(_timing(table, [*behind, ["number", "<=", upto], *where], "flows_milliseconds", when))
+        behind = [["number", ">", upto]]
+    unknown, ended = to_json({"flows_milliseconds": None}, {}), to_json({"settled": True, "errors": errors}, {})
+    found.append({"op": "update", "table": table, "where": [*behind, *where], "row": unknown})
+    return [*found, {"op": "update", "table": table, "where": where, "row": ended}]
 
 
 def _timing(table: str, where: list[list[Any]], column: str, when: float) -> Operation:
