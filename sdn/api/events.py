@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from sdn.api import openapi
-from sdn.api.answer import JSON, encode
+from sdn.api.answer import encode
 from sdn.api.happened import KINDS
 from sdn.api.hub import KEPT, Entry, Filter, Hub
 from sdn.api.lists import next_page
@@ -119,7 +119,9 @@ def _known(request: Request, hub: Hub, wanted: Filter, after: str, limit: int) -
     following = encode(next_page(request, limit, last) if more else None)
     missed = [] if hub.has_all_since(number) else [hub.missed(after)]
     items = b",".join(entry.json for entry in (*missed, *some))
-    return Response(b'{"items":[%b],"next":%b,"last":"%b"}' % (items, following, last.encode()), media_type=JSON)
+    return Response(
+        b'{"items":[%b],"next":%b,"last":"%b"}' % (items, following, last.encode()), media_type="application/json"
+    )
 
 
 class Stream(Response):
