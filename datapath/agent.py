@@ -71,6 +71,7 @@ class Agent:
         async with self._turn:
             if anew and specs == self._specs:
                 self._findings.doubt("")
+                self._host.doubt()
             self._specs = specs
             await self._make_true(specs, anew=anew)
 

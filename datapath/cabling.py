@@ -118,6 +118,7 @@ class Cabling:
         Macvlans(self._host, wires).settle(spec, unsure)
         wires.hold(wiring.taps(spec, switch.type))
         switch.plug(spec, wires)
+        wires.settle(wiring.loopback(spec, node) for node in unsure)
         for node in unsure:
             wires.clear(node.namespace, wiring.node_devices(node), NODE_DEVICES)
         return wires

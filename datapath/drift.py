@@ -31,10 +31,38 @@ def patience(times: int) -> float:
 
 
 class Difference(NamedTuple):
-    """`what` in people's words: `address 10.9.0.3/24 of b:eth0`."""
+    """`what` in people's words: `address 10.9.0.3/24 of b:eth0`. What is `changed` has both values in `changes`: `mtu
+    1400 instead of 1450` (see `changed`)."""
 
     what: str
     how: How
+    changes: str = ""
+
+    @property
+    def thing(self) -> Thing:
+        """It is the same again, whatever its values are now."""
+        return self.what, self.how
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.changes}" if self.changes else self.what
+
+
+Thing = tuple[str, How]
+
+
+def changed(what: str, changes: Iterable[str]) -> Iterator[Difference]:
+    """`changes` are made by `instead`; none, where it has not changed."""
+    if said := list(dict.fromkeys(changes)):
+        yield Difference(what, "changed", several(said, "values"))
+
+
+def instead(name: str, found: object, wanted: object) -> str:
+    """`tag 7 instead of 10`; '' and None are `none`."""
+    return f"{name} {_said(found)} instead of {_said(wanted)}".lstrip()
+
+
+def _said(value: object) -> str:
+    return "none" if value in ("", None) else str(value)
 
 
 @dataclass
@@ -185,7 +213,8 @@ class Drifts:
     def __init__(self, tell: Callable[[Drift], None], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ledger = Ledger(tell, clock)
-        self._new: dict[str, dict[Difference, float]] = {}
+        self._new: dict[str, dict[Thing, tuple[str, float]]] = {}
+        """With their words as found last, and when they were found first."""
         self._anyway: dict[str, frozenset[str]] = {}
 
     def __bool__(self) -> bool:
@@ -204,10 +233,12 @@ class Drifts:
         `when` 0 is now. Whether there is anything to do that was not known."""
         is_news = False
         for each in differences:
-            entry = self._ledger.about(chassis, each)
+            entry = self._ledger.about(chassis, each.thing)
             if entry is None or not entry.is_open:
                 self._anyway.setdefault(chassis, frozenset(errors))
-                self._new.setdefault(chassis, {}).setdefault(each, when or self._clock())
+                new = self._new.setdefault(chassis, {})
+                _, first = new.get(each.thing, ("", when or self._clock()))
+                new[each.thing] = str(each), first
             elif entry.looked_at:
                 self._ledger.once_more(entry, when or self._clock())
             else:
@@ -222,9 +253,9 @@ class Drifts:
         anyway, self._anyway = self._anyway, {}
         for chassis, found in new.items():
             for how in HOWS:
-                if about := [each for each in found if each.how == how]:
-                    what = several([each.what for each in about], "things")
-                    drift = Drift(0, chassis, what, how, min(found[each] for each in about))
+                if about := [each for each in found if each[1] == how]:
+                    what = several([found[each][0] for each in about], "things")
+                    drift = Drift(0, chassis, what, how, min(found[each][1] for each in about))
                     self._ledger.record(drift, frozenset(about), anyway[chassis])
 
     def look(self) -> None:

@@ -13,6 +13,7 @@ from datapath.errors import SdnError
 from datapath.findings import Findings
 from datapath.linux import differences
 from datapath.linux.host import Host, Namespace
+from datapath.linux.netlink import Message
 from datapath.lookout import Lookout
 from datapath.roster import Roster
 from datapath.spec import Node
@@ -101,7 +102,7 @@ class Hearing:
     def _repair(self, chassis: Chassis, home: Namespace) -> None:
         """What traffic needs, by the switch. What the kernel's bridges had to send is what was wrong of them."""
         spec = chassis.spec
-        journal: list[str] = []
+        journal: list[Message] = []
         if chassis.switch.type == "netdev" and not self._is_busy():
             self._findings.find(chassis.name, differences.of_vtep(spec, home))
         try:

@@ -26,7 +26,7 @@ from typing import Final, Literal, NamedTuple
 from datapath.addr import IPInterface, Mac
 from datapath.linux.legs import Leg, legs_of, networks_of
 from datapath.linux.vids import allot
-from datapath.linux.wiring import End, vlan_name
+from datapath.linux.wiring import TAP, End, vlan_name
 from datapath.spec import Bridged, HostSpec, Vlan, alias, device_name
 
 Form = Literal["aware", "classic"]
@@ -259,8 +259,15 @@ def _add_own_vlans(made: Bridging, spec: HostSpec) -> None:
             vlans.append(Vlan(made.vids[network.network], network.mtu, addresses))
     made.own_vlans[AWARE_BRIDGE] = frozenset((vlan.tag, 0) for vlan in vlans)
     if vlans:
-        end = End(spec.namespace, bridge.device, bridge.alias, bridge.mtu, mac=bridge.mac, vlans=tuple(vlans))
-        made.trunks[AWARE_BRIDGE] = end
+        made.trunks[AWARE_BRIDGE] = End(
+            spec.namespace,
+            bridge.device,
+            bridge.alias,
+            bridge.mtu,
+            mac=bridge.mac,
+            vlans=tuple(vlans),
+            kinds=("bridge",),
+        )
 
 
 # ── nodes' ports and uplinks ──
@@ -282,7 +289,8 @@ def _add_legs(made: Bridging, spec: HostSpec, legs: Iterable[Leg]) -> None:
             _join(made, leg, device)
         if subs:
             vlans = tuple(Vlan(leg.tag or 0, leg.network.mtu, ()) for leg in subs)
-            made.trunks[parent] = End(spec.namespace, parent, subs[0].alias, subs[0].mtu, vlans=vlans)
+            kinds = ("veth", TAP)
+            made.trunks[parent] = End(spec.namespace, parent, subs[0].alias, subs[0].mtu, vlans=vlans, kinds=kinds)
 
 
 def _floods(of_parent: Iterable[Leg]) -> bool:

@@ -32,6 +32,7 @@ from datapath.linux.netlink import (
     Notice,
     attributes,
 )
+from datapath.linux.wiring import MACVLANS
 
 _LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
@@ -42,12 +43,6 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_MACVLAN_MODE = 1, 2, 1, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
-
-MACVLANS: Final = ("macvlan", "macvtap")
-"""Kinds of device on another one, with a MAC of its own; the second has a file in /dev too."""
-
-TAP: Final = "tun"
-"""The kernel's word for both TUN and TAP devices."""
 
 LINK_LOCAL: Final = b"\xfe\x80"
 """How a packed IPv6 link-local address begins."""

@@ -6,12 +6,15 @@ Differences. Never: a device of which nothing was told; one that never was there
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
-from datapath.drift import Difference
+from datapath.drift import Difference, changed
 from datapath.linux import wiring
 from datapath.linux.devices import Device, raw
 from datapath.linux.host import Namespace
+from datapath.linux.netlink import Message
+from datapath.linux.wires import changes
 from datapath.linux.wiring import Bridge, DatapathType, End
 from datapath.spec import HostSpec, Node, alias
 
@@ -19,6 +22,7 @@ from datapath.spec import HostSpec, Node, alias
 def of_node(spec: HostSpec, node: Node, home: Namespace, datapath: DatapathType) -> Iterator[Difference]:
     """In the node itself."""
     news = home.devices.take_news()
+    yield from _of_end(f"interface {node.name}:{wiring.LOOPBACK}", wiring.loopback(spec, node), home, news)
     for interface in node.interfaces:
         end = wiring.node_end(spec, node, interface, datapath)
         yield from _of_end(f"interface {_name(spec.lab, end)}", end, home, news)
@@ -73,39 +77,43 @@ def _of_end(label: str, end: End, home: Namespace, news: Collection[str]) -> Ite
         if end.device in home.devices.gone:
             yield Difference(label, "removed")
         return
-    if changes := ", ".join(_changes(end, device, home)):
-        yield Difference(f"{label} ({changes})", "changed")
+    yield from changed(label, changes(end, device, home.devices))
+    whose = label.removeprefix("interface ")
     for address in end.addresses or ():
-        if (device.index, raw(address)) in home.devices.lost:
-            yield Difference(f"address {address} of {label.removeprefix('interface ')}", "removed")
-    if end.leads and end.gateway is not None and device.up and any(home.lead(end.alias, device.index, end.gateway)):
-        yield Difference(f"default route by {end.gateway} of {label.removeprefix('interface ')}", "removed")
+        if (device.index, raw(address)) in home.devices.lost and (device.up or not end.is_loopback):
+            yield Difference(f"address {address} of {whose}", "removed")
+    if device.up:
+        yield from (Difference(each, "removed") for each in _lost_routes(whose, end, device, home))
 
 
-def _changes(end: End, device: Device, home: Namespace) -> Iterator[str]:
-    if end.up and not device.up:
-        yield "set down"
-    if end.mtu not in (0, device.mtu):
-        yield f"MTU {device.mtu} instead of {end.mtu}"
-    if end.mac not in (None, device.mac) and end.up:
-        yield f"MAC {device.mac} instead of {end.mac}"
-    master = home.devices.by_name.get(end.master) if end.master else None
-    if master is not None and master.index != device.master:
-        yield f"out of bridge {end.master}"
+def _lost_routes(whose: str, end: End, device: Device, home: Namespace) -> Iterator[str]:
+    if end.addresses is not None and not end.is_loopback:
+        for lost in home.lost_routes(device, end.addresses):
+            yield f"route {lost.route.prefix} dev {end.device} of {whose}"
+    if end.leads and end.gateway is not None and any(home.lead(end.alias, device.index, end.gateway)):
+        yield f"default route by {end.gateway} of {whose}"
 
 
 def _name(lab: str, end: End) -> str:
     return end.alias.removeprefix(alias(lab, ""))
 
 
-def of_repair(spec: HostSpec, journal: Iterable[str], home: Namespace) -> Iterator[Difference]:
-    """Of a switch that puts itself right, by what it has sent to the kernel. What a node lacks is told of the node."""
+def of_repair(spec: HostSpec, journal: Iterable[Message], home: Namespace) -> Iterator[Difference]:
+    """Of a switch that puts itself right, by what it has sent to the kernel. What a node lacks is told of the node; of
+    a device that was made anew not all that it has."""
     mark = alias(spec.lab, "")
     home.devices.take_news()
     lost = [each for each in spec.interfaces if each.bridge_port not in home.devices.by_name]
     missing = {alias(spec.lab, f"{each.node}:{each.name}") for each in lost}
     gone = {device.alias for device in home.devices.gone.values()}
-    for about in dict.fromkeys(journal):
-        if about not in missing:
-            label = about.replace(f"{mark}{spec.chassis}:", "").replace(mark, "")
-            yield Difference(f"{label} on {spec.chassis}", "removed" if about in gone else "changed")
+    undone: dict[str, list[Message]] = defaultdict(list)
+    for message in journal:
+        undone[message.about.removeprefix("remove ")].append(message)
+    for about, sent in undone.items():
+        if about in missing:
+            continue
+        label = f"{about.replace(f'{mark}{spec.chassis}:', '').replace(mark, '')} on {spec.chassis}"
+        if undoes := [each for message in sent for each in message.undoes if about not in gone]:
+            yield from changed(label, undoes)
+        else:
+            yield Difference(label, "added" if all(message.how == "added" for message in sent) else "removed")

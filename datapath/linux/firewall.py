@@ -41,6 +41,8 @@ class Firewall:
 
     def __init__(self, host: Host, on_change: Callable[[], None]) -> None:
         self.errors: tuple[str, ...] = ()
+        self.changes: tuple[str, ...] = ()
+        """What somebody else has changed last, in words."""
         self.transactions = 0
         self.version = 0
         self._host = host
@@ -79,7 +81,7 @@ class Firewall:
         batch: list[Message] = []
         for name in set(bridging.homes.values()):
             device = home.devices.by_name.get(name)
-            if device is not None and device.up:
+            if device is not None and device.up and device.index in home.ours:
                 gateway = way_out.gateway if way_out is not None and way_out.device == name else None
                 batch += home.lead(device.alias, device.index, gateway)
         return home.send(batch) if batch else []
@@ -113,6 +115,7 @@ class Firewall:
         self._tables.hear()
         if self._tables.version != before:
             self.version += 1
+            self.changes = self._tables.changes
             self._on_change()
 
     @property

@@ -17,12 +17,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal
 
-from datapath.addr import IPAddress, Mac
+from datapath.addr import IPAddress, IPInterface, Mac
 from datapath.errors import ConflictError, SdnError
 from datapath.linux import namespaces
-from datapath.linux.devices import Devices
+from datapath.linux.connected import Connected, Lost
+from datapath.linux.devices import LINK_LOCAL, Device, Devices, raw
 from datapath.linux.forwarding import Forwarding
-from datapath.linux.netlink import GROUP_IPV4_ROUTE, GROUP_NEIGH, Channel, Message, Notice, Refusal
+from datapath.linux.netlink import GROUP_NEIGH, Channel, Message, Notice, Refusal
 from datapath.linux.ways import Ways
 from datapath.spec import MARK, alias, namespace
 
@@ -70,19 +71,22 @@ class Namespace:
     def __init__(self, name: str) -> None:
         """In the thread that is inside.
 
-        `neighbours` (permanent ones) and `computing` (checksums) are what is known to be set, by device index.
+        `neighbours` (permanent ones) and `computing` (checksums) are what is known to be set, by device index. `ours`
+        are the indexes of devices that are known to be so, whatever alias somebody gives them.
         """
         self.name = name
         self.devices = Devices()
         self.neighbours: dict[int, dict[IPAddress, Mac]] = {}
         self.computing: set[int] = set()
+        self.ours: set[int] = set()
         self.forwarding: Forwarding | None = None
+        self.connected = Connected()
         self.ways = Ways()
         self._has_way = False
         self.lost = False
         self.sent = 0
-        self.journal: list[str] | None = None
-        """Of what is sent, what it is about, while somebody wants to know."""
+        self.journal: list[Message] | None = None
+        """What is sent, while somebody wants to know."""
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
         self._cookie = namespaces.cookie()
         self.channel = Channel(self._notice, self._overrun)
@@ -91,7 +95,8 @@ class Namespace:
         self.devices.fold(notice)
         if self.forwarding is not None:
             self.forwarding.fold(notice)
-        if self._has_way and (device := self.ways.has_changed(notice)):
+        device = self.connected.fold(notice) or (self.ways.has_changed(notice) if self._has_way else 0)
+        if device:
             self.devices.touch(device)
 
     def _overrun(self) -> None:
@@ -114,6 +119,7 @@ class Namespace:
         if self.lost:
             self.lost = False  # before it is read: what is lost meanwhile is read again
             try:
+                self.connected.forget()
                 self.devices.read(self.channel)
                 if self.forwarding is not None:
                     self.forwarding.read(self.channel)
@@ -131,10 +137,14 @@ class Namespace:
 
     def lead(self, about: str, device: int, gateway: IPv4Address | None) -> Iterator[Message]:
         """What makes the gateway the way out by the device, None: no way of ours. From then on it is watched."""
-        if gateway is not None and not self._has_way:
-            self._has_way = True
-            self.channel.join(GROUP_IPV4_ROUTE)
+        self._has_way |= gateway is not None
         yield from self.ways.changes(self.channel, self.devices.version, about, device, gateway)
+
+    def lost_routes(self, device: Device, addresses: Iterable[IPInterface]) -> list[Lost]:
+        """Connected routes that a device which is up lacks: those of `addresses` and of its link-local one."""
+        wanted = {raw(address) for address in addresses}
+        has = [each for each in self.devices.addresses(device) if each in wanted or each[0].startswith(LINK_LOCAL)]
+        return self.connected.missing(self.channel, device.index, has)
 
     def _forwards_otherwise(self, index: int) -> None:
         self.neighbours.pop(index, None)
@@ -144,7 +154,7 @@ class Namespace:
         """Carries the batch out; what it brought about is known afterwards."""
         self.sent += len(batch)
         if self.journal is not None:
-            self.journal += (message.about for message in batch)
+            self.journal += batch
         refusals = self.channel.send(batch)
         self.hear()
         return refusals
@@ -180,6 +190,7 @@ def _made(wanted: Wanted, mark: str) -> Namespace:
         made.send([messages.set_link("lo", "lo", up=True, alias=mark)])
         made.devices.read(made.channel)
         made.ways.none_yet()
+        made.connected.none_yet()
         namespaces.publish(wanted.name, mark)
     except BaseException:
         made.close()
@@ -242,6 +253,11 @@ class Host:
         for each in made:
             self._hold(each)
         return errors
+
+    def doubt(self) -> None:
+        """What nobody may have told of is read anew by the next look."""
+        for held in self.namespaces.values():
+            held.connected.forget()
 
     def visit(self, namespace: Namespace, errand: Callable[[], None]) -> None:
         """Runs the errand inside the namespace: /proc/sys shows each namespace to those within it only."""

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from datapath.linux import messages
-from datapath.linux.devices import MACVLANS, Device
+from datapath.linux.devices import Device
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Refusal
 from datapath.linux.vlan import Trunks
 from datapath.linux.wires import Wires
-from datapath.linux.wiring import macvlan_lower, macvlan_pairs, node_end
+from datapath.linux.wiring import MACVLANS, macvlan_lower, macvlan_pairs, node_end
 from datapath.spec import HostSpec, Interface, Macvlan, MacvlanMode, Node, alias
 
 _MODES: Final[dict[MacvlanMode, int]] = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -53,7 +53,7 @@ class Macvlans:
         about = alias(self._host.lab, f"{interface.node}:{interface.name}")
         name = macvlan_lower(wish.physnet, wish.vlan_id)
         lower, found = home.devices.by_name.get(name), place.devices.by_name.get(interface.name)
-        if lower is None:
+        if lower is None or lower.index not in home.ours:
             self._wires.refusals[home.name].append(Refusal(about, 0, f"there is no device {name} for it to be on"))
         elif found is None or not _is(found, wish, lower):
             self._make(home, place, interface, wish, lower)
@@ -62,6 +62,9 @@ class Macvlans:
         """Where a name was taken by another's device that is left alone, and the kernel refuses ours."""
         about = alias(self._host.lab, f"{interface.node}:{interface.name}")
         found = place.devices.by_name.get(interface.name)
+        if found is not None and not found.alias:  # the kernel does not tell of one that it got while it was down
+            place.devices.read(place.channel)
+            found = place.devices.by_name.get(interface.name)
         if found is not None and found.kind in ("veth", *MACVLANS) and found.alias in ("", about):
             self._wires.refusals[place.name] += place.send([messages.delete_link(f"remove {about}", found.index)])
         kind = "macvtap" if wish.tap else "macvlan"

@@ -99,7 +99,7 @@ def add_macvlan(about: str, kind: str, name: str, lower: int, namespace: int, mo
 
 def set_link(
     about: str,
-    name: str,
+    device: str | int,
     *,
     up: bool | None = None,
     arp: bool | None = None,
@@ -108,8 +108,10 @@ def set_link(
     alias: str | None = None,
     master: int | None = None,
 ) -> Message:
-    """Changes of the device `name`; what is None stays as it is."""
-    attributes: Attributes = [("IFLA_IFNAME", name)]
+    """Changes of a device, given by its name or, where that may have become another's, its index; what is None stays as
+    it is."""
+    name, index = (device, 0) if isinstance(device, str) else ("", device)
+    attributes: Attributes = [("IFLA_IFNAME", name)] if name else []
     if mtu is not None:
         attributes.append(("IFLA_MTU", mtu))
     if mac is not None:
@@ -120,7 +122,7 @@ def set_link(
         attributes.append(("IFLA_MASTER", master))
     mask = (0 if up is None else IFF_UP) | (0 if arp is None else IFF_NOARP)
     state = (IFF_UP if up else 0) | (IFF_NOARP if arp is False else 0)
-    return _link(about, RTM_NEWLINK, 0, attributes, state=state, mask=mask)
+    return _link(about, RTM_NEWLINK, 0, attributes, index, state=state, mask=mask)
 
 
 def delete_link(about: str, index: int) -> Message:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from datapath.errors import TransientError
+from datapath.events import How
 
 NETLINK_ROUTE: Final = 0
 SOL_NETLINK: Final = 270
@@ -33,8 +34,16 @@ GROUP_TC: Final = 4
 GROUP_IPV4_IFADDR: Final = 5
 GROUP_IPV4_ROUTE: Final = 7
 GROUP_IPV6_IFADDR: Final = 9
+GROUP_IPV6_ROUTE: Final = 11
 """RTNLGRP_* of linux/rtnetlink.h."""
-EVERY_GROUP: Final = (GROUP_LINK, GROUP_TC, GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR)
+EVERY_GROUP: Final = (
+    GROUP_LINK,
+    GROUP_TC,
+    GROUP_IPV4_IFADDR,
+    GROUP_IPV4_ROUTE,
+    GROUP_IPV6_IFADDR,
+    GROUP_IPV6_ROUTE,
+)
 
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -92,6 +101,16 @@ class Message(NamedTuple):
     data: bytes
     tolerated: tuple[int, ...] = ()
     """errno values that mean it is already so."""
+    undoes: tuple[str, ...] = ()
+    """What it changes, in words, where somebody may want to know: `mtu 1400 instead of 1450`."""
+
+    @property
+    def how(self) -> How:
+        """What somebody else has done, if this puts it right."""
+        kind = HEADER.unpack_from(self.data)[1]
+        if self.undoes:
+            return "changed"
+        return "added" if (kind - RTM_NEWLINK) % 4 == 1 else "removed"  # RTM_NEW*, RTM_DEL*, RTM_GET*, RTM_SET*
 
 
 @dataclass(frozen=True, slots=True)

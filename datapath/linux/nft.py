@@ -16,10 +16,12 @@ import errno
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from datapath.drift import instead
 from datapath.errors import ConflictError, MachineError, RefusedError, TransientError
 from datapath.linux.netlink import (
     HEADER,
@@ -39,6 +41,11 @@ from datapath.linux.ruleset import NAME, Family, Ruleset, digest
 _NETLINK_NETFILTER: Final = 12
 _NETLINK_DROP_MEMBERSHIP: Final = 2
 _GROUP_NFTABLES: Final = 7  # NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h
+
+_TABLES: Final = 0
+_KINDS: Final = {_TABLES: "tables", 3: "chains", 6: "rules", 9: "sets", 12: "elements of sets"}
+"""NFT_MSG_NEW* of linux/netfilter/nf_tables.h."""
+_GONE: Final = 2  # to the number of NFT_MSG_DEL*
 
 _SUBSYSTEM: Final = 10 << 8
 _GETTABLE, _GETCHAIN, _NEWGEN, _GETGEN = 1, 4, 15, 16
@@ -87,6 +94,8 @@ class Tables:
         """In a thread that is inside. Raises MachineError."""
         library = _library()
         self.version = 0
+        self.changes: tuple[str, ...] = ()
+        """What others have done last, in words."""
         self.sent = 0
         self._is: tuple[Ruleset, ...] = ()
         self._record = ""
@@ -113,7 +122,9 @@ class Tables:
     def hear(self) -> None:
         """Takes in what others have done, without waiting."""
         ours = {(_FAMILIES[each.family], NAME) for each in self._is}
-        if any((notice.family, notice.table) in ours for notice in self._notices()):
+        told = [notice for notice in self._notices() if (notice.family, notice.table) in ours]
+        if told:
+            self.changes = tuple(_changes(told))
             self._is = ()
             self.version += 1
 
@@ -229,10 +240,22 @@ class Tables:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                yield from (_Notice(0, _FAMILIES[each.family], {_TABLE: NAME.encode()}) for each in self._is)
+                yield from (_Notice(-1, _FAMILIES[each.family], {_TABLE: NAME.encode()}) for each in self._is)
                 continue
             for message, _, _, payload in parts(data):
                 yield _notice(message, payload)
+
+
+def _changes(told: Sequence[_Notice]) -> Iterator[str]:
+    """How many of each kind there are now instead of ours: of all those that were touched. What is in a table comes
+    and goes with it."""
+    count = Counter(notice.type for notice in told)
+    touched = [kind for kind in _KINDS if count[kind] or count[kind + _GONE]]
+    for kind in touched[:1] if _TABLES in touched else touched:
+        come, gone = count[kind], count[kind + _GONE]
+        yield instead(_KINDS[kind], f"{come} of others" if come else None, gone or None)
+    if not touched:
+        yield instead("ruleset", "another", "ours")
 
 
 def _record(rulesets: Sequence[Ruleset], generation: int) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from datapath.drift import Difference
+from datapath.drift import Difference, changed
 from datapath.errors import SdnError
 from datapath.linux import form, wiring
 from datapath.linux.announce import announce
@@ -178,7 +178,7 @@ class LinuxSwitch:
         """A device has none while IPv6 is disabled on it. Without an address it does not speak it."""
         asked = {neighbour.device for neighbour in made.neighbours if len(neighbour.address) == 16}
         devices = [home.devices.by_name[name] for name in asked if name in home.devices.by_name]
-        missing = [device for device in devices if device.index not in self._ipv6]
+        missing = [device for device in devices if device.index in home.ours - self._ipv6]
         if missing:
             self._host.visit(home, lambda: _write(_quiet_ipv6(device.name for device in missing)))
             self._ipv6 |= {device.index for device in missing}
@@ -229,7 +229,7 @@ class LinuxSwitch:
         return Plugged(device is not None and device.up)
 
     def _firewall_changed(self) -> None:
-        self.found.append(Difference(f"firewall of {self._chassis}", "changed"))
+        self.found += changed(f"firewall of {self._chassis}", self._firewall.changes)
         if self._plugged is not None and self._made is not None and self._made[0] is self._plugged:
             self.hear(self._plugged)  # else another wish is being carried out, which looks at it
         self._on_change("")

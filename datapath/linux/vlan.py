@@ -117,7 +117,7 @@ class Trunks:
         for end in ends:
             namespace = self._host.namespaces.get(end.namespace)
             parent = namespace.devices.by_name.get(end.device) if namespace else None
-            if namespace is None or parent is None:
+            if namespace is None or parent is None or not self._wires.may_be_ours(end, parent):
                 continue
             if end.vlans or _had_tags(namespace, end):
                 self._trunk(namespace, end, parent)
@@ -169,10 +169,12 @@ class Trunks:
         return refused
 
     def _taggers(self, namespace: Namespace, end: End, vlans: Sequence[Vlan]) -> dict[int, Device]:
-        """By tag, the ends where programs wait. Those that could not be made are among the refusals."""
-        names = {vlan.tag: tagger(end.device, vlan.tag) for vlan in vlans}
+        """By tag, the ends where programs wait. Those that could not be made are among the refusals: another's device
+        may have the name."""
         found = namespace.devices.by_name
-        return {tag: found[name] for tag, name in names.items() if name in found}
+        there = self._wires.connected(tagging_pair(end, vlan) for vlan in vlans)
+        names = {tagger(end.device, vlan.tag): vlan.tag for vlan in vlans}
+        return {names[pair.near.device]: found[pair.near.device] for pair in there}
 
     def _attach(self, namespace: Namespace, hooks: Iterable[Hook]) -> str:
         """Puts programs where others or none are. Why the kernel refused one, or ''."""
@@ -214,7 +216,7 @@ class Trunks:
         if not closed:
             return
         self._host.visit(namespace, lambda: _silence(closed))
-        batch = [messages.set_link(device.alias, device.name, up=True) for device in closed]
+        batch = [messages.set_link(device.alias, device.index, up=True) for device in closed]
         self._wires.refusals[namespace.name] += namespace.send(batch)
 
 

@@ -9,6 +9,8 @@ bridges, pairs with their near ends, far ends; the addresses of a device come on
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,12 +18,16 @@ from ipaddress import ip_interface
 from itertools import groupby
 
 from datapath.addr import IPAddress, Mac
+from datapath.drift import instead
 from datapath.linux import messages, offload
-from datapath.linux.devices import LINK_LOCAL, MACVLANS, TAP, Device, permanent_neighbours, raw
+from datapath.linux.devices import LINK_LOCAL, Device, Devices, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
-from datapath.linux.wiring import Bridge, End, Pair
+from datapath.linux.wiring import MACVLANS, TAP, Bridge, End, Pair
 from datapath.spec import alias
+
+_NO_IPV6 = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EACCES)
+"""Of a kernel without it, or a device on which it is disabled."""
 
 
 class Wires:
@@ -46,17 +52,18 @@ class Wires:
         self._send(home, list(messages.delete_links(unwanted)))
 
     def raise_bridges(self, bridges: Iterable[Bridge]) -> None:
+        """Makes those that are missing, and sets them up. Where a name was taken the device that has it is left
+        alone."""
         for bridge in bridges:
             home = self._host.namespaces.get(bridge.namespace)
             if home is None:
                 continue
-            batch = []
+            end = End(bridge.namespace, bridge.device, bridge.alias, 0, kinds=("bridge",))
+            self._look_for_aliases([end])
             found = home.devices.by_name.get(bridge.device)
-            if found is None:
-                batch.append(messages.add_bridge(f"add bridge {bridge.device}", bridge.device))
-            if found is None or not found.up or found.alias != bridge.alias:
-                batch.append(messages.set_link(bridge.device, bridge.device, up=True, alias=bridge.alias))
-            self._send(home, batch)
+            if found is None or not self.may_be_ours(end, found):
+                self._send(home, [messages.add_bridge(f"add bridge {bridge.device}", bridge.device)])
+            self.settle([end])
 
     def connect(self, pairs: Sequence[Pair]) -> None:
         """Makes the pairs that are missing, remakes those that lead elsewhere, sets what differs at both ends.
@@ -72,14 +79,20 @@ class Wires:
         self.settle(pair.near for pair in ours)
         self.settle(pair.far for pair in ours)
 
+    def connected(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Those that are there."""
+        return [pair for pair in pairs if self._connected(pair)]
+
     def hold(self, taps: Sequence[End]) -> None:
-        """Makes the taps that are missing, sets what differs at those that are there."""
+        """Makes the taps that are missing, sets what differs at those that are there. Where a name was taken the
+        device that has it is left alone."""
         taps = [tap for tap in taps if tap.namespace in self._host.namespaces]
-        absent = [tap for tap in taps if (device := self._device(tap)) is None or device.kind != TAP]
+        self._look_for_aliases(taps)
+        absent = [tap for tap in taps if (device := self._device(tap)) is None or not self.may_be_ours(tap, device)]
         self._clear_the_way(absent)
         for namespace, missing in groupby(absent, lambda tap: tap.namespace):
             self._make_taps(self._host.namespaces[namespace], list(missing))
-        self.settle(tap for tap in taps if (device := self._device(tap)) is not None and device.kind == TAP)
+        self.settle(taps)
 
     def _make_taps(self, home: Namespace, missing: list[End]) -> None:
         from datapath.linux import taps
@@ -87,6 +100,8 @@ class Wires:
         def make() -> None:
             for tap in missing:
                 try:
+                    if tap.device in home.devices.by_name:
+                        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                     taps.make(tap.device)
                 except OSError as error:
                     text = f"a tap of this name cannot be made: {error.strerror}"
@@ -98,11 +113,22 @@ class Wires:
     def _device(self, end: End) -> Device | None:
         return self._host.namespaces[end.namespace].devices.by_name.get(end.device)
 
+    def may_be_ours(self, end: End, device: Device) -> bool:
+        """Whether the device that has the name is of its kind and was given no alias by another."""
+        if device.index in self._host.namespaces[end.namespace].ours:
+            return True
+        mark = alias(self._host.lab, "")
+        return device.kind in end.kinds and (device.alias in ("", end.alias) or device.alias.startswith(mark))
+
     def _connected(self, pair: Pair) -> bool:
         near, far = self._device(pair.near), self._device(pair.far)
-        if near is None or far is None:
+        if near is None or far is None or not near.kind == far.kind == "veth":
             return False
-        return near.kind == far.kind == "veth" and near.peer == far.index and far.peer == near.index
+        if (near.peer, far.peer) != (far.index, near.index):
+            return False
+        self._host.namespaces[pair.near.namespace].ours.add(near.index)
+        self._host.namespaces[pair.far.namespace].ours.add(far.index)
+        return True
 
     def _clear_the_way(self, ends: Sequence[End]) -> None:
         """Removes ends without their other end, and those that became of another kind, also those of an interrupted
@@ -139,13 +165,20 @@ class Wires:
         for namespace, of_chassis in by_chassis.items():
             home = self._host.namespaces[namespace]
             with ExitStack() as stack:
-                batch = [message for pair in of_chassis for message in self._creation(pair, stack)]
-                self._send(home, batch)
+                made = [tuple(self._creation(pair, stack)) for pair in of_chassis]
+                self._create(home, made)
         for far in {pair.far.namespace for pairs in by_chassis.values() for pair in pairs}:
             self._host.namespaces[far].hear()
 
+    def _create(self, home: Namespace, made: Sequence[Sequence[Message]]) -> None:
+        """Each is a creation, and what follows it by name: where the creation was refused, the name is another's."""
+        refusals = home.send([create for create, *_ in made])
+        refused = {refusal.about for refusal in refusals}
+        self.refusals[home.name] += refusals
+        self._send(home, [each for create, *then in made if create.about not in refused for each in then])
+
     def _creation(self, pair: Pair, stack: ExitStack) -> Iterator[Message]:
-        """The near end is marked and set up in the same batch, so that one batch makes all pairs of a chassis."""
+        """Two batches make all pairs of a chassis. The near end is marked and set up at once."""
         near, far = pair.near, pair.far
         descriptor = stack.enter_context(self._host.namespaces[far.namespace].descriptor())
         about = f"connect {near.alias}"
@@ -153,13 +186,14 @@ class Wires:
         yield messages.set_link(about, near.device, up=near.up, arp=near.arp, alias=near.alias, mac=near.mac)
 
     def settle(self, ends: Iterable[End]) -> None:
-        """Sets what differs at devices that are there, one batch per namespace."""
+        """Sets what differs at devices that are there and are not somebody else's, one batch per namespace."""
         batches: dict[str, list[Message]] = defaultdict(list)
         for end in ends:
             namespace = self._host.namespaces.get(end.namespace)
             device = namespace.devices.by_name.get(end.device) if namespace else None
-            if namespace is None or device is None:
+            if namespace is None or device is None or not self.may_be_ours(end, device):
                 continue
+            namespace.ours.add(device.index)
             self._checksums(namespace, end, device)
             batches[end.namespace] += self._changes(namespace, end, device)
         for name, batch in batches.items():
@@ -169,22 +203,34 @@ class Wires:
         about = end.alias
         mtu = end.mtu if end.mtu not in (0, device.mtu) else None
         if mtu is not None:  # a link has no IPv6 addresses below 1280 octets (RFC 8200 section 5)
-            yield messages.set_link(about, end.device, mtu=mtu)
-        if end.addresses is not None:
+            link = messages.set_link(about, device.index, mtu=mtu)
+            yield link._replace(undoes=(instead("mtu", device.mtu, mtu),))
+        if end.addresses is not None and (device.up or not end.is_loopback):
             yield from _addresses(namespace, device, end)
         if end.neighbours is not None:
             yield from _neighbours(namespace, device, end)
-        master = namespace.devices.by_name.get(end.master) if end.master else None
+        master = self._bridge(namespace, end)
         up = True if end.up and not device.up else None
         arp = end.arp if end.arp != device.arp else None
         # A link that is up keeps its MAC until the flows of the new one are confirmed: the announcement gets through
-        address = end.mac if end.mac not in (None, device.mac) and (end.up or not device.up) else None
+        address = end.mac if _has_another_mac(end, device) else None
         mark = end.alias if end.alias != device.alias else None
         index = master.index if master and master.index != device.master else None
         if any(value is not None for value in (up, arp, address, mark, index)):
-            yield messages.set_link(about, end.device, up=up, arp=arp, mac=address, alias=mark, master=index)
+            link = messages.set_link(about, device.index, up=up, arp=arp, mac=address, alias=mark, master=index)
+            told = changes(end, device, namespace.devices) if namespace.journal is not None else ()
+            yield link._replace(undoes=tuple(told) or (instead("alias", device.alias, end.alias),))
+        if end.addresses is not None and device.up and not end.is_loopback:
+            for lost in namespace.lost_routes(device, end.addresses):
+                yield lost.message(f"{about} route {lost.route.prefix} dev {end.device}")
         if end.leads and (end.up or device.up):
             yield from namespace.lead(about, device.index, end.gateway)
+
+    def _bridge(self, namespace: Namespace, end: End) -> Device | None:
+        """Of the lab's wire that it is on."""
+        found = namespace.devices.by_name.get(end.master) if end.master else None
+        of = End(end.namespace, end.master, "", 0, kinds=("bridge",))
+        return found if found is not None and self.may_be_ours(of, found) else None
 
     def _checksums(self, namespace: Namespace, end: End, device: Device) -> None:
         """Looked at once for each device: nothing notifies of it, and nothing but `ethtool` changes it back."""
@@ -203,14 +249,37 @@ class Wires:
             self.refusals[namespace.name] += namespace.send(batch)
 
 
+def changes(end: End, device: Device, devices: Devices) -> Iterator[str]:
+    """How a device is not as it shall be, in words. That it has no alias may just not have been told."""
+    if end.up and not device.up:
+        yield instead("", "down", "up")
+    if end.mtu not in (0, device.mtu):
+        yield instead("mtu", device.mtu, end.mtu)
+    if _has_another_mac(end, device):
+        yield instead("mac", device.mac, end.mac)
+    if end.arp != device.arp:
+        yield instead("arp", "on" if device.arp else "off", "on" if end.arp else "off")
+    if device.alias not in ("", end.alias):
+        yield instead("alias", device.alias, end.alias)
+    master = devices.by_name.get(end.master) if end.master else None
+    if master is not None and master.index != device.master:
+        found = next((each.name for each in devices.by_name.values() if each.index == device.master), "")
+        yield instead("bridge", found, end.master)
+
+
+def _has_another_mac(end: End, device: Device) -> bool:
+    return end.mac not in (None, device.mac) and (end.up or not device.up)
+
+
 def _addresses(namespace: Namespace, device: Device, end: End) -> Iterator[Message]:
     """Ours are added, others removed, except the link-local one that the kernel makes itself."""
     wanted = {raw(address): address for address in end.addresses or ()}
     observed = namespace.devices.addresses(device)
     for key, address in wanted.items():
         if key not in observed:
-            yield messages.add_address(f"{end.alias} address {address}", device.index, address)
-    for packed, length in observed - wanted.keys():
+            add = messages.add_address(f"{end.alias} address {address}", device.index, address)
+            yield add._replace(tolerated=(*add.tolerated, *_NO_IPV6)) if end.is_loopback else add
+    for packed, length in () if end.is_loopback else observed - wanted.keys():
         if not packed.startswith(LINK_LOCAL):
             address = ip_interface((packed, length))
             yield messages.delete_address(f"{end.alias} address {address}", device.index, address)

@@ -6,8 +6,8 @@ Enters: a HostSpec and the type of its datapath. Leaves: Pair, Bridge and End va
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, ip_interface
 from typing import Final, Literal
 
 from datapath.addr import IPInterface, Mac
@@ -27,6 +27,14 @@ from datapath.spec import (
 
 IFNAMSIZ: Final = 16
 """Octets of a device's name, with a zero at the end."""
+
+LOOPBACK: Final = "lo"
+
+MACVLANS: Final = ("macvlan", "macvtap")
+"""Kinds of device on another one, with a MAC of its own; the second has a file in /dev too."""
+
+TAP: Final = "tun"
+"""The kernel's word for both TUN and TAP devices."""
 
 DatapathType = Literal["system", "netdev", "linux"]
 
@@ -51,6 +59,10 @@ class End:
     leads: bool = False
     gateway: IPv4Address | None = None
     """The way out by it, where that `leads` is our business."""
+    kinds: tuple[str, ...] = ("veth",)
+    """Of device that it may be; one of another kind that has its name is somebody else's."""
+    is_loopback: bool = False
+    """The kernel gives it its addresses when it is set up; others may add some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,8 @@ def _port_end(spec: HostSpec, interface: Interface, datapath: DatapathType) -> E
 def taps(spec: HostSpec, datapath: DatapathType) -> list[End]:
     """One per interface of each guest, as a node's bridge port: the chassis' kernel must be silent there too. They stay
     when the guest's process ends."""
-    return [_port_end(spec, interface, datapath) for guest in spec.guests for interface in guest.interfaces]
+    ends = [_port_end(spec, interface, datapath) for guest in spec.guests for interface in guest.interfaces]
+    return [replace(end, kinds=(TAP,)) for end in ends]
 
 
 def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: DatapathType) -> End:
@@ -112,7 +125,15 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
         offload=datapath != "netdev",
         leads=True,
         gateway=interface.gateway,
+        kinds=("veth",) if interface.macvlan is None else MACVLANS,
     )
+
+
+def loopback(spec: HostSpec, node: Node) -> End:
+    """It has the mark of its namespace."""
+    addresses = (ip_interface("127.0.0.1/8"), ip_interface("::1/128"))
+    mark = alias(spec.lab, node.name)
+    return End(node.namespace, LOOPBACK, mark, 0, addresses=addresses, kinds=("",), is_loopback=True)
 
 
 def vlan_end(parent: End, vlan: Vlan) -> End:
@@ -127,6 +148,7 @@ def vlan_end(parent: End, vlan: Vlan) -> End:
         arp=parent.arp,
         addresses=vlan.addresses,
         offload=parent.offload,
+        kinds=("vlan", "veth"),
     )
 
 
@@ -239,7 +261,7 @@ def underlay_end(spec: HostSpec) -> End:
     Its MTU is the switch's to set, and never changes: see `datapath.ovs.rows.VTEP_MTU`.
     """
     mark = alias(spec.lab, f"{spec.chassis}:vtep")
-    return End(spec.namespace, UNDERLAY_BRIDGE, mark, 0, addresses=(spec.underlay.vtep,))
+    return End(spec.namespace, UNDERLAY_BRIDGE, mark, 0, addresses=(spec.underlay.vtep,), kinds=(TAP,))
 
 
 def bridges(lab: str, specs: Iterable[HostSpec]) -> Iterator[Bridge]:

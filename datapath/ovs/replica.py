@@ -16,10 +16,10 @@ import datapath.ovsdb as ovsdb
 # isort: split
 from ovs.db.idl import ROW_DELETE
 
-from datapath.drift import Difference
+from datapath.drift import Difference, changed
 from datapath.events import How
-from datapath.ovs.rows import PORT_MARK, BridgeRow, PortRow
-from datapath.plan import Verb, diff
+from datapath.ovs.rows import PORT_MARK, BridgeRow, PortRow, changes
+from datapath.plan import Step, Verb, diff
 from datapath.spec import MARK
 
 TABLES: Final[ovsdb.Tables] = {
@@ -170,14 +170,21 @@ def _differences(wanted: Wanted, replica: Replica) -> Iterator[Difference]:
     rows = replica.rows["Bridge"].items()
     bridges = {name: bridge_row(row, replica.lab) for name, row in rows if replica.is_ours(row)}
     for bridge in diff(wanted.bridges, bridges):
-        yield Difference(f"bridge {bridge.key}", HOW[bridge.verb])
+        yield from _difference(f"bridge {bridge.key}", bridge)
     for port in diff(wanted.ports, replica.seen):
         place = wanted.places.get(port.key, "")
         if not place or place in bridges:
             row = port.desired or port.observed
             about = dict(row.external_ids).get(PORT_MARK) if row else None
             named = f"port {port.key}" + (f" of {place}" if place else "") + (f" ({about})" if about else "")
-            yield Difference(named, HOW[port.verb])
+            yield from _difference(named, port)
+
+
+def _difference(named: str, step: Step[str, BridgeRow] | Step[str, PortRow]) -> Iterator[Difference]:
+    if step.desired is None or step.observed is None:
+        yield Difference(named, HOW[step.verb])
+    else:
+        yield from changed(named, changes(step.observed, step.desired))
 
 
 def _single(value: Any) -> Any:

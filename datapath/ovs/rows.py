@@ -6,11 +6,12 @@ Never: a uuid, a connection.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Final, NamedTuple
 
+from datapath.drift import instead
 from datapath.linux.wiring import DatapathType
 from datapath.spec import (
     INTEGRATION_BRIDGE,
@@ -76,6 +77,26 @@ class PortRow(NamedTuple):
     external_ids: Pairs
     mtu_request: int | None = None
     """None: the switch sets it."""
+
+
+Row = BridgeRow | PortRow
+
+
+def changes(found: Row, wanted: Row) -> Iterator[str]:
+    """The columns that differ, in words; of a map the keys that do."""
+    names = wanted._fields if isinstance(wanted, PortRow) else [field.name for field in fields(wanted)]
+    for name in names:
+        old, new = getattr(found, name), getattr(wanted, name)
+        if isinstance(new, tuple):
+            before, after = dict(old), dict(new)
+            keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+            yield from (instead(f"{name}:{key}", before.get(key), after.get(key)) for key in keys)
+        elif old != new:
+            yield instead(name, _listed(old), _listed(new))
+
+
+def _listed(value: object) -> object:
+    return ", ".join(sorted(value)) if isinstance(value, frozenset) else value
 
 
 def controller_target(directory: PurePath) -> str:

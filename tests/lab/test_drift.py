@@ -55,11 +55,16 @@ DAMAGES = {
         lambda lab: lab.ofctl("hv1", "mod-flows", "table=28,actions=drop"), ("hv1", "changed", "flows reply 50 ")
     ),
     "tunnel port": Damage(vsctl("del-port", "br-int", "vxlan"), ("hv1", "removed", "port vxlan of br-int")),
-    "tunnel": Damage(vsctl("set", "interface", "vxlan", "options:key=5"), ("hv1", "changed", "port vxlan of br-int")),
+    "tunnel": Damage(
+        vsctl("set", "interface", "vxlan", "options:key=5"),
+        ("hv1", "changed", "port vxlan of br-int: options:key 5 instead of flow"),
+    ),
     "bridge": Damage(vsctl("del-br", "br-int"), ("hv1", "removed", "bridge br-int")),
     "addresses": Damage(ip("b", "address", "flush", "dev", "eth0"), ("hv2", "removed", "address 10.9.0.")),
-    "link": Damage(ip("b", "link", "set", "eth0", "down"), ("hv2", "changed", "interface b:eth0 (set down)")),
-    "mtu": Damage(ip("b", "link", "set", "eth0", "mtu", "1300"), ("hv2", "changed", "interface b:eth0 (MTU 1300 ")),
+    "link": Damage(ip("b", "link", "set", "eth0", "down"), ("hv2", "changed", "interface b:eth0: down instead of up")),
+    "mtu": Damage(
+        ip("b", "link", "set", "eth0", "mtu", "1300"), ("hv2", "changed", "interface b:eth0: mtu 1300 instead of 14")
+    ),
     "interface": Damage(ip("b", "link", "delete", "eth0"), ("hv2", "removed", "interface b:eth0")),
     "namespace": Damage(
         lambda lab: run("ip", "netns", "delete", lab.namespace("b")), ("hv2", "removed", "namespace of node b")
@@ -68,17 +73,47 @@ DAMAGES = {
         lambda lab: run("ip", "netns", "delete", lab.namespace("hv1")), ("hv1", "removed", "namespace of chassis hv1")
     ),
     "vtep": Damage(ip("hv1", "address", "flush", "dev", "br-underlay"), ("hv1", "removed", "address 172.31.0.")),
-    "underlay": Damage(ip("hv1", "link", "set", "underlay0", "down"), ("hv1", "changed", "wire hv1:underlay (set")),
+    "underlay": Damage(
+        ip("hv1", "link", "set", "underlay0", "down"),
+        ("hv1", "changed", "wire hv1:underlay: down instead of up"),
+    ),
     "wires": Damage(ip("", "link", "delete", "underlay"), ("", "removed", "bridge underlay of the lab")),
+    "route": Damage(ip("b", "route", "del", "10.9.0.0/24"), ("hv2", "removed", "route 10.9.0.0/24 dev eth0 of b:eth0")),
+    "routes": Damage(
+        ip("b", "route", "flush", "table", "main"), ("hv2", "removed", "route 10.9.0.0/24 dev eth0 of b:eth0")
+    ),
+    "routes of IPv6": Damage(
+        ip("b", "-6", "route", "flush", "table", "main"),
+        ("hv2", "removed", "route fd09::/64 dev eth0 of b:eth0 and route fe80::/64 dev eth0 of b:eth0"),
+    ),
+    "lo": Damage(ip("b", "link", "set", "lo", "down"), ("hv2", "changed", "interface b:lo: down instead of up")),
+    "addresses of lo": Damage(
+        ip("b", "address", "flush", "dev", "lo"), ("hv2", "removed", "address 127.0.0.1/8 of b:lo")
+    ),
+    "vtep's route": Damage(
+        ip("hv1", "route", "flush", "table", "main"),
+        ("hv1", "removed", "route 172.31.0.0/24 dev br-underlay of vtep of hv1"),
+    ),
     "Linux address": Damage(ip("c", "address", "flush", "dev", "eth0"), ("hv3", "removed", "address 10.9.0.")),
     "Linux bridge": Damage(ip("hv3", "link", "delete", "brv-web"), ("hv3", "removed", "")),
     "Linux tunnel": Damage(ip("hv3", "link", "delete", "vx-web"), ("hv3", "removed", "")),
-    "Linux port": Damage(ip("hv3", "link", "set", "vx-web", "nomaster"), ("hv3", "changed", "")),
+    "Linux port": Damage(
+        ip("hv3", "link", "set", "vx-web", "nomaster"),
+        ("hv3", "changed", "vxlan:web on hv3: bridge none instead of br"),
+    ),
     "Linux vtep": Damage(
-        ip("hv3", "address", "flush", "dev", "underlay0"), ("hv3", "changed", "underlay address 172.31.0.")
+        ip("hv3", "address", "flush", "dev", "underlay0"), ("hv3", "removed", "underlay address 172.31.0.")
+    ),
+    "Linux vtep's route": Damage(
+        ip("hv3", "route", "flush", "table", "main"),
+        ("hv3", "removed", "underlay route 172.31.0.0/24 dev underlay0 on hv3"),
+    ),
+    "Linux route": Damage(
+        ip("c", "route", "flush", "table", "main"), ("hv3", "removed", "route 10.9.0.0/24 dev eth0 of c:eth0")
     ),
     "Linux firewall": Damage(
-        lambda lab: lab.execute("hv3", "nft", "flush", "ruleset"), ("hv3", "changed", "firewall of hv3")
+        lambda lab: lab.execute("hv3", "nft", "flush", "ruleset"),
+        ("hv3", "changed", "firewall of hv3: tables none instead of 2"),
     ),
 }
 
@@ -99,6 +134,7 @@ def test_it_is_found_told_and_put_right(what: str, repaired: Lab) -> None:
 
     found = after(repaired, lambda: damage.do(repaired), is_told)
     assert all(each.error == "" and each.found <= each.repaired for each in found)
+    assert all(" instead of " in each.what for each in found if each.how == "changed" and "flows" not in each.what)
     for each in found:
         print(f"{each.chassis or 'lab'}: {each.what} {each.how}: {(each.repaired - each.found) * 1000:.0f} ms")
     repaired.settle()
@@ -143,6 +179,19 @@ def test_a_flow_that_claims_to_be_ours_goes(repaired: Lab) -> None:
     flow = f"table=40,priority=999,cookie={cookie},tcp,actions=drop"
     (drift,) = after(repaired, lambda: repaired.ofctl("hv1", "add-flow", flow))
     assert (drift.how, drift.what[:22]) == ("added", "flow forward 999 tcp o")
+
+
+def test_a_route_that_came_in_the_place_of_a_connected_one_stays_behind_ours(repaired: Lab) -> None:
+    theirs = "10.9.0.0/24 via 10.9.0.99 dev eth0"
+    found = after(repaired, lambda: ip("b", "route", "replace", *theirs.split())(repaired))
+    assert [each.what for each in found] == ["route 10.9.0.0/24 dev eth0 of b:eth0"]
+    ours, *others = ip("b", "route", "show", "10.9.0.0/24")(repaired).splitlines()  # type: ignore[attr-defined]
+    assert ours.startswith("10.9.0.0/24 dev eth0 proto kernel scope link src 10.9.0.")
+    assert [other.strip() for other in others] == [theirs]
+    assert repaired.mesh() == []
+    ip("b", "route", "del", *theirs.split())(repaired)
+    repaired.settle()
+    assert not repaired.up(TOPOLOGY).changed
 
 
 def test_a_switch_that_came_back_without_its_flows(repaired: Lab) -> None:

@@ -108,7 +108,7 @@ def test_a_refused_dump_is_no_empty_one(visit: Visit[None]) -> None:
 
 def test_neighbours_that_left_are_removed_also_by_another_agent(visit: Visit[None]) -> None:
     first, second = (IPv4Address("10.0.0.2"), Mac(2)), (IPv4Address("10.0.0.3"), Mac(3))
-    mine = End("sdnt-neighbours", "b0", "it", 1500, neighbours=(first, second))
+    mine = End("sdnt-neighbours", "b0", "it", 1500, neighbours=(first, second), kinds=("bridge",))
 
     def errand() -> None:
         home = Namespace(mine.namespace)

@@ -10,14 +10,14 @@ from functools import partial
 
 import pytest
 
-from datapath.drift import AGAIN, FIGHT, Difference, Drifts, patience
+from datapath.drift import AGAIN, FIGHT, Difference, Drifts, changed, instead, patience
 from datapath.errors import TransientError
 from datapath.events import Drift
 from datapath.restore import Restorer
 from datapath.several import several
 
 ADDRESS = Difference("address 10.9.0.3/24 of b:eth0", "removed")
-LINK = Difference("interface b:eth0 (set down)", "changed")
+LINK = Difference("interface b:eth0", "changed", "down instead of up")
 
 
 class Clock:
@@ -70,8 +70,26 @@ def test_what_is_found_together_is_one_of_its_kind(drifts: Drifts, told: list[Dr
     drifts.announce()
     assert [(each.number, each.chassis, each.how, each.what) for each in told] == [
         (1, "hv1", "removed", "4 things, such as address 0, address 1 and address 2"),
-        (2, "hv1", "changed", "interface b:eth0 (set down)"),
-        (3, "hv2", "changed", "interface b:eth0 (set down)"),
+        (2, "hv1", "changed", "interface b:eth0: down instead of up"),
+        (3, "hv2", "changed", "interface b:eth0: down instead of up"),
+    ]
+
+
+def test_other_values_are_the_same_thing_again(drifts: Drifts, told: list[Drift]) -> None:
+    for mtu in (1300, 1301):
+        drifts.find("hv1", changed("interface b:eth0", [instead("mtu", mtu, 1450)]))
+        look(drifts)
+    assert [(each.number, each.times, each.what[-22:]) for each in told if not each.repaired] == [
+        (1, 1, "mtu 1300 instead of 1450"[-22:]),
+        (1, 2, "mtu 1301 instead of 1450"[-22:]),
+    ]
+
+
+def test_what_is_changed_has_both_values() -> None:
+    assert list(changed("port p", [])) == []
+    values = [instead("tag", 7, 10), instead("bridge", "", "br-int"), instead("tag", 7, 10)]
+    assert [str(each) for each in changed("port p", values)] == [
+        "port p: tag 7 instead of 10 and bridge none instead of br-int"
     ]
 
 

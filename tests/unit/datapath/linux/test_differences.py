@@ -54,7 +54,7 @@ class Home(SimpleNamespace):
 @pytest.fixture
 def home() -> Any:
     """As it was made."""
-    made = Home(devices=Devices(), lead=lambda *_: ())
+    made = Home(devices=Devices(), lead=lambda *_: (), lost_routes=lambda *_: [])
     for notice in (right(), address(RTM_NEWADDR, 2, str(ADDRESS))):
         made.devices.fold(notice)
     made.devices.forget_news()
@@ -71,15 +71,22 @@ def of_node(home: Any, *told: Notice) -> list[Difference]:
     ("told", "what", "how"),
     [
         ((address(RTM_DELADDR, 2, "10.9.0.3/24"),), "address 10.9.0.3/24 of b:eth0", "removed"),
-        ((right(up=False),), "interface b:eth0 (set down)", "changed"),
-        ((right(mtu=1300),), "interface b:eth0 (MTU 1300 instead of 1450)", "changed"),
-        ((right(mac=Mac.parse("02:00:00:00:00:08")),), "interface b:eth0 (MAC 02:00:00:00:00:08 ", "changed"),
+        ((right(up=False),), "interface b:eth0: down instead of up", "changed"),
+        ((right(mtu=1300),), "interface b:eth0: mtu 1300 instead of 1450", "changed"),
+        (
+            (right(mac=Mac.parse("02:00:00:00:00:08")),),
+            "interface b:eth0: mac 02:00:00:00:00:08 instead of 02:",
+            "changed",
+        ),
+        ((right(arp=False),), "interface b:eth0: arp off instead of on", "changed"),
+        ((right(alias="mine"),), "interface b:eth0: alias mine instead of sdn:t:b:eth0", "changed"),
+        ((link("lo", 1, up=False, alias="sdn:t:b"),), "interface b:lo: down instead of up", "changed"),
         ((right(up=False), gone("eth0", 2)), "interface b:eth0", "removed"),
     ],
 )
 def test_of_a_node(home: Any, told: tuple[Notice, ...], what: str, how: str) -> None:
     (found,) = of_node(home, *told)
-    assert found.what.startswith(what)
+    assert str(found).startswith(what)
     assert found.how == how
     assert of_node(home) == [], "what was told is looked at once"
 
@@ -116,8 +123,51 @@ def test_a_way_out(home: Any) -> None:
     assert found == Difference("default route by 10.9.0.1 of b:eth0", "removed")
 
 
+def test_a_connected_route(home: Any) -> None:
+    home.devices.touch(2)
+    home.lost_routes = lambda device, addresses: [SimpleNamespace(route=SimpleNamespace(prefix="10.9.0.0/24"))]
+    assert of_node(home) == [Difference("route 10.9.0.0/24 dev eth0 of b:eth0", "removed")]
+
+
+def test_of_the_addresses_of_lo(home: Any) -> None:
+    """Which go with it, of IPv6, and come again."""
+    lo = {"alias": "sdn:t:b"}
+    for notice in (link("lo", 1, up=True, **lo), address(RTM_NEWADDR, 1, "::1/128")):
+        home.devices.fold(notice)
+    home.devices.forget_news()
+    lost = address(RTM_DELADDR, 1, "::1/128")
+    assert of_node(home, link("lo", 1, up=False, **lo), lost) == [
+        Difference("interface b:lo", "changed", "down instead of up")
+    ]
+    found = of_node(home, link("lo", 1, up=True, **lo))
+    assert found == [Difference("address ::1/128 of b:lo", "removed")]
+
+
+def test_of_what_a_switch_has_put_right_by_itself() -> None:
+    """By what it has sent: changes have both values, of what was made anew nothing else is told."""
+    home = Home(devices=Devices())
+    home.devices.fold(link("vx-web", 7, alias="sdn:t:hv1:vxlan:web"))
+    home.devices.fold(gone("vx-web", 7))
+    port = messages.set_link("sdn:t:b:eth0", "p-b-eth0", up=True)._replace(undoes=("down instead of up",))
+    vtep = "sdn:t:hv1:underlay address 172.31.0.1/24"
+    journal = [
+        port,
+        port,
+        messages.add_bridge("sdn:t:hv1:vxlan:web", "vx-web")._replace(undoes=("up instead of down",)),
+        messages.add_address(vtep, 4, ip_interface("172.31.0.1/24")),
+        messages.delete_address("sdn:t:hv1:underlay address 172.31.0.9/24", 4, ip_interface("172.31.0.9/24")),
+    ]
+    spec = SPEC.__class__(**{**{f: getattr(SPEC, f) for f in SPEC.__slots__}, "nodes": ()})
+    assert list(differences.of_repair(spec, journal, home)) == [  # type: ignore[arg-type]
+        Difference("b:eth0 on hv1", "changed", "down instead of up"),
+        Difference("vxlan:web on hv1", "removed"),
+        Difference("underlay address 172.31.0.1/24 on hv1", "removed"),
+        Difference("underlay address 172.31.0.9/24 on hv1", "added"),
+    ]
+
+
 def test_of_a_chassis() -> None:
-    home = Home(devices=Devices(), lead=lambda *_: ())
+    home = Home(devices=Devices(), lead=lambda *_: (), lost_routes=lambda *_: [])
     port = {"up": True, "mtu": 1450, "arp": False, "alias": "sdn:t:b:eth0"}
     home.devices.fold(link("p-b-eth0", 3, **port))
     home.devices.fold(link("underlay0", 4, up=True, mtu=1500))
@@ -126,14 +176,14 @@ def test_of_a_chassis() -> None:
     home.devices.fold(gone("underlay0", 4))
     assert list(differences.of_chassis(SPEC, home, "netdev")) == [  # type: ignore[arg-type]
         Difference("wire hv1:underlay", "removed"),
-        Difference("bridge port of b:eth0 (set down)", "changed"),
+        Difference("bridge port of b:eth0", "changed", "down instead of up"),
     ]
     home.devices.fold(gone("p-b-eth0", 3))
     assert list(differences.of_chassis(SPEC, home, "netdev")) == [], "the node tells of its interface"  # type: ignore[arg-type]
 
 
 def test_of_a_vtep_that_was_made_anew_nothing_is_missed() -> None:
-    home = Home(devices=Devices(), lead=lambda *_: ())
+    home = Home(devices=Devices(), lead=lambda *_: (), lost_routes=lambda *_: [])
     vtep = link("br-underlay", 5, up=True)
 
     def found() -> list[Difference]:

@@ -11,6 +11,7 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.linux import messages
+from datapath.linux.connected import Lost
 from datapath.linux.devices import Device, Devices
 from datapath.linux.host import Host
 from datapath.linux.netlink import RTM_NEWADDR, RTM_NEWLINK, Message, Notice, Refusal
@@ -31,6 +32,8 @@ class Kernel:
         self.name = ETH0.namespace
         self.channel = None
         self.devices = Devices()
+        self.ours = {2}
+        self.journal = None
         self.sent: list[str] = []
         self._refusal = refusal
         self.devices.fold(self._link(messages.set_link("", "eth0", up=True, mac=MAC, alias=ETH0.alias), 2))
@@ -42,6 +45,9 @@ class Kernel:
 
     def lead(self, about: str, device: int, gateway: object) -> Sequence[Message]:
         assert gateway is None
+        return ()
+
+    def lost_routes(self, _device: Device, _addresses: object) -> Sequence[Lost]:
         return ()
 
     def send(self, batch: Sequence[Message]) -> list[Refusal]:

@@ -32,6 +32,23 @@ def test_the_integration_bridge_keeps_its_flows_without_a_controller() -> None:
     assert dict(bridge.external_ids) == {"sdn": "lab"}
 
 
+def test_what_differs_is_said_with_both_values() -> None:
+    port = rows.ports(HV1, "netdev", {})["vxlan"]
+    other = port._replace(ofport_request=9, options=(("key", "5"), ("local_ip", "10.0.0.9"), ("remote_ip", "flow")))
+    assert list(rows.changes(other, port)) == [
+        "ofport_request 9 instead of 1",
+        "options:key 5 instead of flow",
+        "options:local_ip 10.0.0.9 instead of none",
+    ]
+    bridge = rows.bridges(replace(HV1, flow_limits=((44, 10),)), "netdev", DIRECTORY)["br-int"]
+    other_bridge = replace(bridge, protocols=frozenset({"OpenFlow10"}), controller="", flow_limits=())
+    assert list(rows.changes(other_bridge, bridge)) == [
+        "protocols OpenFlow10 instead of OpenFlow13, OpenFlow14",
+        "controller none instead of unix:/run/sdn/lab/hv1/br-int.controller",
+        "flow_limits:44 none instead of 10",
+    ]
+
+
 def test_flows_are_limited_where_they_are_learned_only() -> None:
     rows_of = rows.bridges(replace(HV1, flow_limits=((44, 10),)), "netdev", DIRECTORY)
     assert rows_of["br-int"].flow_limits == ((44, 10),)
