@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import Request, Response
 
 from datapath.errors import FileError
+from sdn.problems import MalformedError
+
+JSON: Final = "application/json"
 
 
 def encode(value: Any) -> bytes:
@@ -17,13 +20,11 @@ def encode(value: Any) -> bytes:
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(encode(value), status, headers, "application/json")
+    return Response(encode(value), status, headers, JSON)
 
 
 async def body_of(request: Request) -> Any:
     """The request's JSON. Raises MalformedError."""
-    from sdn.api.problem import MalformedError
-
     content = await request.body()
     try:
         return orjson.loads(content)

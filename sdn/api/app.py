@@ -18,14 +18,15 @@ from sdn.api import (
     counters,
     crud,
     derived,
+    document,
     events,
     flows,
     health,
     history,
+    links,
     looks,
     metrics,
     ofctl,
-    openapi,
     page,
     problem,
     topology,
@@ -33,11 +34,11 @@ from sdn.api import (
 )
 from sdn.api.dumps import Dumps
 from sdn.api.ends import Ends
+from sdn.api.head import Head
 from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
 from sdn.api.parameters import only_known
-from sdn.api.resources import KINDS
 from sdn.api.roles import methods_at
 from sdn.api.samples import Samples
 
@@ -59,13 +60,15 @@ def create_app(live: Live) -> FastAPI:
     app.state.samples = Samples(live)
     app.state.dumps = Dumps(live.switch)
     app.state.metrics = Metrics(live, app.state.samples)
-    app.state.kinds = tuple(KINDS.values())
     app.state.ends = Ends()
+    app.add_middleware(Head)
     problem.add_handlers(app)
     app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _not_allowed)
     for router in crud.routers():
         app.include_router(router)
-    for router in (*derived.routers(), *unrealised.routers()):
+    for kind in (derived.LABS, derived.SWITCHES, links.LINKS):
+        app.include_router(derived.router(kind))
+    for router in unrealised.routers():
         app.include_router(router)
     for module in (topology, looks, flows):
         app.include_router(module.router())
@@ -75,7 +78,7 @@ def create_app(live: Live) -> FastAPI:
         app.include_router(module.router())
     app.state.ofctl = ofctl.LabSwitches(live)
     app.include_router(ofctl.router(app.state.ofctl, app.state.hub))
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document.document(app)  # type: ignore[method-assign]
     return app
 
 

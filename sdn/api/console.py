@@ -18,7 +18,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from datapath.errors import RefusedError, SdnError, TransientError
 from datapath.guest import console
-from sdn.api.live import Live
+from sdn.api.live import Live, live_of
 from sdn.api.problem import NotFoundError
 from sdn.model.facts import GuestFacts
 
@@ -45,7 +45,7 @@ def router() -> APIRouter:
 async def _serve(socket: WebSocket, name: str, read_only: bool) -> None:
     await socket.accept()
     try:
-        reader, writer = await _connect(socket.app.state.live, name)
+        reader, writer = await _connect(live_of(socket), name)
     except SdnError as error:
         code = NO_SUCH if isinstance(error, NotFoundError) else AWAY if error.retry else OFF
         await socket.close(code, _short(error.message))

@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from sdn.api import openapi
 from sdn.api.answer import answer, encode
+from sdn.api.live import live_of
 from sdn.api.samples import Samples, Traffic
 from sdn.southbound.counters import Counters
 
@@ -69,7 +70,7 @@ def router() -> APIRouter:
     )
     async def _counters(request: Request) -> Response:
         samples: Samples = request.app.state.samples
-        return answer(body(request.app.state.live.lab, await samples.traffic.get(FRESH)))
+        return answer(body(live_of(request).lab, await samples.traffic.get(FRESH)))
 
     @made.get(
         "/v1/counters/stream",
@@ -81,7 +82,7 @@ def router() -> APIRouter:
         samples: Samples = request.app.state.samples
         first = await samples.traffic.get(FRESH)  # what is wrong is said by the status, while there is one
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        events = _events(request.app.state.live.lab, samples, first, interval)
+        events = _events(live_of(request).lab, samples, first, interval)
         return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
     return made

@@ -2,12 +2,16 @@
 
 Enters: requests. Leaves: what `sdn flows -o json` prints, each with its chassis and an id that stays the same as long
 as the flow is there. Never: what the controller believes; that is a fact of each switch (`/v1/switches`).
+
+Flows come and go, learned ones by themselves: a list is in the order of what is in their ids, so that the next page
+begins where that flow was, be it there or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -19,17 +23,24 @@ from datapath.openflow.codec import FlowStats
 from datapath.openflow.text import format_match
 from sdn import plainly
 from sdn.api import conditions, lists, openapi
-from sdn.api.answer import answer
-from sdn.api.crud import live_of
 from sdn.api.dumps import Dumps, Which
-from sdn.api.problem import NotFoundError
+from sdn.api.lists import Item
+from sdn.api.live import live_of
+from sdn.api.problem import MalformedError, NotFoundError
 from sdn.model import Model
 from sdn.names import names
 from sdn.pipeline.fields import USER_MARK, Cookie, Kind
 from sdn.pipeline.layout import Table
 
-Item = dict[str, Any]
-After = Annotated[str, Query(description="Only those behind the flow of this id: from `next` of the answer before.")]
+After = Annotated[
+    str,
+    Query(
+        max_length=lists.LONGEST,
+        description="Only those behind the flow of this id, be it there or not: from `next` of the answer before.",
+    ),
+]
+Stats = Mapping[str, tuple[str, FlowStats]]
+"""By id, with their chassis."""
 
 _FILTERS: Final = {
     "chassis": "Only those of this chassis.",
@@ -110,9 +121,15 @@ def router() -> APIRouter:
         dumps, missing = await _dumped(request.app.state.dumps, model, chassis, wanted)
         if "chassis" in asked and missing:
             raise TransientError("; ".join(missing.values()))
-        found = await asyncio.to_thread(_items, model, dumps, wanted)
         missing |= _without_tables(model, chassis)
-        return lists.page(request, live, found, limit, after, model.revision, missing=missing)
+        asked_page = lists.Page(limit, after)
+
+        def page() -> Response:
+            found = _by_id(dumps, wanted)
+            view, ordered = _view(model, found), sorted(found, key=_place)
+            return lists.page(request, live, ordered, view, asked_page, model.revision, _place, missing=missing)
+
+        return await asyncio.to_thread(page)
 
     @made.get("/{chassis}/{table}/{priority}/{match}", **_getting())
     async def _get(request: Request, chassis: str, table: int, priority: int, match: str) -> Response:
@@ -125,10 +142,10 @@ def router() -> APIRouter:
             raise NotFoundError(plainly.no_tables(model.chassis[chassis]).message)
         dumps: Dumps = request.app.state.dumps
         dump = {chassis: await dumps.of(chassis, Which(table))}
-        found = dict(await asyncio.to_thread(_items, model, dump, Wanted(table))).get(name)
-        if found is None:
+        found = await asyncio.to_thread(_by_id, dump, Wanted(table))
+        if name not in found:
             raise lists.unknown(live.lab, "flow", "flows", name)
-        return answer(found, headers=conditions.headers(live, model.revision))
+        return conditions.read(request, live, model.revision, _view(model, found)(name))
 
     return made
 
@@ -148,16 +165,35 @@ def kind(number: int) -> str:
     return "user" if number >> 48 == USER_MARK else "other"
 
 
-def _items(model: Model, dumps: Mapping[str, Iterable[FlowStats]], wanted: Wanted) -> list[tuple[str, Item]]:
-    """In the pipeline's order, as `sdn flows` has them."""
-    found: list[tuple[str, Item]] = []
-    for chassis, dump in dumps.items():
-        known = names(model, chassis)
-        some = sorted((s for s in dump if wanted.has(s)), key=lambda s: (s.flow.table, -s.flow.priority, s.flow.match))
-        for stats in some:
-            key = flow_id(chassis, stats)
-            found.append((key, {"id": key, "chassis": chassis, **plainly.flow(stats, known)}))
-    return found
+def _by_id(dumps: Mapping[str, Iterable[FlowStats]], wanted: Wanted) -> Stats:
+    return {
+        flow_id(chassis, stats): (chassis, stats)
+        for chassis, dump in dumps.items()
+        for stats in dump
+        if wanted.has(stats)
+    }
+
+
+def _view(model: Model, found: Stats) -> Callable[[str], Item]:
+    known = {chassis: names(model, chassis) for chassis in {chassis for chassis, _ in found.values()}}
+
+    def view(key: str) -> Item:
+        chassis, stats = found[key]
+        return {"id": key, "chassis": chassis, **plainly.flow(stats, known[chassis])}
+
+    return view
+
+
+_ID: Final = re.compile(r"([^/]+)/([0-9]{1,3})/([0-9]{1,5})/([0-9a-f]{16})")
+
+
+def _place(key: str) -> tuple[Any, ...]:
+    """In the pipeline's order, the first to match first. Raises MalformedError for what is no id of a flow."""
+    parts = _ID.fullmatch(key)
+    if parts is None:
+        raise MalformedError(f"'{key}' is no id of a flow", remedy="begin with the first page: leave `after` out")
+    chassis, table, priority, match = parts.groups()
+    return lists.place(chassis), int(table), -int(priority), match
 
 
 async def _dumped(
@@ -243,20 +279,10 @@ _ABOUT: Final[Mapping[str, Callable[[Model, str], Iterable[int]]]] = {
 def _listing() -> dict[str, Any]:
     schema = openapi.page(_FLOW)
     schema = {**schema, "properties": {**schema["properties"], "missing": _MISSING}}
-    return {
-        "summary": "List flows, as the switches have them now",
-        "description": f"Tables are: {', '.join(table.label for table in Table)}.",
-        "response_model": None,
-        "responses": {**openapi.found("A page of them", schema, ETag="The lab's revision"), **openapi.refusals(404)},
-        "openapi_extra": {
-            "parameters": [{**openapi.query(name), "description": text} for name, text in _FILTERS.items()]
-        },
-    }
+    filters = [openapi.query(name, text) for name, text in _FILTERS.items()]
+    words = openapi.read("List flows, as the switches have them now", "A page of them", schema, *filters)
+    return {**words, "description": f"Tables are: {', '.join(table.label for table in Table)}."}
 
 
 def _getting() -> dict[str, Any]:
-    return {
-        "summary": "Get a flow by its id",
-        "response_model": None,
-        "responses": {**openapi.found("The flow", _FLOW, ETag="The lab's revision"), **openapi.refusals(404)},
-    }
+    return openapi.read("Get a flow by its id", "The flow", _FLOW)

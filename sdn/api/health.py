@@ -19,7 +19,7 @@ from sdn.api import openapi
 from sdn.api.answer import answer
 from sdn.api.caller import NOBODY, SCOPE
 from sdn.api.ends import Ends
-from sdn.api.live import Live
+from sdn.api.live import Live, live_of
 from sdn.lab import condition, processes
 from sdn.model import Model
 from sdn.model.facts import Facts
@@ -62,7 +62,7 @@ def router() -> APIRouter:
         responses=_answers("It works", "The store does not answer", _HEALTH),
     )
     async def _healthz(request: Request) -> Response:
-        reasons = [*_ends(request), *await _ills(request.app.state.live)]
+        reasons = [*_ends(request), *await _ills(live_of(request))]
         return answer({"healthy": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     @made.get(
@@ -73,7 +73,7 @@ def router() -> APIRouter:
         responses=_answers("It is whole", "It is not, for these reasons", _READY),
     )
     async def _readyz(request: Request) -> Response:
-        live: Live = request.app.state.live
+        live = live_of(request)
         found = await conditions.of(live)
         reasons = [*found.reasons, *await asyncio.to_thread(_missing, live), *_ends(request), *await _ills(live)]
         told: dict[str, Any] = {"ready": not reasons}

@@ -7,7 +7,6 @@ like any other. Never: a number that is other than it was: addresses, MACs and i
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -15,15 +14,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from datapath.errors import FileError
-from sdn import lab
-from sdn.api import conditions, openapi
+from sdn.api import conditions, confirmed, openapi, whole
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Until, applied, live_of
 from sdn.api.differences import differences, nothing
 from sdn.api.happened import PLURAL, summary
 from sdn.api.hub import moment
-from sdn.api.live import Live
+from sdn.api.live import Live, live_of
 from sdn.api.origin import origin
 from sdn.api.problem import NotFoundError
 from sdn.bounds import REVISIONS_KEPT
@@ -39,7 +36,6 @@ Limit = Annotated[int, Query(ge=1, le=REVISIONS_KEPT, description="Revisions in 
 After = Annotated[int | None, Query(ge=1, le=LARGEST, description="Only older ones than this: from `next`.")]
 From = Annotated[int, Query(alias="from", ge=0, le=LARGEST, description="A revision; 0 is the empty lab.")]
 To = Annotated[int | None, Query(ge=0, le=LARGEST, description="A revision; the present one without it.")]
-DryRun = Annotated[bool, Query(description="Only say what it would do.")]
 
 _ENTRY: Final[dict[str, Any]] = {
     "type": "object",
@@ -82,15 +78,6 @@ _REVISION: Final[dict[str, Any]] = {
         "seconds": {"type": ["number", "null"], "description": "Until it was settled."},
     },
 }
-_PAGE: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["items", "next", "revision"],
-    "properties": {
-        "items": {"type": "array", "items": _REVISION},
-        "next": {"type": ["string", "null"]},
-        "revision": {"type": "integer"},
-    },
-}
 _WHOLE: Final[dict[str, Any]] = {**_REVISION, "properties": {**_REVISION["properties"], "entries": _ENTRIES}}
 _DIFF: Final[dict[str, Any]] = {
     "type": "object",
@@ -123,7 +110,7 @@ def router() -> APIRouter:
 
 
 def _add_reading(made: APIRouter) -> None:
-    @made.get("/revisions", **_words("Revisions, the newest first", "A page of them", _PAGE))
+    @made.get("/revisions", **_words("Revisions, the newest first", "A page of them", openapi.page(_REVISION)))
     async def _revisions(request: Request, limit: Limit = 50, after: After = None) -> Response:
         return _page(live_of(request), limit, after)
 
@@ -227,13 +214,10 @@ def _add_rollback(made: APIRouter) -> None:
     }
 
     @made.post("/rollback", **words)
-    async def _rollback(
-        request: Request, dry_run: DryRun = False, wait: Until = "stored", timeout: Timeout = 30.0
-    ) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _rollback(request: Request, asked: confirmed.Asked) -> Response:
         number = _number_in(await mapping_of(request))
         live = live_of(request)
-        if dry_run:
+        if asked.dry:
             plan = await asyncio.to_thread(_planned, request, live, number)
             return answer(plan, headers=conditions.headers(live, plan["revision"]))
         return await _rolled_back(request, live, number, asked)
@@ -255,15 +239,12 @@ def _back_at(request: Request, live: Live, present: Model, number: int) -> Model
 
 
 def _planned(request: Request, live: Live, number: int) -> dict[str, Any]:
-    from sdn.lab.plan import plan
-
     present = live.model
-    model = _back_at(request, live, present, number)
-    made = plan(model, present, lab.look_at_machine(model))
-    return {"to": number, "revision": present.revision, "changed": False, "plan": asdict(made)}
+    plan = whole.plan_of(_back_at(request, live, present, number), present)
+    return {"to": number, "revision": present.revision, "changed": False, "plan": plan}
 
 
-async def _rolled_back(request: Request, live: Live, number: int, asked: Asked) -> Response:
+async def _rolled_back(request: Request, live: Live, number: int, asked: confirmed.Wanted) -> Response:
     def edit(base: Model | None) -> Model:
         present = base if base is not None else live.model
         return _back_at(request, live, present, number).with_revision(present.revision)
@@ -271,7 +252,6 @@ async def _rolled_back(request: Request, live: Live, number: int, asked: Asked) 
     since = conditions.precondition(request, live)
     author = caller(request).name
     written = await live.change(edit, author=author, origin=origin(request, f"rollback to {number}"), since=since)
-    more = await applied(live, written, asked)
+    more = await confirmed.applied(live, written, asked)
     told = {"to": number, "revision": written.revision, "changed": written.changed, **more}
-    headers = conditions.headers(live, written.revision)
-    return answer(told, 202 if more.get("applied", {}).get("missing") else 200, headers)
+    return answer(told, confirmed.status(more), conditions.headers(live, written.revision))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from datapath.errors import FileError
 from sdn import lab
@@ -24,6 +25,9 @@ from sdn.model.facts import Facts, FlowFacts, HostFacts
 from sdn.southbound import Switch, connect
 from sdn.store import Edit, Since, Store, Update, Written
 from sdn.store.change import NEWS
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,12 @@ class Live:
     def switch(self, chassis: str) -> AbstractAsyncContextManager[Switch]:
         """A session with a chassis' switch, which stays open for the next who asks. Raises TransientError."""
         return self._switches.of(chassis)
+
+
+def live_of(connection: HTTPConnection) -> Live:
+    """That of its app."""
+    found: Live = connection.app.state.live
+    return found
 
 
 def look_at_machine(model: Model, before: Model | None) -> None:

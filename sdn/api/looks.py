@@ -7,7 +7,6 @@ lab; tests send packets, though, for which one has to be more than a reader.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -16,13 +15,12 @@ from fastapi import APIRouter, Query, Request, Response
 from datapath.errors import ConflictError, FileError, TransientError
 from datapath.openflow.flow import Flow
 from sdn import plainly
-from sdn.api import openapi
+from sdn.api import conditions, openapi
 from sdn.api.answer import answer, mapping_of
-from sdn.api.crud import live_of
 from sdn.api.dumps import Dumps, Which
 from sdn.api.happened import About
 from sdn.api.hub import Hub
-from sdn.api.live import Live
+from sdn.api.live import Live, live_of
 from sdn.graph import FORMATS
 from sdn.lab.reach import WORDS
 from sdn.model import Model
@@ -192,8 +190,9 @@ def router() -> APIRouter:
     @made.get("/graph.svg", **_drawing())
     async def _graph(request: Request, form: Format = "svg") -> Response:
         live = live_of(request)
-        picture = await asyncio.to_thread(FORMATS[form], live.model, live.facts)
-        return _unless_known(request, picture.encode(), SVG if form == "svg" else _TEXT)
+        picture = (await asyncio.to_thread(FORMATS[form], live.model, live.facts)).encode()
+        told = {"ETag": f'"{conditions.digest(picture)}"', "Cache-Control": "no-cache"}
+        return conditions.unless_known(request, picture, SVG if form == "svg" else _TEXT, told)
 
     return made
 
@@ -252,16 +251,6 @@ def _tell(hub: Hub, found: dict[str, Any]) -> None:
     hub.tell("test.done", message, About("lab", found["lab"]), passed=found["passed"], tests=passed)
 
 
-def _unless_known(request: Request, content: bytes, media: str) -> Response:
-    """Not again where the client has the same (RFC 9110 section 13.1.2)."""
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    given = request.headers.get("if-none-match", "")
-    if tag in (each.strip().removeprefix("W/") for each in given.split(",")):
-        return Response(status_code=304, headers=headers)
-    return Response(content, 200, headers, media)
-
-
 # What the API says of it
 
 
@@ -293,11 +282,5 @@ def _testing() -> dict[str, Any]:
 def _drawing() -> dict[str, Any]:
     pictures = {SVG: {"schema": {"type": "string"}}, "text/plain": {"schema": {"type": "string"}}}
     found = {"description": "The picture", "content": pictures, "headers": openapi.documented({"ETag": "Of it"})}
-    same = {"description": "The same as in If-None-Match"}
-    return {
-        "summary": "The lab's picture",
-        "tags": ["looks"],
-        "response_model": None,
-        "response_class": Response,
-        "responses": {200: found, 304: same, **openapi.refusals()},
-    }
+    words = openapi.reading("The lab's picture", {200: found})
+    return {**words, "tags": ["looks"], "response_class": Response}

@@ -1,24 +1,17 @@
-"""What the API says of itself: schemas and examples of OpenAPI 3.1, made from the topology file's own schema.
+"""What the routes say of themselves in OpenAPI: answers, refusals, bodies, parameters. The whole is in `document`.
 
-Enters: kinds of resources, and the app's routes. Leaves: keywords for routes, and the whole document. Never: a field
-described twice: what a resource may have is what the file may have.
+Enters: kinds of resources, schemas. Leaves: keywords of FastAPI's routes. Never: a field described twice: what a
+resource may have is what the file may have.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
+from sdn.api.answer import JSON
 from sdn.api.resources import Kind
-from sdn.problems import KINDS
-from sdn.topology import json_schema
+from sdn.problems import KINDS, MEDIA_TYPE
 
 Schema = dict[str, Any]
 
@@ -101,30 +94,37 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "tests": {"name": "web", "from": ["web1"], "to": ["web2"], "ping": "ok"},
     "ports": {"name": "web1:eth1", "network": "db"},
 }
-_DEFINITIONS: Final = {
-    "chassis": "Chassis",
-    "physnets": "Physnet",
-    "networks": "Network",
-    "nodes": "Node",
-    "guests": "Guest",
-    "tests": "Test",
-    "ports": "Nic",
-}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Documented answers that are problems; those of the gate and of a store that is away always belong to them."""
     found = sorted({400, 401, 403, 408, 413, 414, 422, 429, 503, *statuses})
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _REFUSALS[status], "content": content} for status in found}
 
 
 def found(description: str, schema: Schema, status: int = 200, **headers: str) -> dict[int | str, dict[str, Any]]:
     """A documented answer in JSON."""
-    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
+    answer: dict[str, Any] = {"description": description, "content": {JSON: {"schema": schema}}}
     if headers:
         answer["headers"] = documented(headers)
     return {status: answer}
+
+
+def read(summary: str, description: str, schema: Schema, *parameters: Schema) -> dict[str, Any]:
+    """The keywords of a GET whose answer has an ETag (`conditions.read`)."""
+    return reading(summary, found(description, schema, ETag=TAG), *parameters)
+
+
+def reading(summary: str, answers: dict[int | str, dict[str, Any]], *parameters: Schema) -> dict[str, Any]:
+    """As `read`, with answers that are described already."""
+    same = {"description": "It is the same as in If-None-Match", "headers": documented({"ETag": TAG})}
+    return {
+        "summary": summary,
+        "response_model": None,
+        "responses": {**answers, 304: same, **refusals(404)},
+        "openapi_extra": {"parameters": [IF_NONE_MATCH, *parameters]},
+    }
 
 
 def documented(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def documented(headers: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def request_body(schema: Schema, example: Any = None, media: str = "application/json") -> dict[str, Any]:
+def request_body(schema: Schema, example: Any = None, media: str = JSON) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": schema}
     if example is not None:
         content["example"] = example
@@ -159,31 +159,26 @@ class Words:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.named = {"$ref": f"#/components/schemas/{kind.noun.capitalize()}Resource"}
-        self.sent = {"$ref": f"#/components/schemas/{kind.noun.capitalize()}Fields"}
+        self.named, self.sent, self.patch = (
+            {"$ref": f"#/components/schemas/{kind.noun.capitalize()}{what}"} for what in ("Resource", "Fields", "Patch")
+        )
 
     def listing(self) -> dict[str, Any]:
-        filters = [query(name) for name in self.kind.filters]
-        return {
-            "summary": f"List {self.kind.path}",
-            "response_model": None,
-            "responses": {**found("A page of them", page(self.named), ETag="The lab's revision"), **refusals(404)},
-            "openapi_extra": {"parameters": filters} if filters else {},
-        }
+        return read(f"List {self.kind.path}", "A page of them", page(self.named), *map(query, self.kind.filters))
 
     def getting(self) -> dict[str, Any]:
-        return self._route("Get", {**found(self._one(), self.named, ETag="For If-Match"), **refusals(404)}, {})
+        return read(f"Get a {self.kind.noun}", f"The {self.kind.noun}", self.named)
 
     def creating(self) -> dict[str, Any]:
-        extra = request_body({**self.sent}, _EXAMPLES[self.kind.path])
+        extra = request_body(self.sent, _EXAMPLES[self.kind.path])
         return self._writing("Create", extra, 201)
 
     def replacing(self) -> dict[str, Any]:
         return self._writing("Create or replace", self._body(), 201)
 
     def patching(self) -> dict[str, Any]:
-        loose = {"type": "object", "description": "A JSON merge patch (RFC 7396)"}
-        content = {media: {"schema": loose} for media in ("application/merge-patch+json", "application/json")}
+        """RFC 7396."""
+        content = {media: {"schema": self.patch} for media in ("application/merge-patch+json", JSON)}
         return self._writing("Change", {"requestBody": {"required": True, "content": content}})
 
     def deleting(self) -> dict[str, Any]:
@@ -206,110 +201,22 @@ class Words:
         parameters = {"parameters": [IF_MATCH]}
         return self._route(verb, {**answers, **refusals(404, 409, 412)}, {**extra, **parameters})
 
-    def _one(self) -> str:
-        return f"The {self.kind.noun}"
-
     def _route(self, verb: str, responses: Any, extra: dict[str, Any]) -> dict[str, Any]:
         summary = f"{verb} a {self.kind.noun}"
         return {"summary": summary, "response_model": None, "responses": responses, "openapi_extra": extra}
 
 
-IF_MATCH: Final = {
-    "name": "If-Match",
-    "in": "header",
-    "required": False,
-    "description": 'Only if it has not changed after this revision: the ETag of an answer, such as "12".',
-    "schema": {"type": "string"},
-}
+def query(name: str, description: str = "") -> Schema:
+    found = {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+    return {**found, "description": description} if description else found
 
 
-def query(name: str) -> Schema:
-    return {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+def _header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The whole, made once and kept."""
-    if app.openapi_schema is None:
-        made = get_openapi(
-            title="sdn",
-            version=_version(),
-            description="One topology file becomes a running virtual network. Resources are entries of that file.",
-            routes=app.routes,
-        )
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(_schemas(app.state.kinds))
-        app.openapi_schema = made
-    return app.openapi_schema
-
-
-def _version() -> str:
-    try:
-        return version("sdn")
-    except PackageNotFoundError:  # run from a clone that is not installed
-        return "0"
-
-
-def _schemas(kinds: Iterable[Kind]) -> dict[str, Schema]:
-    """Of what is sent and what is answered, of each kind, and all that the file's schema refers to."""
-    definitions = _file_schemas()
-    made = {"Problem": PROBLEM, **definitions, "Topology": _whole_file()}
-    for kind in kinds:
-        entry = _entry(definitions, kind)
-        name = kind.noun.capitalize()
-        made[f"{name}Fields"] = {**entry, "properties": {"name": {"type": "string"}, **entry["properties"]}}
-        made[f"{name}Resource"] = _resource(kind, entry)
-    return made
-
-
-def _entry(definitions: dict[str, Schema], kind: Kind) -> Schema:
-    found = deepcopy(definitions[_DEFINITIONS[kind.path]])
-    if not kind.section:
-        for key in ("trunk", "groups"):
-            found["properties"].pop(key)
-        found["properties"].pop("name")
-        found["description"] = "The attachment of an interface to a network; NODE:INTERFACE.TAG is one of a trunk's."
-        found["properties"] |= {
-            "node": {"type": "string"},
-            "interface": {"type": "string"},
-            "tag": {"type": ["integer", "null"]},
-        }
-    return found
-
-
-def _resource(kind: Kind, entry: Schema) -> Schema:
-    """As it is answered: with everything that was left open, so that what is only for writing may be missing."""
-    fields = {
-        "name": {"type": "string"},
-        **entry["properties"],
-        "status": {"type": "object", "description": "What was observed and allotted."},
-        "source": {"type": "string", "description": "Its place in the topology file, or `revision:N:1`."},
-        "applied": APPLIED,
-    }
-    return {
-        "type": "object",
-        "description": entry.get("description", kind.noun),
-        "required": ["name", "status", "source"],
-        "properties": fields,
-    }
-
-
-@cache
-def _file_schemas() -> dict[str, Schema]:
-    """The definitions of the topology file, with references as OpenAPI has them."""
-    return {name: _moved(schema) for name, schema in json_schema()["$defs"].items()}
-
-
-def _whole_file() -> Schema:
-    whole = {key: value for key, value in json_schema().items() if key not in ("$schema", "$defs")}
-    found: Schema = _moved(whole)
-    return found
-
-
-def _moved(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _reference(each) if key == "$ref" else _moved(each) for key, each in value.items()}
-    return [_moved(each) for each in value] if isinstance(value, list) else value
-
-
-def _reference(text: str) -> str:
-    return re.sub(r"^#/\$defs/", "#/components/schemas/", text)
+TAG: Final = "The lab's revision, and what was answered"
+IF_MATCH: Final = _header(
+    "If-Match", 'Only if it has not changed after this revision: the ETag of an answer, such as "12".'
+)
+IF_NONE_MATCH: Final = _header("If-None-Match", "Not again where the answer has this ETag still: 304.")

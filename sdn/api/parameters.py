@@ -34,8 +34,9 @@ async def only_known(request: HTTPConnection) -> None:
 
 
 def _known(route: APIRoute | APIWebSocketRoute) -> frozenset[str]:
-    """Those of its function, and those that only its description has."""
+    """Those of its function and of what that depends on, and those that only its description has."""
     extra: dict[str, Any] = getattr(route, "openapi_extra", None) or {}
     described: list[dict[str, Any]] = extra.get("parameters", [])
-    own = {parameter.alias for parameter in route.dependant.query_params}
+    asked = (route.dependant, *route.dependant.dependencies)
+    own = {parameter.alias for each in asked for parameter in each.query_params}
     return frozenset(own | {each["name"] for each in described if each["in"] == "query"})

@@ -51,7 +51,7 @@ def roles_of(app: FastAPI) -> RoleOf:
 
     def role(kind: str, method: str, path: str, *, remember: bool = False) -> Role | None:
         ask = known if remember and len(path) <= _LONGEST else known.__wrapped__
-        return ask(kind, method, path)
+        return ask(kind, "GET" if method == "HEAD" else method, path)
 
     return role
 
@@ -60,7 +60,8 @@ def methods_at(contexts: Iterable[RouteContext], path: str) -> frozenset[str]:
     """All that any route has for this path."""
     scope = _scope("http", "", path)
     matching = (each for each in contexts if each.matches(dict(scope))[0] is not Match.NONE)
-    return frozenset(method for each in matching for method in getattr(each, "methods", None) or ())
+    found = frozenset(method for each in matching for method in getattr(each, "methods", None) or ())
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _scope(kind: str, method: str, path: str) -> dict[str, Any]:

@@ -7,19 +7,17 @@ same words. Never: numbers that change for what the file did not change: those o
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from datapath.errors import StaleError
-from sdn.api import conditions, openapi, whole
-from sdn.api.answer import answer
+from sdn.api import conditions, confirmed, openapi, whole
+from sdn.api.answer import JSON, answer, encode
 from sdn.api.caller import caller
-from sdn.api.crud import Asked, Timeout, Until, applied, live_of
-from sdn.api.live import Live
+from sdn.api.live import Live, live_of
 from sdn.api.origin import origin
-from sdn.api.whole import JSON, YAML, Sent
+from sdn.api.whole import YAML, Sent
 from sdn.model import Model
 from sdn.store import Since
 from sdn.topology import written
@@ -28,7 +26,6 @@ File = Annotated[
     str,
     Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$", description="What its mistakes and objects are told under."),
 ]
-DryRun = Annotated[bool, Query(description="Only say what it would do.")]
 
 _EXAMPLE: Final = """name: overlay
 chassis: {hv1: {}, hv2: {}}
@@ -71,12 +68,9 @@ def router() -> APIRouter:
         return await _as_file(request, live_of(request).model)
 
     @made.put("/topology", **_writing())
-    async def _put(
-        request: Request, file: File = "", dry_run: DryRun = False, wait: Until = "stored", timeout: Timeout = 30.0
-    ) -> Response:
-        asked = Asked(wait, timeout, time.monotonic())
+    async def _put(request: Request, asked: confirmed.Asked, file: File = "") -> Response:
         sent = await _sent(request, file)
-        if dry_run:
+        if asked.dry:
             return await _planned(request, sent)
         return await _applied(request, sent, asked)
 
@@ -91,11 +85,11 @@ def router() -> APIRouter:
 
 
 async def _as_file(request: Request, model: Model) -> Response:
-    headers = conditions.headers(live_of(request), model.revision) | {"Vary": "Accept"}
     if whole.wants_json(request.headers.get("accept", "")):
-        return answer(written.document(model), headers=headers)
-    text = await asyncio.to_thread(whole.as_text, model)
-    return Response(text, 200, headers, YAML)
+        content, media = encode(written.document(model)), JSON
+    else:
+        content, media = (await asyncio.to_thread(whole.as_text, model)).encode(), YAML
+    return conditions.read_as(request, live_of(request), model.revision, content, media, {"Vary": "Accept"})
 
 
 # Writing
@@ -122,13 +116,13 @@ async def _planned(request: Request, sent: Sent) -> Response:
     )
 
 
-async def _applied(request: Request, sent: Sent, asked: Asked) -> Response:
+async def _applied(request: Request, sent: Sent, asked: confirmed.Wanted) -> Response:
     live = live_of(request)
     since = _condition(request, live)
     author = caller(request).name
     written_so = await live.change(sent.built, author=author, origin=origin(request), since=since)
-    seconds = round(time.monotonic() - asked.started, 6)
-    more = await applied(live, written_so, asked)
+    seconds = asked.seconds
+    more = await confirmed.applied(live, written_so, asked)
     told = {
         "revision": written_so.revision,
         "changed": written_so.changed,
@@ -136,9 +130,7 @@ async def _applied(request: Request, sent: Sent, asked: Asked) -> Response:
         "counts": whole.counts(written_so.model),
         **more,
     }
-    return answer(
-        told, 202 if more.get("applied", {}).get("missing") else 200, conditions.headers(live, written_so.revision)
-    )
+    return answer(told, confirmed.status(more), conditions.headers(live, written_so.revision))
 
 
 def _present(live: Live) -> Model | None:
@@ -161,14 +153,11 @@ def _reading() -> dict[str, Any]:
         YAML: {"schema": {"type": "object", "required": ["name", "underlay", "chassis"]}, "example": _EXAMPLE},
         JSON: {"schema": {"type": "object", "required": ["name", "underlay", *written.SECTIONS]}},
     }
-    headers = openapi.documented({"ETag": "The lab's revision"})
-    answers = {"description": "The file", "content": content, "headers": headers}
-    return {
-        "summary": "The lab as a topology file",
-        "description": "In YAML as one would write it; in JSON with nothing left open.",
-        "response_model": None,
-        "responses": {200: answers, **openapi.refusals()},
-    }
+    headers = openapi.documented({"ETag": openapi.TAG})
+    words = openapi.reading(
+        "The lab as a topology file", {200: {"description": "The file", "content": content, "headers": headers}}
+    )
+    return {**words, "description": "In YAML as one would write it; in JSON with nothing left open."}
 
 
 def _body() -> dict[str, Any]:

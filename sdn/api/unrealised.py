@@ -11,9 +11,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from datapath.errors import FileError
-from sdn.api import conditions, openapi
-from sdn.api.answer import answer
-from sdn.api.crud import live_of
+from sdn.api import lists, openapi
+from sdn.api.live import live_of
 from sdn.api.problem import NotFoundError
 from sdn.topology.hosts import NOT_YET
 
@@ -28,25 +27,22 @@ def routers() -> list[APIRouter]:
 def _router(path: str, section: str) -> APIRouter:
     router = APIRouter(prefix=f"/v1/{path}", tags=[path])
 
-    @router.get(
-        "", **_words(f"List {path}", openapi.found("None", openapi.page({"type": "object"}), ETag="Of the lab"))
-    )
-    async def _list(request: Request) -> Response:
+    @router.get("", **openapi.read(f"List {path}", "None", openapi.page({"type": "object"})))
+    async def _list(request: Request, asked: lists.Asked) -> Response:
         live = live_of(request)
-        told: dict[str, Any] = {"items": [], "next": None, "revision": live.revision}
-        return answer(told, headers=conditions.headers(live, live.revision))
+        return lists.page(request, live, (), lambda _: None, asked, live.revision)
 
-    @router.get("/{name}", **_words("Get one: there is none", {}))
+    @router.get("/{name}", **_words("Get one: there is none"))
     async def _get(name: str) -> Response:
         raise NotFoundError(f"there is nothing called '{name}': '{section}' {NOT_YET}")
 
-    @router.post("", **_words("Create one: refused", {}))
+    @router.post("", **_words("Create one: refused"))
     async def _create() -> Response:
         raise _not_yet(section)
 
-    @router.put("/{name}", **_words("Replace one: refused", {}))
-    @router.patch("/{name}", **_words("Change one: refused", {}))
-    @router.delete("/{name}", **_words("Remove one: refused", {}))
+    @router.put("/{name}", **_words("Replace one: refused"))
+    @router.patch("/{name}", **_words("Change one: refused"))
+    @router.delete("/{name}", **_words("Remove one: refused"))
     async def _change(name: str) -> Response:
         raise _not_yet(section, name)
 
@@ -58,8 +54,6 @@ def _not_yet(section: str, name: str = "") -> FileError:
     return FileError(f"{about}'{section}' {NOT_YET}; expected no such section")
 
 
-def _words(summary: str, answers: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
-    """FastAPI documents a 200 where no other answer is."""
-    responses = {**answers, **openapi.refusals(404)}
-    found: dict[str, Any] = {"summary": summary, "response_model": None, "responses": responses}
-    return found if answers else {**found, "status_code": 404}
+def _words(summary: str) -> dict[str, Any]:
+    """FastAPI documents a 200 where no other status is said to be the usual one."""
+    return {"summary": summary, "response_model": None, "responses": openapi.refusals(404), "status_code": 404}

@@ -13,6 +13,7 @@ import orjson
 
 from datapath.errors import FileError
 from sdn import lab, topology
+from sdn.api.answer import JSON
 from sdn.api.problem import MalformedError
 from sdn.lab import condition
 from sdn.model import Model
@@ -20,7 +21,6 @@ from sdn.model.facts import Facts
 from sdn.topology import edit, written
 
 YAML: Final = "application/yaml"
-JSON: Final = "application/json"
 YAML_TYPES: Final = frozenset({YAML, "application/x-yaml", "text/yaml", "text/x-yaml", "text/vnd.yaml"})
 
 

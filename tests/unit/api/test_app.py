@@ -68,13 +68,28 @@ async def test_a_method_that_a_path_does_not_have(socket: Path) -> None:
     """All that it has are told, of whichever route."""
     async with api(socket) as client:
         for path, methods in (
-            ("/v1/nodes", "GET, POST"),
-            ("/v1/nodes/web1", "DELETE, GET, PATCH, PUT"),
-            ("/v1/topology", "GET, PUT"),
-            ("/stats/flow/1", "GET, POST"),
+            ("/v1/nodes", "GET, HEAD, POST"),
+            ("/v1/nodes/web1", "DELETE, GET, HEAD, PATCH, PUT"),
+            ("/v1/topology", "GET, HEAD, PUT"),
+            ("/stats/flow/1", "GET, HEAD, POST"),
             ("/v1/trace", "POST"),
         ):
             answer = await client.request("PROPFIND", path)
             assert (answer.status_code, answer.headers["allow"]) == (405, methods)
             assert answer.headers["content-type"] == "application/problem+json"
         assert (await client.get("/v1/nothing")).status_code == 404
+
+
+async def test_the_head_alone(socket: Path) -> None:
+    """Of streams too, which then end."""
+    async with api(socket) as client, asyncio.timeout(10):
+        for path in ("/", "/healthz", "/v1/nodes", "/v1/nodes/web1", "/v1/nodes/none", "/v1/topology"):
+            whole, head = await client.get(path), await client.head(path)
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers == whole.headers, path
+        for path in ("/v1/events", "/v1/counters/stream"):
+            head = await client.head(path)
+            assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+        assert (await client.head("/v1/trace")).status_code == 405
+        tag = (await client.head("/v1/nodes/web1")).headers["etag"]
+        assert (await client.head("/v1/nodes/web1", headers={"If-None-Match": tag})).status_code == 304

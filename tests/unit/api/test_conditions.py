@@ -45,7 +45,7 @@ async def test_another_lab_of_the_same_name(tmp_path: Path) -> None:
                 whole = await client.put("/v1/topology?dry_run=true", content=FILE, headers={"If-Match": tags[0]})
                 assert whole.status_code == 412
     assert tags[0] != tags[1]
-    assert [tag.strip('"').partition("-")[2] for tag in tags] == ["1", "1"]
+    assert [tag.strip('"').split("-")[1] for tag in tags] == ["1", "1"]
 
 
 async def test_a_revision_alone_is_of_the_lab_that_there_is(socket: Path) -> None:
@@ -61,6 +61,44 @@ async def test_a_revision_alone_is_of_the_lab_that_there_is(socket: Path) -> Non
         for wrong in ("12", '"x"', '"1" "2"'):
             answer = await client.patch("/v1/networks/db", json={"mtu": 1302}, headers={"If-Match": wrong})
             assert answer.status_code == 400, wrong
+
+
+READ = (
+    "/v1/nodes/web1",
+    "/v1/nodes?limit=1",
+    "/v1/ports",
+    "/v1/links",
+    "/v1/labs",
+    "/v1/topology",
+    "/v1/routers",
+    "/v1/graph.svg",
+)
+
+
+async def test_what_the_client_has_is_not_sent_again(socket: Path) -> None:
+    async with api(socket) as client:
+        for path in READ:
+            read = await client.get(path)
+            for tags in (read.headers["etag"], f'"x", W/{read.headers["etag"]}', "*"):
+                same = await client.get(path, headers={"If-None-Match": tags})
+                assert (same.status_code, same.content) == (304, b""), (path, tags)
+                assert same.headers["etag"] == read.headers["etag"]
+            other = await client.get(path, headers={"If-None-Match": '"x", "1"'})
+            assert (other.status_code, other.content) == (200, read.content)
+
+
+async def test_what_was_observed_is_sent_again(socket: Path) -> None:
+    """The revision is the same, and the answer is not: there is more to read, and nothing to lose by a write."""
+    async with api(socket) as client:
+        tags = {path: (await client.get(path)).headers["etag"] for path in ("/v1/chassis/hv1", "/v1/chassis")}
+        with client.live.subscribe() as updates:
+            client.confirm(1)
+            await asyncio.wait_for(updates.get(), 5)
+        for path, tag in tags.items():
+            again = await client.get(path, headers={"If-None-Match": tag})
+            assert (again.status_code, again.headers["sdn-revision"]) == (200, "1"), path
+        mine = await client.patch("/v1/chassis/hv1", json={}, headers={"If-Match": tags["/v1/chassis/hv1"]})
+        assert mine.status_code == 200
 
 
 async def test_nothing_to_do_is_said_by_the_store_itself(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,13 @@ __all__ = ["socket"]
 
 
 async def test_lists_have_pages_and_filters(socket: Path) -> None:
+    """In the order of names, whatever that of the file."""
     async with api(socket) as client:
         first = (await client.get("/v1/ports?limit=2")).json()
-        assert [each["name"] for each in first["items"]] == ["web1:eth0", "web2:eth0"]
+        assert [each["name"] for each in first["items"]] == ["fw:eth0", "fw:eth0.20"]
         assert first["revision"] == 1
         second = (await client.get(first["next"])).json()
-        assert [each["name"] for each in second["items"]] == ["fw:eth0", "fw:eth0.20"]
+        assert [each["name"] for each in second["items"]] == ["web1:eth0", "web2:eth0"]
         assert second["next"] is None
         for query, names in {
             "node=fw": ["fw:eth0", "fw:eth0.20"],
@@ -55,7 +56,10 @@ async def test_pages_go_on_while_others_write(socket: Path) -> None:
         assert len(seen) == len(set(seen))
         assert stayed <= set(seen) <= stayed | {"web1", "n7", "late"}
         await client.delete("/v1/nodes/n3")
-        assert (await client.get("/v1/nodes?after=n3")).status_code == 404
+        for after, names in {"n3": ["n4", "n5"], "n": ["n0", "n1"], "web10": [], "٣": []}.items():
+            page = (await client.get("/v1/nodes", params={"after": after, "limit": 2})).json()
+            assert [each["name"] for each in page["items"]] == names, after
+        assert (await client.get("/v1/nodes", params={"after": "n" * 513})).status_code == 400
 
 
 async def test_creates_can_be_repeated(socket: Path) -> None:

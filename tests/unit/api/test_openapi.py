@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from sdn.api.resources import KINDS
 from tests.unit.api.lab import api, fill, store_at
 
 
@@ -19,3 +22,45 @@ async def test_the_description_is_valid(tmp_path: Path) -> None:
         for method, words in methods.items():
             assert words["summary"], (method, path)
             assert words["responses"].keys() - {"422"}, (method, path)
+
+
+async def test_what_is_refused_is_no_instance_of_the_schema(tmp_path: Path) -> None:
+    """Of each kind: what was read can be sent back, by both; a field that nobody knows cannot, by neither."""
+    with store_at(tmp_path) as socket:
+        fill(socket)
+        async with api(socket) as client:
+            told = (await client.get("/v1/openapi.json")).json()
+            for kind in KINDS.values():
+                items = (await client.get(f"/v1/{kind.path}")).json()["items"]
+                for item in items[:1]:
+                    for method in ("PUT", "PATCH"):
+                        where = f"{method} {kind.path}"
+                        path = f"/v1/{kind.path}/{item['name']}"
+                        assert sent_so(told, kind.path, method, item) == [], where
+                        assert (await client.request(method, path, json=item)).status_code == 200, where
+                        unknown = item | {"colour": "red"}
+                        assert sent_so(told, kind.path, method, unknown), where
+                        assert (await client.request(method, path, json=unknown)).status_code == 422, where
+
+
+async def test_what_a_patch_may_say(tmp_path: Path) -> None:
+    with store_at(tmp_path) as socket:
+        fill(socket)
+        async with api(socket) as client:
+            told = (await client.get("/v1/openapi.json")).json()
+    for path, patch, is_right in (
+        ("networks", {"mtu": None}, True),
+        ("networks", {"segment": {"vxlan": 12}}, True),
+        ("networks", {"segment": {"colour": 12}}, False),
+        ("networks", {"mtu": "much"}, False),
+        ("nodes", {"trunk": {"20": None}}, True),
+        ("nodes", {"ports": [{"name": "eth0", "network": "web", "colour": "red"}]}, False),
+    ):
+        assert (sent_so(told, path, "PATCH", patch) == []) is is_right, (path, patch)
+
+
+def sent_so(told: dict[str, Any], path: str, method: str, body: Any) -> list[str]:
+    """What the description says against it."""
+    content = told["paths"][f"/v1/{path}/{{name}}"][method.lower()]["requestBody"]["content"]
+    schema = {**content["application/json"]["schema"], "components": told["components"]}
+    return [error.message for error in Draft202012Validator(schema).iter_errors(body)]

@@ -1,0 +1,58 @@
+"""Flows page by page, while they come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datapath.openflow.codec import FlowStats
+from datapath.openflow.flow import Flow
+from sdn.api.dumps import Which
+from tests.unit.api.lab import api, socket
+
+__all__ = ["socket"]
+
+
+class Dumped:
+    """What the switches have."""
+
+    def __init__(self) -> None:
+        self.flows = [stats(table, priority) for table in (0, 1) for priority in (5, 700)]
+
+    async def of(self, _chassis: str, _which: Which) -> list[FlowStats]:
+        return self.flows
+
+
+def stats(table: int, priority: int) -> FlowStats:
+    return FlowStats(Flow(table, priority, (), (), 0), 1, 60, 2.0)
+
+
+async def test_a_page_begins_where_the_one_before_has_ended(socket: Path) -> None:
+    """Also where that flow has gone."""
+    async with api(socket) as client:
+        dumped: Any = Dumped()
+        client.app.state.dumps = dumped
+        path, seen = "/v1/flows?limit=3", []
+        while path:
+            page = (await client.get(path)).json()
+            seen += [(each["chassis"], each["table_id"], each["priority"]) for each in page["items"]]
+            path = page["next"]
+            dumped.flows = [each for each in dumped.flows if (each.flow.table, each.flow.priority) != (1, 700)]
+        assert seen[:3] == [("hv1", 0, 700), ("hv1", 0, 5), ("hv1", 1, 700)]
+        assert seen[3:] == [("hv1", 1, 5), ("hv2", 0, 700), ("hv2", 0, 5), ("hv2", 1, 5)]
+        for wrong in ("hv1", "hv1/1/700", "hv1/1/700/xyz", "hv1/1/700/0123456789abcdef/"):
+            answer = await client.get("/v1/flows", params={"after": wrong})
+            assert (answer.status_code, answer.json()["type"]) == (400, "urn:sdn:problem:malformed"), wrong
+
+
+async def test_what_has_changed_is_sent_again(socket: Path) -> None:
+    """Counters are a part of the answer, and of its ETag."""
+    async with api(socket) as client:
+        dumped: Any = Dumped()
+        client.app.state.dumps = dumped
+        key = (await client.get("/v1/flows?limit=1")).json()["items"][0]["id"]
+        for path in ("/v1/flows", f"/v1/flows/{key}"):
+            known = {"If-None-Match": (await client.get(path)).headers["etag"]}
+            assert (await client.get(path, headers=known)).status_code == 304
+            dumped.flows = [each._replace(packets=each.packets + 1) for each in dumped.flows]
+            assert (await client.get(path, headers=known)).status_code == 200
