@@ -140,7 +140,7 @@ def tell(resource: Resource, as_json: bool) -> None:
 
 
 def delete(lab: str | None, api: str | None, kind: str, names: Sequence[str], how: Fields, as_json: bool) -> None:
-    from sdn.client.client import kind_of
+    from sdn.client.resources import kind_of
 
     noun, done = kind_of(kind).noun, []
     with connected(lab, api) as client:

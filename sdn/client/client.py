@@ -1,51 +1,30 @@
-"""The client: one method for each thing that the API does.
+"""The client: one method for each thing that the API does; those for single things are in `resources`.
 
-Enters: kinds, names, fields in the words of the topology file. Leaves: typed values. Never: a guess at what is meant.
+Enters: calls. Leaves: typed values, events and counters as they come. Never: a stream that ends before it has been
+asked for again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
 from datapath.errors import FileError, TransientError
 from sdn.bounds import LONGEST_WAIT, REVISIONS_KEPT, Wait
 from sdn.client import wire
-from sdn.client.models import (
-    BY_WORD,
-    KINDS,
-    Applied,
-    Chassis,
-    Event,
-    Guest,
-    Kind,
-    Network,
-    Node,
-    Physnet,
-    Plan,
-    Port,
-    Resource,
-    Revision,
-    Rollback,
-    Test,
-    Traffic,
-)
+from sdn.client.models import Event, Plan, Revision, Rollback, Traffic
+from sdn.client.resources import Resources, condition
 from sdn.differences import Difference
 
 if TYPE_CHECKING:
     import httpx
 
-Fields = Mapping[str, Any]
 Cut = Callable[[TransientError], None]
 
-LIST: Final = 1000
-"""Members of a list in one answer."""
 SILENCE: Final = 40.0
 """Seconds: a stream of events says at least every 15 that it is there."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -57,13 +36,13 @@ def _ignore(_error: TransientError) -> None:
     """A cut that nobody wants to hear of."""
 
 
-class Client:
+class Client(Resources):
     """Of one lab. Also a context manager, which closes it."""
 
     def __init__(self, place: wire.Place, transport: httpx.BaseTransport | None = None, lab: str = "") -> None:
         """`lab` is the name of one of this machine."""
+        super().__init__(wire.Wire(place, transport))
         self.lab = lab
-        self._wire = wire.Wire(place, transport)
 
     @classmethod
     def of(cls, lab: str | None = None) -> Self:
@@ -93,104 +72,6 @@ class Client:
     ) -> None:
         self.close()
 
-    # Resources
-
-    @overload
-    def get(self, kind: Literal["port", "ports"], name: str) -> Port: ...
-    @overload
-    def get(self, kind: Literal["node", "nodes"], name: str) -> Node: ...
-    @overload
-    def get(self, kind: Literal["guest", "guests"], name: str) -> Guest: ...
-    @overload
-    def get(self, kind: Literal["network", "networks"], name: str) -> Network: ...
-    @overload
-    def get(self, kind: Literal["chassis"], name: str) -> Chassis: ...
-    @overload
-    def get(self, kind: Literal["physnet", "physnets"], name: str) -> Physnet: ...
-    @overload
-    def get(self, kind: Literal["test", "tests"], name: str) -> Test: ...
-    @overload
-    def get(self, kind: str, name: str) -> Resource: ...
-    def get(self, kind: str, name: str) -> Resource:
-        """One. Raises FileError where there is none."""
-        of = kind_of(kind)
-        value, headers = self._wire.ask("GET", _path(of, name))
-        return _resource(of, value, headers)
-
-    @overload
-    def list(self, kind: Literal["port", "ports"], /, **filters: Any) -> Iterator[Port]: ...
-    @overload
-    def list(self, kind: Literal["node", "nodes"], /, **filters: Any) -> Iterator[Node]: ...
-    @overload
-    def list(self, kind: Literal["guest", "guests"], /, **filters: Any) -> Iterator[Guest]: ...
-    @overload
-    def list(self, kind: Literal["network", "networks"], /, **filters: Any) -> Iterator[Network]: ...
-    @overload
-    def list(self, kind: Literal["chassis"], /, **filters: Any) -> Iterator[Chassis]: ...
-    @overload
-    def list(self, kind: str, /, **filters: Any) -> Iterator[Resource]: ...
-    def list(self, kind: str, /, **filters: Any) -> Iterator[Resource]:
-        """All of a kind, page by page; `name="web*"`, `node="web1"`, `up=True` narrow it down."""
-        of = kind_of(kind)
-        query = {key: str(value).lower() if isinstance(value, bool) else value for key, value in filters.items()}
-        for page, headers in self._pages(f"/v1/{of.path}", {"limit": LIST, **query}):
-            for item in page["items"]:
-                yield _resource(of, item, headers)
-
-    def create(self, kind: str, name: str, fields: Fields | None = None, **how: Any) -> Resource:
-        """Also where it is there already and so. Raises ConflictError where it is another.
-
-        `how`, of this and of those below: `wait`, a Wait; `timeout` in seconds; `if_match`, an etag: then StaleError is
-        raised where it has changed since.
-        """
-        of = kind_of(kind)
-        return self._write("POST", f"/v1/{of.path}", of, {"name": name, **(fields or {})}, **how)
-
-    def replace(self, kind: str, name: str, fields: Fields, **how: Any) -> Resource:
-        """With these fields and no others; created where there is none."""
-        of = kind_of(kind)
-        return self._write("PUT", _path(of, name), of, fields, **how)
-
-    def patch(self, kind: str, name: str, fields: Fields, **how: Any) -> Resource:
-        """A merge patch (RFC 7396): None is what is left to sdn."""
-        of = kind_of(kind)
-        return self._write("PATCH", _path(of, name), of, fields, **how)
-
-    def delete(
-        self, kind: str, name: str, *, wait: Wait = "stored", timeout: float = 30.0, if_match: str = ""
-    ) -> Applied | None:
-        """None where it did not wait. Raises ConflictError where others need it."""
-        of = kind_of(kind)
-        params = {"wait": wait, "timeout": timeout}
-        value, _ = self._wire.ask(
-            "DELETE", _path(of, name), seconds=timeout, params=params, headers=_condition(if_match)
-        )
-        return Applied.of(value["applied"]) if value and "applied" in value else None
-
-    def _write(
-        self,
-        method: str,
-        path: str,
-        of: Kind,
-        fields: Fields,
-        *,
-        wait: Wait = "stored",
-        timeout: float = 30.0,
-        if_match: str = "",
-    ) -> Resource:
-        headers = {"Content-Type": "application/json", **_condition(if_match)}
-        params = {"wait": wait, "timeout": timeout}
-        content = orjson.dumps(fields, default=str)
-        value, told = self._wire.ask(method, path, seconds=timeout, content=content, params=params, headers=headers)
-        return _resource(of, value, told)
-
-    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[wire.Answer]:
-        page, headers = self._wire.ask("GET", path, params=dict(params))
-        yield page, headers
-        while page.get("next"):
-            page, headers = self._wire.ask("GET", page["next"])
-            yield page, headers
-
     # The whole
 
     def apply(
@@ -203,7 +84,7 @@ class Client:
     ) -> dict[str, Any]:
         """The lab as this file's text says. Raises FileError with every mistake in it."""
         params = {"wait": wait, "timeout": timeout}
-        headers = {"Content-Type": "application/yaml", **_condition(if_match)}
+        headers = {"Content-Type": "application/yaml", **condition(if_match)}
         value, _ = self._wire.ask(
             "PUT", "/v1/topology", seconds=timeout, content=topology.encode(), params=params, headers=headers
         )
@@ -294,7 +175,7 @@ class Client:
             seconds=timeout,
             json={"revision": revision},
             params=params,
-            headers=_condition(if_match),
+            headers=condition(if_match),
         )
         return Rollback.of(value, told.get("etag", ""))
 
@@ -347,33 +228,6 @@ class Client:
         with self._wire.lines("/v1/events", silence=SILENCE, params=list(params), headers=headers) as lines:
             for name, data in blocks(lines):
                 yield name, Event.of(orjson.loads(data)) if data else None
-
-
-def kind_of(word: str) -> Kind:
-    """`port` or `ports`. Raises FileError with what was probably meant."""
-    found = BY_WORD.get(word.lower())
-    if found is None:
-        close = get_close_matches(word.lower(), BY_WORD, 1)
-        hint = f"did you mean {BY_WORD[close[0]].noun}?" if close else f"there are: {', '.join(KINDS)}"
-        raise FileError(f"there is no kind {word}", remedy=hint)
-    return found
-
-
-def _path(kind: Kind, name: str) -> str:
-    return f"/v1/{kind.path}/{quote(name, safe=':')}"
-
-
-def _resource(kind: Kind, value: dict[str, Any], headers: Mapping[str, str]) -> Resource:
-    return kind.type(kind.noun, _name(value), int(headers.get("sdn-revision", 0)), value, headers.get("etag", ""))
-
-
-def _name(value: Mapping[str, Any]) -> str:
-    """A flow has none, but an id."""
-    return str(value.get("name", value.get("id", "")))
-
-
-def _condition(etag: str) -> dict[str, str]:
-    return {"If-Match": etag} if etag else {}
 
 
 def _filters(kinds: Iterable[str], objects: Iterable[str], chassis: Iterable[str]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from datapath.addr import IPAddress, IPNetwork, Mac
 from sdn.differences import Difference
+from sdn.model.history import Count
 
 Raw = Mapping[str, Any]
 
@@ -262,13 +263,6 @@ class Traffic:
 
 
 # History
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
