@@ -40,6 +40,13 @@ GUEST: dict[str, Any] = {
     "networks": {"web": {"segment": {"vxlan": 100}, "subnet": "10.50.0.0/24"}},
     "guests": {"vm1": {"chassis": "hv1", "network": "web"}},
 }
+EXTERNAL = """
+chassis: {hv1: {}, tor1: {datapath: external, vtep: 172.31.0.200}}
+networks: {web: {segment: {vxlan: 10}, subnets: [10.1.0.0/24, "fd00:10:10::/64"]}}
+nodes:
+  a-node-with-a-long-name: {network: web, chassis: hv1}
+  far1: {network: web, chassis: tor1}
+"""
 MANY = {
     "chassis": {"hv[1-20]": {}},
     "networks": {f"n{i}": {"segment": {"vxlan": 100 + i}, "subnet": f"10.{i}.0.0/24"} for i in range(1, 6)},
@@ -73,6 +80,11 @@ def own(lab: Labs) -> Lab:
 @pytest.fixture
 def with_guest(lab: Labs) -> Lab:
     return lab(GUEST)
+
+
+@pytest.fixture
+def with_external(lab: Labs) -> Lab:
+    return lab(EXTERNAL)
 
 
 @pytest.fixture
@@ -131,6 +143,29 @@ def test_a_chosen_node_is_told_of(running: Lab, url: str, browser: Browser) -> N
         page.keyboard.type("db2")
         page.keyboard.press("Enter")
         expect(side.locator("h2")).to_have_text("db2")
+
+
+def test_a_network_is_the_same_everywhere(url: str, browser: Browser) -> None:
+    """Its colour in a panel is that of its line; chosen by the address, its nodes do not step back with the others."""
+    with opened(browser, url, "at=network:web") as page:
+        expect(node(page, "web3")).to_have_class(re.compile("is-of-network"))
+        expect(node(page, "db1")).not_to_have_class(re.compile("is-of-network"))
+        for name, network in (("web1", "web"), ("db1", "db")):
+            node(page, name).locator(".name").click()
+            expect(page.locator(".side-inspector h2")).to_have_text(name)
+            line = page.locator(f'.graph [data-kind=network][data-name="{network}"] > .rail').get_attribute("class")
+            expect(page.locator(".side-inspector .swatch path").first).to_have_attribute("class", line or "")
+
+
+def test_what_others_run_is_not_down(with_external: Lab, browser: Browser) -> None:
+    """Nobody here knows how it is; and long names leave room for what is beside them."""
+    with serving(with_external) as url, opened(browser, url, "at=network:web") as page:
+        expect(page.locator(".health")).to_have_text("all up")
+        rows = page.locator(".side-inspector .is-ports tr")
+        expect(rows.filter(has_text="far1").locator(".dot")).to_have_count(0)
+        for address in rows.locator("td.mono div").all():
+            assert address.evaluate("each => each.offsetHeight") < 24, f"{address.inner_text()} is broken"
+        picture(page, "others")
 
 
 def test_keys_alone_lead_to_a_trace(url: str, browser: Browser) -> None:

@@ -22,6 +22,8 @@ export const state = {
   /** @type {Record<Kind, Map<string, Resource>>} */
   objects: /** @type {any} */ (Object.fromEntries(KINDS.map((kind) => [kind, new Map()]))),
   loaded: false,
+  /** @type {Map<string, string>} what a network's line is drawn with, by its name: classes of the picture */
+  colours: new Map(),
   /** @type {Ref|null} */
   selection: null,
   /** @type {string} the view on the left, "" for none */

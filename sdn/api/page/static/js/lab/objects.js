@@ -84,10 +84,14 @@ export function wrongWith({ datapath, status: { flows, host } }) {
   return flows.error || host.errors.length ? "has errors" : "";
 }
 
+/** Where a node, guest or port is. @param {string} kind @param {any} thing */
+const chassisOf = (kind, thing) => state.objects.chassis.get(kind === "port" ? thing?.status.chassis : thing?.chassis);
+
 /** Whether it is up: null where there is nothing to say. @param {string} kind @param {any} thing */
 export function isUp(kind, thing) {
   const status = thing?.status ?? {};
   if (kind === "chassis") return thing.datapath === "external" ? null : !wrongWith(thing);
+  if (chassisOf(kind, thing)?.datapath === "external") return null; // whoever runs it knows
   if (kind === "guest")
     return status.phase === "off" && thing.power === "off" ? null : status.phase === "running" && status.up;
   return "up" in status ? status.up : null;

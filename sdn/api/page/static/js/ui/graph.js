@@ -5,7 +5,7 @@
  */
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { request } from "../core/http.js";
-import { state, use, watch } from "../core/store.js";
+import { set, state, use, watch } from "../core/store.js";
 import { Camera } from "../graph/camera.js";
 import { nearest } from "../graph/nearby.js";
 import { parse, patch } from "../graph/picture.js";
@@ -73,6 +73,10 @@ function follow(viewport, camera, tell) {
       () => camera.svg && reveal(camera, mark(camera.svg)),
     ),
     watch(
+      (s) => s.objects.ports,
+      () => camera.svg && mark(camera.svg),
+    ),
+    watch(
       (s) => s.rates,
       () => camera.svg && showTraffic(camera.svg, loads()),
     ),
@@ -95,10 +99,24 @@ function show(viewport, camera, next) {
     camera.show(next);
   }
   const svg = /** @type {SVGSVGElement} */ (camera.svg);
+  const colours = coloursOf(svg);
+  if (!sameEntries(colours, state.colours)) set({ colours });
   mark(svg);
   showTraffic(svg, loads());
   route(svg);
 }
+
+/** What the line of each network is drawn with. @param {SVGSVGElement} svg @returns {Map<string, string>} */
+const coloursOf = (svg) =>
+  new Map(
+    [...svg.querySelectorAll("[data-kind=network] > .rail")].map((line) => [
+      /** @type {SVGElement} */ (line.parentNode).dataset.name ?? "",
+      line.getAttribute("class") ?? "",
+    ]),
+  );
+
+/** @param {Map<string, string>} a @param {Map<string, string>} b */
+const sameEntries = (a, b) => a.size === b.size && [...a].every(([name, value]) => b.get(name) === value);
 
 /** What the ports carry: of those that share an interface, the first one. */
 function* loads() {

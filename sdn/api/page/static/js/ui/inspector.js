@@ -38,7 +38,7 @@ export function Inspector({ at, onClose }) {
     <${Traffic} at=${at} />
     ${leads && html`<${Section} title=${at.kind === "chassis" ? "Tunnels and uplinks" : "Uplinks"}><${Outlets} at=${at} /><//>`}
     <${Fields} title="As the file says" values=${without(thing)} />
-    <${Fields} title="As it is" values=${thing.status ?? {}} />
+    <${Fields} title="As it is" values=${known(at.kind, thing)} />
     ${at.kind !== "test" && at.kind !== "physnet" && html`<${Flows} at=${at} key=${title} />`}
   <//>`;
 }
@@ -49,6 +49,14 @@ function phase(kind, thing) {
   if (kind === "chassis" && thing.datapath !== "external")
     return wrongWith(thing) || (thing.datapath === "linux" ? "built" : "connected");
   return undefined;
+}
+
+/** Its status, without its ports, which are above, and what a chassis without tables, or of somebody else, has none of. @param {string} kind @param {any} thing */
+function known(kind, thing) {
+  const { flows, host, ports, ...rest } = thing.status ?? {};
+  if (kind === "network") return { ...rest, ports }; // how many
+  if (kind !== "chassis" || thing.datapath === "external") return rest;
+  return thing.datapath === "linux" ? { ...rest, host } : { ...rest, flows, host };
 }
 
 /** @param {any} thing */
@@ -81,8 +89,8 @@ function Ports({ at }) {
   if (by !== "node" && by !== "network" && by !== "chassis") return null;
   const ports = portsOf(by, at.name);
   if (!ports.length) return html`<${Section} title="Ports"><p class="soft">none</p><//>`;
-  return html`<${Section} title=${`Ports (${ports.length})`}><table class="list"><tbody>${ports.map(
-    (port) => html`<tr><td><${Link} kind="port" name=${port.name} /></td>
+  return html`<${Section} title=${`Ports (${ports.length})`}><table class="list is-ports"><tbody>${ports.map(
+    (port) => html`<tr><td><${Link} kind="port" name=${port.name} short=${by === "node" ? port.name.slice(at.name.length + 1) : undefined} /></td>
       <td>${by !== "network" && html`<${Link} kind="network" name=${port.network} />`}</td><td class="mono">${port.ip.map((/** @type {string} */ ip) => html`<div>${ip}</div>`)}</td></tr>`,
   )}</tbody></table><//>`;
 }

@@ -2,7 +2,7 @@
  * Small parts that several views are made of.
  */
 import { html } from "../../vendor/preact.js";
-import { state } from "../core/store.js";
+import { use } from "../core/store.js";
 import { select } from "../lab/choose.js";
 import { isUp, object } from "../lab/objects.js";
 import { Icon } from "./icons.js";
@@ -35,17 +35,17 @@ export function State({ up, label }) {
 /** A name that leads to the thing. @param {{kind: string, name: string, short?: string}} props */
 export function Link({ kind, name, short }) {
   const up = isUp(kind, object({ kind, name }));
-  return html`<button class="link" onClick=${() => select({ kind, name })} title=${`${kind} ${name}`}>
+  return html`<button class="link" onClick=${() => select({ kind, name })} title=${`${kind} ${name}`} aria-label=${short && name}>
     ${kind === "network" ? html`<${Swatch} network=${name} />` : up !== null && html`<i class=${up ? "dot is-up" : "dot is-down"}></i>`}${short ?? name}
   </button>`;
 }
 
 /** A network's colour, the same as in the picture. @param {{network: string}} props */
 export function Swatch({ network }) {
-  const number = [...state.objects.networks.keys()].indexOf(network);
-  return number < 0
-    ? null
-    : html`<svg class="swatch" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${`rail c${number % 7}`} d="M1 4h12" /></svg>`;
+  const line = use((s) => s.colours).get(network);
+  return line
+    ? html`<svg class="swatch" width="14" height="8" viewBox="0 0 14 8" aria-hidden="true"><path class=${line} d="M1 4h12" /></svg>`
+    : null;
 }
 
 /** @param {{title: string, onClose: () => void, actions?: any, children?: any, id?: string}} props */

@@ -80,8 +80,11 @@ function Result({ result }) {
     )}</ol>`;
 }
 
+/** Of the path of the file its last part. @param {string} about */
+const shortened = (about) => about.replace(/\(.*\//, "(");
+
 /** @param {{step: any}} props */
 const Step = ({
   step,
-}) => html`<li><details><summary><span class="table">${step.table}</span> <span class=${step.foreign ? "about warn" : "about"}>${step.about || "no flow matches"}</span></summary>
+}) => html`<li><details><summary><span class="table">${step.table}</span> <span class=${step.foreign ? "about warn" : "about"} title=${step.about}>${shortened(step.about) || "no flow matches"}</span></summary>
   <code>${step.flow}</code>${step.changes.length > 0 && html`<code class="does">${step.changes.join("\n")}</code>`}</details></li>`;
