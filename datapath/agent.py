@@ -9,7 +9,7 @@ The road of a wish, `Agent._make_true`, and who walks which part of it:
     what was told meanwhile    hearing.py, findings.py, restore.py
     chassis, namespaces        roster.py, linux/host.py
     devices                    cabling.py, linux/joined.py       ┐ switches start (in threads) while the kernel makes
-    switches                   switches.py, ovs/, linux/         ┘ devices, which must exist before one can plug them
+    switches                   switches.py, turns.py, ovs/       ┘ devices, which must exist before one can plug them
     guests                     plugged.py, guest/
     facts                      reports.py
 """
@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from datapath.cabling import Cabling
-from datapath.chassis import GUESTS, UPLINKS, Chassis
+from datapath.chassis import GUESTS, LATE, UPLINKS, Chassis
 from datapath.errors import SdnError
 from datapath.events import Event
 from datapath.findings import Findings
@@ -36,6 +36,7 @@ from datapath.restore import Restorer
 from datapath.roster import Roster
 from datapath.spec import HostSpec, Node, namespace
 from datapath.switches import Switches
+from datapath.turns import Turns
 
 
 class Agent:
@@ -47,7 +48,9 @@ class Agent:
         self._specs: Mapping[str, HostSpec] = {}
         self._turn = asyncio.Lock()
         self._host = Host(lab, self._watch, self._unwatch)
-        self._roster = Roster(self._host, Switches(self._host, run_dir, self._hear_switch))
+        switches = Switches(self._host, run_dir, self._hear_switch, self._look_again)
+        self._roster = Roster(self._host, switches)
+        self._turns = Turns(self._ended_late)
         self._cabling = Cabling(self._host)
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
         self._guests = PluggedGuests(run_dir, self._host, on_event, self._hear_guests)
@@ -79,7 +82,7 @@ class Agent:
         """The same as was wished for last."""
         async with self._turn:
             await self._make_true(self._specs, anew=False)
-            return {chassis.name: chassis.troubles for chassis in self._roster}
+            return {each.name: each.troubles or ((LATE,) if each.late else ()) for each in self._roster}
 
     async def run(self) -> None:
         """Until cancelled, or until something fails in a way that nobody foresaw: puts right what others change, and
@@ -98,6 +101,7 @@ class Agent:
         """Lets go; the lab goes on as it is."""
         self._hearing.close()
         self._guests.close()
+        self._turns.close()
         self._roster.close()
         asyncio.get_running_loop().remove_reader(self._uplinks.fileno())
         self._uplinks.close()
@@ -107,20 +111,23 @@ class Agent:
 
     async def _make_true(self, specs: Mapping[str, HostSpec], *, anew: bool) -> None:
         await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
+        self._turns.collect()
         self._hearing.catch_up()
         self._restorer.look()
         daemons.template(self.run_dir)
         await self._roster.remove_unwanted(specs)
         self._hearing.watch_names()
         failed = self._host.ensure(_foundations(self.lab, specs))
-        starts = {name: asyncio.ensure_future(self._start(spec, failed)) for name, spec in specs.items()}
+        every = [self._wish(spec) for spec in specs.values()]
+        free = [chassis for chassis in every if self._turns.is_free(chassis)]
+        starts = {chassis: asyncio.ensure_future(self._start(chassis, failed)) for chassis in free}
         await asyncio.sleep(0)  # the threads begin
         failed |= self._host.ensure(_homes(specs))
-        every = [self._roster[name] for name in specs]
         unsettled = [chassis for chassis in every if not chassis.is_right()]
         self._remove_unwanted(every, unsettled)
         self._settle_uplinks(specs)
-        await self._build(unsettled, starts, failed)
+        begun = await self._build(unsettled, starts, failed)
+        await self._turns.wait(begun, alone=len(every) == 1)
         self._guests.settle(every, anew=anew)
         for chassis in every:
             self._conclude(chassis, chassis in unsettled, anew)
@@ -128,21 +135,25 @@ class Agent:
         for chassis in every:
             self._findings.take(chassis)
 
-    async def _start(self, spec: HostSpec, failed: Mapping[str, SdnError]) -> None:
+    def _wish(self, spec: HostSpec) -> Chassis:
         is_new = spec.chassis not in self._roster
         chassis = self._roster.wish(spec)
         if is_new:
             self._reports.introduce(chassis)
+        return chassis
+
+    async def _start(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
         if chassis.is_settled:
             return
-        home = self._host.namespaces.get(spec.namespace)
-        chassis.errors["start"] = ()
+        spec, home = chassis.spec, self._host.namespaces.get(chassis.spec.namespace)
         try:
             if home is None:
                 raise failed[spec.namespace]
             await chassis.switch.start(spec, home)
         except SdnError as error:
             chassis.errors["start"] = (str(error),)
+        else:
+            chassis.errors["start"] = ()
 
     def _remove_unwanted(self, every: Sequence[Chassis], unsettled: Sequence[Chassis]) -> None:
         """Devices first, then namespaces, and what is remembered of those that had them."""
@@ -157,15 +168,18 @@ class Agent:
         self._cabling.raise_bridges(every)
 
     async def _build(
-        self, unsettled: Sequence[Chassis], starts: Mapping[str, Awaitable[None]], failed: Mapping[str, SdnError]
-    ) -> None:
-        configured = []
+        self, unsettled: Sequence[Chassis], starts: Mapping[Chassis, Awaitable[None]], failed: Mapping[str, SdnError]
+    ) -> list[Chassis]:
+        """Those whose switches have set to work; one that is at work still gets what is wished now by a later look."""
+        begun = []
         for chassis in unsettled:
             chassis.unsettle()
             self._cabling.connect(chassis, failed)
-            configured.append(asyncio.ensure_future(self._configure(starts[chassis.name], chassis, failed)))
-            await asyncio.sleep(0)  # its switch sets to work while the devices of the next chassis are made
-        await asyncio.gather(*configured)
+            if started := starts.get(chassis):
+                self._turns.begin(chassis, self._configure(started, chassis, failed))
+                begun.append(chassis)
+            await asyncio.sleep(0)  # it sets to work while the devices of the next chassis are made
+        return begun
 
     async def _configure(self, started: Awaitable[None], chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
         """What the switch does once it has started and its devices are there."""
@@ -181,6 +195,15 @@ class Agent:
         home = self._host.namespaces.get(chassis.spec.namespace)
         if looked_at and home is not None and not home.devices.touched:
             chassis.settle()
+
+    def _ended_late(self, chassis: Chassis) -> None:
+        """Its switch has answered after all, or will not: it is told, and looked at again."""
+        if self._roster.get(chassis.name) is chassis:
+            self._reports.report(chassis)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._restorer.ask()
 
     # What is told at any time
 

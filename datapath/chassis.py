@@ -17,6 +17,9 @@ GUESTS: Final = "guests"
 """Where errors and notes of the machine's interfaces and of guests come from."""
 
 
+LATE: Final = "its switch has not answered yet; the other chassis go on without it"
+
+
 @dataclass(eq=False)
 class Chassis:
     """`errors` and `notes` are by where they come from, beside those of its switch."""
@@ -29,6 +32,8 @@ class Chassis:
     """The spec that was true when last looked at, with the version of the switch then; None after any change."""
     stirred: bool = False
     """Something of it has changed since it was last begun to be made so."""
+    late: bool = False
+    """Its switch has not answered in time, and what is wished may not be so."""
     interfaces: dict[str, Interface] = field(init=False)
     """By bridge port."""
 
@@ -60,7 +65,7 @@ class Chassis:
         return self.switch.is_right(self.spec) and self.is_settled
 
     def settle(self) -> None:
-        if not self.stirred and not self.troubles:
+        if not self.stirred and not self.late and not self.troubles:
             self.settled = self.spec, self.switch.version
 
     def unsettle(self) -> None:

@@ -25,7 +25,8 @@ class PortState:
 @dataclass(frozen=True, slots=True)
 class ChassisState:
     """`errors` are wishes that cannot be fulfilled, `notes` what one should know though nothing is wrong. `settled`:
-    each of its guests is as it shall be, or has said why it is not. `broken`: there are errors that are not guests'."""
+    its switch has answered, and each of its guests is as it shall be, or has said why it is not. `broken`: there are
+    errors that are not guests'."""
 
     chassis: str
     datapath_type: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from datapath.chassis import Chassis
+from datapath.chassis import LATE, Chassis
 from datapath.events import ChassisState, PortState
 from datapath.linux.host import Host
 from datapath.plugged import PluggedGuests
@@ -48,11 +48,12 @@ class Reports:
         for interface in chassis.interfaces.values():
             self.report_port(chassis, interface)
         notes = (
+            *((LATE,) if chassis.late else ()),
             *self._notes(chassis.name),
             *chassis.switch.notes,
             *(note for of_place in chassis.notes.values() for note in of_place),
         )
-        settled = self._guests.settled(chassis.name)
+        settled = self._guests.settled(chassis.name) and not chassis.late
         state = ChassisState(chassis.name, chassis.switch.type, chassis.troubles, notes, settled, chassis.broken)
         if self._chassis.get(chassis.name) != state:
             self._chassis[chassis.name] = state

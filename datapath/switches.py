@@ -21,12 +21,16 @@ _THREADS: Final = 32
 
 
 class Switches:
-    """`on_change` is called in the event loop with a chassis and one of its ports, or '' for the switch itself."""
+    """In the event loop `on_change` is called with a chassis and one of its ports, or '' for the switch itself, and
+    `on_recovery` when one goes on that had not answered in time."""
 
-    def __init__(self, host: Host, run_dir: Path, on_change: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, host: Host, run_dir: Path, on_change: Callable[[str, str], None], on_recovery: Callable[[], None]
+    ) -> None:
         self._host = host
         self._run_dir = run_dir
         self._on_change = on_change
+        self._on_recovery = on_recovery
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="chassis")
 
     def make(self, chassis: str, kind: SwitchKind) -> Switch:
@@ -37,7 +41,7 @@ class Switches:
             from datapath.linux.switch import LinuxSwitch  # labs without any do without it
 
             return LinuxSwitch(self._host, chassis, on_change)
-        return OvsSwitch(self._host, self._run_dir, chassis, self._workers, on_change)
+        return OvsSwitch(self._host, self._run_dir, chassis, self._workers, on_change, self._on_recovery)
 
     def left(self, specs: Mapping[str, HostSpec]) -> dict[str, SwitchKind]:
         """By chassis, also of those that nobody wishes any more: one with a database here had Open vSwitch, one with

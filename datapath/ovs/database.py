@@ -6,6 +6,7 @@ differs; a port left on a device that is no more.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ import datapath.ovsdb as ovsdb
 
 # isort: split
 from ovsdbapp.backend.ovs_idl.transaction import Transaction
+from ovsdbapp.exceptions import TimeoutException
 
 from datapath.errors import TransientError
 from datapath.ovs import rows
@@ -25,6 +27,7 @@ _LOOKS: Final = 3
 """At the rows, until nothing differs; otherwise they are compared again next time."""
 
 _TIMEOUT: Final = 10.0  # seconds for the database or the switch to answer
+_GRACE: Final = 1.0  # seconds for the connection to end
 
 
 class Switch:
@@ -33,8 +36,6 @@ class Switch:
     def __init__(self, socket: Path, lab: str, schema: dict[str, Any], watcher: Watcher) -> None:
         """`watcher` is called in another thread. Raises TransientError."""
         self.transactions = 0
-        self._overdue = 0
-        """The newest configuration that was waited for in vain."""
         self._settled: tuple[object, object, int] | None = None
         self._connection = ovsdb.connect(
             socket, "Open_vSwitch", TABLES, timeout=_TIMEOUT, idl=Replica, schema_json=schema, lab=lab, watcher=watcher
@@ -87,24 +88,21 @@ class Switch:
         transaction.add(command)
         try:
             transaction.commit()
+        except TimeoutException as error:
+            raise TransientError(f"the switch's database has not answered within {_TIMEOUT:.0f} s") from error
         except Exception as error:
             raise TransientError(f"the switch's database refused: {error}") from error
-        if command.awaited:
-            self.transactions += 1
-        if wait:
-            self._await(command.awaited or command.wished)
+        self.transactions += command.has_changed
+        if wait and not self.idl.follow(command.awaited, _TIMEOUT):
+            raise TransientError(f"ovs-vswitchd has not taken up its configuration within {_TIMEOUT:.0f} s")
         return command
 
-    def _await(self, configuration: int) -> None:
-        """One that is late already is not waited for again; that the rows are right by now does not make it well."""
-        patience = _TIMEOUT if self.idl.current >= self._overdue else 0.0
-        with self.idl.moved:
-            if not self.idl.moved.wait_for(lambda: self.idl.current >= configuration, patience):
-                self._overdue = configuration
-                raise TransientError(f"ovs-vswitchd has not taken up its configuration within {_TIMEOUT:.0f} s")
-
     def close(self) -> None:
-        self._connection.stop()
+        """A thread that a database holds which hangs ends with the process: nobody waits for it."""
+        self.idl.close()
+        stopping = threading.Thread(target=self._connection.stop, daemon=True)
+        stopping.start()
+        stopping.join(_GRACE)
 
 
 def _index(row: PortRow) -> str | None:

@@ -27,11 +27,10 @@ class Reconcile(BaseCommand):  # type: ignore[misc]
         super().__init__(None)  # commands are made for an interface, of which this one needs the replica
         self.result: list[str] = []
         self.awaited = 0
-        """The configuration that the switch has to take up; 0: nothing differed."""
+        """The configuration that the switch has to take up: ours, or where nothing differed the newest of anybody."""
+        self.has_changed = False
         self.version = -1
         """Of the rows, when nothing differed."""
-        self.wished = 0
-        """The newest configuration that anybody has asked for, when nothing differed."""
         self._replica = replica
         self._bridges = bridges
         self._ports = ports
@@ -51,13 +50,14 @@ class Reconcile(BaseCommand):  # type: ignore[misc]
             writer.root.increment("next_cfg")
         else:
             self._wanted = None
+            self.awaited = writer.root.next_cfg
             self.version = replica.version
-            self.wished = writer.root.next_cfg
             replica.wanted = wanted
 
     def post_commit(self, txn: Any) -> None:
         if self._wanted is not None:
             self._replica.want(self._wanted)
+            self.has_changed = True
             self.awaited = txn.get_increment_new_value()
 
     def _foreign(self) -> list[str]:

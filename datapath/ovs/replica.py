@@ -59,10 +59,12 @@ class PortFact(NamedTuple):
 
 
 class Watcher(NamedTuple):
-    """Who is told, in the connection's thread: what the switch says of a port, and what others change of our rows."""
+    """Who is told, in the connection's thread: what the switch says of a port, what others change of our rows, and that
+    the switch has taken up what was waited for in vain."""
 
     on_port: Callable[[str, PortFact | None], None]
     on_difference: Callable[[list[Difference]], None]
+    on_recovery: Callable[[], None]
 
 
 class Wanted(NamedTuple):
@@ -85,7 +87,12 @@ class Replica(ovsdb.Idl):
         self.rows: dict[str, dict[str, Any]] = {"Bridge": {}, "Port": {}, "Interface": {}}
         self.version = 0
         self.current = 0
+        """The configuration that the switch has taken up."""
+        self.overdue = 0
+        """The newest one that was waited for in vain, until it is taken up."""
         self.moved = threading.Condition()
+        """`current` is another one, or nobody shall wait any longer."""
+        self.is_closed = False
         self.wanted: Wanted | None = None
         """None as long as it is not so, and while it is being made so."""
         self._looked_at = 0
@@ -108,11 +115,35 @@ class Replica(ovsdb.Idl):
         changed = bool(super().run())
         current = max((row.cur_cfg for row in self.tables["Open_vSwitch"].rows.values()), default=0)
         if current != self.current:
-            with self.moved:
-                self.current = current
-                self.moved.notify_all()
+            self._move(current)
         self._look()
         return changed
+
+    def _move(self, current: int) -> None:
+        with self.moved:
+            self.current = current
+            has_recovered = 0 < self.overdue <= current
+            if has_recovered:
+                self.overdue = 0
+            self.moved.notify_all()
+        if has_recovered:
+            self._watcher.on_recovery()
+
+    def follow(self, configuration: int, seconds: float) -> bool:
+        """Whether the switch takes the configuration up in time. In another thread, which waits. One that is overdue
+        already is not waited for: that the rows are right by now does not make it well."""
+        with self.moved:
+            patience = 0.0 if self.overdue else seconds
+            self.moved.wait_for(lambda: self.is_closed or self.current >= configuration, patience)
+            if self.current < configuration:
+                self.overdue = configuration
+            return self.current >= configuration
+
+    def close(self) -> None:
+        """Whoever waits, waits no longer."""
+        with self.moved:
+            self.is_closed = True
+            self.moved.notify_all()
 
     def _look(self) -> None:
         """Whatever of our rows changed since we made them so was somebody else's doing."""

@@ -28,9 +28,18 @@ from datapath.switch import Plugged
 
 
 class OvsSwitch:
-    """`on_change` is called in the event loop: with the name of a port, or '' for anything else."""
+    """In the event loop `on_change` is called with the name of a port, or '' for anything else, and `on_recovery` when
+    it goes on, having not answered in time: what it was not told is for the next look."""
 
-    def __init__(self, host: Host, run_dir: Path, chassis: str, workers: Executor, on_change: Callable[[str], None]):
+    def __init__(
+        self,
+        host: Host,
+        run_dir: Path,
+        chassis: str,
+        workers: Executor,
+        on_change: Callable[[str], None],
+        on_recovery: Callable[[], None],
+    ) -> None:
         self.errors: dict[str, tuple[str, ...]] = {}
         self.found: list[Difference] = []
         self._host = host
@@ -53,7 +62,10 @@ class OvsSwitch:
         def on_difference(differences: list[Difference]) -> None:
             loop.call_soon_threadsafe(self._differ, differences)
 
-        watcher = Watcher(on_port, on_difference)
+        def on_follow() -> None:
+            loop.call_soon_threadsafe(on_recovery)
+
+        watcher = Watcher(on_port, on_difference, on_follow)
         self._pair = Pair(Place(run_dir / chassis), host.lab, workers, watcher, self._after_restart, self._on_trouble)
 
     @property
@@ -108,7 +120,6 @@ class OvsSwitch:
         home = self._host.namespaces.get(spec.namespace)
         indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
         ports = rows.ports(spec, self.type, indexes, without)
-        self.errors["switch"] = ()
         before = self.transactions
         try:
             loop = asyncio.get_running_loop()

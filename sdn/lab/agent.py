@@ -64,7 +64,7 @@ class LabAgent:
         self._where: dict[str, tuple[str, str, str]] = {}
         """Of guests, as they were when the model was last made true."""
         self._unsettled: set[str] = set()
-        """Chassis with guests that are not yet as they shall be."""
+        """Chassis with a switch that has not answered yet, or with guests that are not yet as they shall be."""
         self._broken: set[str] = set()
         """Chassis with errors that are not those of guests: nobody waits for what is on them."""
         self._built: tuple[int, dict[str, HostSpec]] | None = None
