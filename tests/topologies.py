@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from sdn.model import Model, Port
@@ -15,6 +16,20 @@ NETWORKS = ("red", "green", "blue", "grey")
 NODES = tuple(f"n{number}" for number in range(1, 9))
 PHYSNET = "office"
 KINDS = ("vxlan", "nvgre", "geneve", "vlan", "local")
+WITHOUT_GRE = tuple(kind for kind in KINDS if kind != "nvgre")
+"""For Linux chassis: few kernels without modules have gretap. tests/machine has one that does."""
+
+
+def walk(steps: int) -> settings:
+    """For a lab that goes from topology to topology: the same ones each time, none of them twice."""
+    return settings(
+        deadline=None,
+        max_examples=steps,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite

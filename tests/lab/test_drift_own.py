@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from scapy.layers.l2 import Dot1Q, Ether
 
 from sdn import lab
@@ -16,8 +16,7 @@ from tests.conftest import RunDirectories
 from tests.lab.conftest import Labs
 from tests.lab.drifts import drifts
 from tests.lab.labs import Lab, run
-from tests.lab.test_random import WITHOUT_GRE
-from tests.topologies import KINDS, files, model_of
+from tests.topologies import KINDS, WITHOUT_GRE, files, model_of, walk
 
 pytestmark = pytest.mark.lab
 NAME = "town"
@@ -34,14 +33,7 @@ def own(run_directories: RunDirectories) -> Iterator[None]:
 @pytest.mark.parametrize("linux", [False, True], ids=["ovs", "linux"])
 @pytest.mark.usefixtures("own")
 def test_fifty_changes_of_ours_are_no_drift(linux: bool) -> None:
-    @settings(
-        deadline=None,
-        max_examples=50,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @walk(50)
     @given(files(nodes_at_least=4, kinds=WITHOUT_GRE if linux else KINDS, linux=linux))
     def one(file: dict[str, Any]) -> None:
         before, _ = lab.snapshot(NAME) if lab.is_running(NAME) else (None, None)

@@ -11,8 +11,8 @@ from datapath.spec import device_name
 from tests.lab.test_agent import Lab as Machine
 from tests.lab.test_linux_switch import (
     TWO,
+    expect_repaired,
     machine,  # noqa: F401  a fixture
-    put_right,
     shown,
     specs,
     test_again_and_by_another_agent_nothing_is_sent,  # noqa: F401
@@ -72,4 +72,4 @@ VLAN_DAMAGE = {
 
 @pytest.mark.parametrize("damage", VLAN_DAMAGE)
 async def test_damage_is_put_right_without_being_asked(machine: Machine, damage: str) -> None:  # noqa: F811
-    await put_right(machine, VLAN_DAMAGE[damage])
+    await expect_repaired(machine, VLAN_DAMAGE[damage])

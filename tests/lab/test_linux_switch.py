@@ -276,10 +276,10 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_damage_is_put_right_without_being_asked(machine: Machine, damage: str) -> None:  # noqa: F811
     """The kernel tells of it, and what traffic needs is there again."""
-    await put_right(machine, DAMAGE[damage])
+    await expect_repaired(machine, DAMAGE[damage])
 
 
-async def put_right(machine: Machine, command: str) -> None:  # noqa: F811
+async def expect_repaired(machine: Machine, command: str) -> None:  # noqa: F811
     agent = await up(machine, specs(machine))
     before = everything(machine, "hv1")
     port = device_name("p", "web1", "eth0")

@@ -300,8 +300,8 @@ class TestFrames:
         office.settle(UPLINK)
         space, device = _inside(office)
         run("ip", "-n", space, "address", "add", "192.0.2.60/24", "dev", device)
-        _ping(machine.namespace, "192.0.2.60")
-        _ping(space, "192.0.2.7")
+        expect_ping(machine.namespace, "192.0.2.60")
+        expect_ping(space, "192.0.2.7")
 
 
 def _inside(office: Office) -> tuple[str, str]:
@@ -325,7 +325,7 @@ def _tag(packet: Packet) -> int | None:
     return int(packet[Dot1Q].vlan) if Dot1Q in packet else None
 
 
-def _ping(space: str, target: str) -> None:
+def expect_ping(space: str, target: str) -> None:
     run("ip", "netns", "exec", space, "ping", "-c", "1", "-w", "3", target)
 
 
@@ -355,7 +355,7 @@ def _pinged_meanwhile(machine: StandIn, target: str, errand: Callable[[], Any]) 
             first = [ping.stdout.readline() for _ in range(10)]
             said = gathering.submit(ping.stdout.read)
             errand()
-            _ping(machine.beyond, target)
+            expect_ping(machine.beyond, target)
             ping.send_signal(signal.SIGINT)
             text = "".join(first) + said.result()
         finally:
@@ -627,7 +627,7 @@ class TestChanges:
         assert machine.addresses(office.bridge) == had
         space, device = _inside(office)
         run("ip", "-n", space, "address", "add", "192.0.2.60/24", "dev", device)
-        _ping(space, "192.0.2.1")
+        expect_ping(space, "192.0.2.1")
         office.down()
         assert machine.has() == before
 
@@ -638,7 +638,7 @@ class TestChanges:
         assert office.settle(REFUSES) == ()
         space, device = _inside(office)
         run("ip", "-n", space, "address", "add", "192.0.2.60/24", "dev", device)
-        _ping(space, "192.0.2.1")
+        expect_ping(space, "192.0.2.1")
 
 
 def test_others_events_are_not_heard(machine: StandIn, office: Office) -> None:
@@ -721,8 +721,8 @@ class TestWhole:
         assert _longest_gap(answers) <= GAP
         await_forwarding(sdn.lab.namespace(), sdn.lab.physnet_bridge("office"))
         for node in ("192.0.2.101", "192.0.2.102"):
-            _ping(machine.beyond, node)
-            _ping(machine.namespace, node)
+            expect_ping(machine.beyond, node)
+            expect_ping(machine.namespace, node)
         _tagged_both_ways(machine, sdn.lab, "desk1")
         _tagged_both_ways(machine, sdn.lab, "desk2")
         assert sdn("up", TOPOLOGY)[0] == sdn("apply", TOPOLOGY)[0] == 0
@@ -745,11 +745,11 @@ class TestWhole:
         furnish(machine)
         before = machine.has()
         assert sdn("up", TOPOLOGY)[0] == 0
-        _ping(machine.beyond, "192.0.2.101")
+        expect_ping(machine.beyond, "192.0.2.101")
         running = ["supervisor", *SUPERVISED]
         kill(*[pid_of(sdn.lab, name) for name in running], *[daemon(sdn.lab, "hv2", name) for name in PAIR])
-        _ping(machine.beyond, "192.0.2.7")
-        _ping(machine.beyond, "192.0.2.101")
+        expect_ping(machine.beyond, "192.0.2.7")
+        expect_ping(machine.beyond, "192.0.2.101")
         assert sdn("down")[0] == 0
         assert machine.has() == before
 
@@ -759,9 +759,9 @@ class TestWhole:
         assert sdn("up", TOPOLOGY)[0] == 0
         for name in names(namespace(sdn.lab.name)):
             run("ip", "netns", "delete", name)
-        _ping(machine.beyond, "192.0.2.7")
+        expect_ping(machine.beyond, "192.0.2.7")
         assert sdn("up", TOPOLOGY)[0] == 0
-        _ping(machine.beyond, "192.0.2.101")
+        expect_ping(machine.beyond, "192.0.2.101")
         assert sdn("down")[0] == 0
         assert machine.has() == before
 
@@ -782,7 +782,7 @@ class TestWhole:
         (bridge,) = [name for name in machine.devices() if name.startswith("sdn-")]
         (address,) = json.loads(machine.ip("-j", "-4", "address", "show", "dev", bridge))[0]["addr_info"]
         assert address["valid_life_time"] > 2000
-        _ping(machine.beyond, "192.0.2.7")
+        expect_ping(machine.beyond, "192.0.2.7")
 
     def test_dropped_from_the_file(self, machine: StandIn, sdn: Commands) -> None:
         furnish(machine)
@@ -791,7 +791,7 @@ class TestWhole:
         assert sdn("apply", NEITHER)[0] == 0
         assert machine.has() == before
         assert sdn("apply", TOPOLOGY)[0] == 0
-        _ping(machine.beyond, "192.0.2.102")
+        expect_ping(machine.beyond, "192.0.2.102")
 
     def test_unplugged(self, machine: StandIn, sdn: Commands) -> None:
         """It is told while it is so, and taken again when it is back."""
@@ -801,7 +801,7 @@ class TestWhole:
         plug(machine)
         machine.ip_beyond("address", "add", "192.0.2.1/24", "dev", "eth0")
         eventually(lambda: whole(sdn.lab))
-        _ping(machine.beyond, "192.0.2.101")
+        expect_ping(machine.beyond, "192.0.2.101")
 
 
 def _tagged_both_ways(machine: StandIn, lab: Lab, node: str) -> None:

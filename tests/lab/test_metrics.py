@@ -68,8 +68,8 @@ def value(lab: Lab, name: str, **labels: str) -> float:
     return sum(found)
 
 
-def grows(ask: Callable[[], float], by: int, noise: int, do: Callable[[], object]) -> None:
-    """What `ask` says does, while `do` is done: by that much, or by a little more."""
+def expect_growth(ask: Callable[[], float], by: int, noise: int, do: Callable[[], object]) -> None:
+    """Of what `ask` says, while `do` is done: by that much, or by a little more."""
     before = ask()
     do()
     eventually(lambda: ask() - before >= by, within=20)
@@ -92,9 +92,9 @@ def test_traffic_of_ports_is_counted_as_their_nodes_see_it(running: Lab, source:
     octets = counter(running, "sdn_port_receive_bytes_total", node=target)
     tunnel = counter(running, "sdn_tunnel_receive_packets_total", chassis=running.port(target).chassis)
     do = partial(send, running, source, target)
-    grows(sent, MANY, NOISE, do)
-    grows(octets, MANY * SIZE, NOISE * 100, do)
-    grows(tunnel, MANY, NOISE, do)
+    expect_growth(sent, MANY, NOISE, do)
+    expect_growth(octets, MANY * SIZE, NOISE * 100, do)
+    expect_growth(tunnel, MANY, NOISE, do)
 
 
 def test_a_forged_packet_is_counted_at_the_rule_that_drops_it(running: Lab) -> None:
@@ -103,7 +103,7 @@ def test_a_forged_packet_is_counted_at_the_rule_that_drops_it(running: Lab) -> N
     received = counter(running, "sdn_port_receive_packets_total", node="b")
     before = received()
     forged = datagram(running.port("b"), running.port("b"), b"forged")
-    grows(dropped, MANY, NOISE, lambda: running.send("a", *[forged] * MANY))
+    expect_growth(dropped, MANY, NOISE, lambda: running.send("a", *[forged] * MANY))
     assert received() - before < NOISE
 
 

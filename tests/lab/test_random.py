@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 
 from datapath.probe import Probe, run
 from datapath.spec import namespace
 from sdn import lab
 from sdn.model import Model, Port
-from tests.topologies import KINDS, families, files, intended, model_of
+from tests.topologies import KINDS, WITHOUT_GRE, families, files, intended, model_of, walk
 
 pytestmark = pytest.mark.lab
 NAME = "trandom"
@@ -40,23 +40,12 @@ def single_homed(model: Model, *ports: Port) -> bool:
     )
 
 
-WITHOUT_GRE = tuple(kind for kind in KINDS if kind != "nvgre")
-"""For Linux chassis: few kernels without modules have gretap. tests/machine has one that does."""
-
-
 @pytest.mark.parametrize("linux", [False, True], ids=["ovs", "linux"])
 def test_packets_go_where_the_intent_says(run_directories: set[Any], linux: bool) -> None:
     """One lab goes from topology to topology, which tests that too; with `linux`, chassis change their kind as well."""
     answered = 0
 
-    @settings(
-        deadline=None,
-        max_examples=20,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @walk(20)
     @given(files(nodes_at_least=6, kinds=WITHOUT_GRE if linux else KINDS, linux=linux))
     def one(file: dict[str, Any]) -> None:
         nonlocal answered

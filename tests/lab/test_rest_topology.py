@@ -34,18 +34,18 @@ YAML = {"Content-Type": "application/yaml"}
 
 
 def test_a_running_lab(lab: Labs, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(_everything(lab(FILE), capsys))
+    asyncio.run(_expect_the_same_everywhere(lab(FILE), capsys))
 
 
-async def _everything(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+async def _expect_the_same_everywhere(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     async with api(running.run.store_socket, running.name) as client:
-        await _a_file_goes_round(client, running, capsys)
-        await _tests_say_the_same(client, running, capsys)
-        await _traces_say_the_same(client, running, capsys)
-        await _switches_say_themselves(client, running, capsys)
+        await _expect_a_file_to_go_round(client, running, capsys)
+        await _expect_the_same_of_tests(client, running, capsys)
+        await _expect_the_same_of_traces(client, running, capsys)
+        await _expect_the_same_of_switches(client, running, capsys)
 
 
-async def _a_file_goes_round(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+async def _expect_a_file_to_go_round(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Applied over HTTP, read over HTTP, printed by the command line; what was read changes nothing."""
     more = running.text.replace("tests:", "  db2: {chassis: hv1, network: db}\ntests:").replace(
         "to: web1,", "to: web*,"
@@ -72,7 +72,7 @@ async def _a_file_goes_round(client: Api, running: Lab, capsys: pytest.CaptureFi
     }
 
 
-async def _tests_say_the_same(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+async def _expect_the_same_of_tests(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     found = (await client.post("/v1/test", json={"matrix": True})).json()
     assert found["passed"], found
     printed = json.loads(await _printed(capsys, "test", running.name, "--matrix", "-o", "json"))
@@ -81,7 +81,7 @@ async def _tests_say_the_same(client: Api, running: Lab, capsys: pytest.CaptureF
     assert found == printed
 
 
-async def _traces_say_the_same(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+async def _expect_the_same_of_traces(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     body = {"from": "web1", "to": "web3", "protocol": "tcp/80"}
     found = (await client.post("/v1/trace", json=body)).json()
     assert found["reached"]
@@ -89,7 +89,7 @@ async def _traces_say_the_same(client: Api, running: Lab, capsys: pytest.Capture
     assert json.loads(printed) == found
 
 
-async def _switches_say_themselves(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+async def _expect_the_same_of_switches(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """What the switch has is what `sdn flows` prints, and every flow is found again by its id."""
     switch = (await client.get("/v1/switches/hv1")).json()
     assert (switch["error"], switch["description"]["hw_desc"]) == ("", "Open vSwitch")

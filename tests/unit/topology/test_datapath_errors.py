@@ -9,7 +9,7 @@ import pytest
 from sdn.model import DatapathKind
 from sdn.topology import parse
 from sdn.topology.capabilities import CANNOT, INSTEAD, Feature
-from tests.unit.topology.test_file_errors import only, places
+from tests.unit.topology.test_file_errors import expect_mistake, places
 
 HEAD = """\
 name: lab
@@ -31,11 +31,11 @@ nodes:
 LAST = HEAD.count("\n") + 1
 
 
-def marked(text: str, *parts: str) -> None:
+def expect_marked(text: str, *parts: str) -> None:
     """The only mistake is at the sign §."""
     before = text[: text.index("§")]
     line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-    only(text.replace("§", ""), line, column, *parts)
+    expect_mistake(text.replace("§", ""), line, column, *parts)
 
 
 NODES = [
@@ -102,7 +102,7 @@ NODES = [
 
 @pytest.mark.parametrize(("nodes", "message"), NODES, ids=[f"{text} {said[:20]}" for text, said in NODES])
 def test_one_mistake_in_nodes(nodes: str, message: str) -> None:
-    marked(HEAD + nodes, message)
+    expect_marked(HEAD + nodes, message)
 
 
 def test_why_no_chassis_can_have_a_node() -> None:
@@ -119,8 +119,10 @@ def test_why_no_chassis_can_have_a_node() -> None:
 
 def test_only_chassis_of_ours_are_tried() -> None:
     text = "name: lab\nchassis: {x1: {datapath: external, vtep: 172.31.0.9}}\nnetworks: {l: {segment: local}}\nnodes:\n"
-    marked(text + "  §a: {network: l}", "there is no chassis of ours for 'a'")
-    marked(text + "  a: {network: l, chassis: §x1}", "has no local networks (datapath external: somebody else runs it)")
+    expect_marked(text + "  §a: {network: l}", "there is no chassis of ours for 'a'")
+    expect_marked(
+        text + "  a: {network: l, chassis: §x1}", "has no local networks (datapath external: somebody else runs it)"
+    )
 
 
 NETWORKS = [
@@ -149,11 +151,13 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("network", "message"), NETWORKS, ids=[text for text, _ in NETWORKS])
 def test_one_mistake_in_a_network(network: str, message: str) -> None:
-    marked(HEAD.replace("nodes:\n", f"  x: {network}\n"), message)
+    expect_marked(HEAD.replace("nodes:\n", f"  x: {network}\n"), message)
 
 
 def test_a_gateway_alone_leads_nowhere() -> None:
-    marked(HEAD.replace("nodes:\n", "  §x: {segment: local, gateway: 10.9.0.1}\n"), "'gateway' is that of 'forward'")
+    expect_marked(
+        HEAD.replace("nodes:\n", "  §x: {segment: local, gateway: 10.9.0.1}\n"), "'gateway' is that of 'forward'"
+    )
 
 
 def test_gateways_of_one_chassis_are_in_different_subnets() -> None:
@@ -165,7 +169,7 @@ def test_gateways_of_one_chassis_are_in_different_subnets() -> None:
         ("172.31.0.0/16", "172.31.0.0/24 of the underlay"),
     ):
         text = HEAD.replace("nodes:\n", more.replace("SUBNET", subnet))
-        marked(text, f"{subnet} overlaps {owner} on chassis 'hv2'; expected another subnet")
+        expect_marked(text, f"{subnet} overlaps {owner} on chassis 'hv2'; expected another subnet")
     parse(HEAD.replace("nodes:\n", more.replace("SUBNET", "10.5.0.0/16").replace("hv2", "hv3").replace("§", "")), "x")
 
 
@@ -186,12 +190,12 @@ CHASSIS = [
 
 @pytest.mark.parametrize(("chassis", "message"), CHASSIS, ids=[text for text, _ in CHASSIS])
 def test_one_mistake_in_a_chassis(chassis: str, message: str) -> None:
-    marked(HEAD.replace("physnets:", f"  hv4: {chassis}\nphysnets:", 1), message)
+    expect_marked(HEAD.replace("physnets:", f"  hv4: {chassis}\nphysnets:", 1), message)
 
 
 def test_addresses_of_a_range_of_chassis_do_not_count_beyond() -> None:
     chassis = "  hv[4-9]: {datapath: linux, addresses: {office: §203.0.113.252/24}}\nphysnets:"
-    marked(HEAD.replace("physnets:", chassis, 1), "the range counts beyond 203.0.113.0/24")
+    expect_marked(HEAD.replace("physnets:", chassis, 1), "the range counts beyond 203.0.113.0/24")
 
 
 PHYSNETS = [
@@ -211,12 +215,12 @@ PHYSNETS = [
 
 @pytest.mark.parametrize(("physnets", "message"), PHYSNETS, ids=[text for text, _ in PHYSNETS])
 def test_one_mistake_in_physnets(physnets: str, message: str) -> None:
-    marked(f"name: lab\nchassis: {{hv1: {{}}}}\nphysnets: {physnets}", message)
+    expect_marked(f"name: lab\nchassis: {{hv1: {{}}}}\nphysnets: {physnets}", message)
 
 
 def test_an_interface_needs_somebody_to_use_it() -> None:
     text = "name: lab\nchassis: {hv1: {physnets: []}}\nphysnets: {wan: {interface: §eth1}}"
-    marked(text, "no chassis has an uplink into wan")
+    expect_marked(text, "no chassis has an uplink into wan")
 
 
 def test_everything_that_a_datapath_cannot_do_has_a_reason_and_a_remedy() -> None:

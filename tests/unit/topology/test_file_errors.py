@@ -28,7 +28,7 @@ def places(text: str) -> list[tuple[int, int, str]]:
     return [(problem.line, problem.column, problem.message) for problem in problems(text)]
 
 
-def only(text: str, line: int, column: int, *parts: str) -> None:
+def expect_mistake(text: str, line: int, column: int, *parts: str) -> None:
     found = places(text)
     assert [(found_line, found_column) for found_line, found_column, _ in found] == [(line, column)], found
     for part in parts:
@@ -146,10 +146,10 @@ ON_LINE_5 = [
 @pytest.mark.parametrize(("line", "column", "message"), ON_LINE_5, ids=[line for line, _, _ in ON_LINE_5])
 def test_one_mistake(line: str, column: int | None, message: str) -> None:
     if column is None:  # reported at the network
-        only(BASE + line, 4, 3, message)
+        expect_mistake(BASE + line, 4, 3, message)
     else:
         nodes = "\nnodes: {a: {network: web}, b: {network: web}}" if line.startswith("tests") else ""
-        only(BASE + line + nodes, 5, column, message)
+        expect_mistake(BASE + line + nodes, 5, column, message)
 
 
 IN_NETWORKS = [
@@ -190,7 +190,7 @@ IN_NETWORKS = [
 @pytest.mark.parametrize(("network", "message"), IN_NETWORKS, ids=[text for text, _ in IN_NETWORKS])
 def test_one_mistake_in_a_network(network: str, message: str) -> None:
     before = "name: lab\nchassis: {hv1: {}}\nnetworks:\n  web: {segment: {vxlan: 10}}\n"
-    only(before + network.replace("§", ""), 5, network.index("§") + 1, message)
+    expect_mistake(before + network.replace("§", ""), 5, network.index("§") + 1, message)
 
 
 IN_CHASSIS = [
@@ -214,12 +214,12 @@ IN_CHASSIS = [
 @pytest.mark.parametrize(("chassis", "message"), IN_CHASSIS, ids=[text for text, _ in IN_CHASSIS])
 def test_one_mistake_in_chassis(chassis: str, message: str) -> None:
     text = f"name: lab\n{chassis.replace('§', '')}\nnetworks: {{o: {{segment: {{flat: office}}}}}}"
-    only(text, 2, chassis.index("§") + 1, message)
+    expect_mistake(text, 2, chassis.index("§") + 1, message)
 
 
 def test_a_list_of_physnets_makes_others_unknown() -> None:
     text = "name: lab\nchassis: {hv1: {}}\nphysnets: {office: {}}\nnetworks: {o: {segment: {flat: ofice}}}"
-    only(text, 4, 32, "unknown physnet 'ofice'; did you mean 'office'?")
+    expect_mistake(text, 4, 32, "unknown physnet 'ofice'; did you mean 'office'?")
 
 
 def test_a_node_needs_an_uplink() -> None:
@@ -231,8 +231,8 @@ nodes:
   a: {network: desk, chassis: hv1}
   b: {network: desk}
 """
-    only(text, 5, 31, "chassis 'hv1' has no uplink into office, which network 'desk' needs")
-    only(
+    expect_mistake(text, 5, 31, "chassis 'hv1' has no uplink into office, which network 'desk' needs")
+    expect_mistake(
         text.replace("hv2: {}", "hv2: {physnets: []}").replace("  a: {network: desk, chassis: hv1}\n", ""),
         5,
         3,

@@ -31,7 +31,8 @@ HOSTILE = [
 LINE_BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 
 
-def outcome(text: str) -> Model | FileError:
+def expect_answer(text: str) -> Model | FileError:
+    """A model, or what is wrong in the file, by places that are in it."""
     try:
         return parse(text, "fuzz.yaml")
     except FileError as error:
@@ -56,13 +57,13 @@ def checked(error: FileError, lines: int) -> FileError:
 @example("chassis: [[[]]]")
 @example("name: x\nchassis: {h: }\nnodes: {'²': {}}")
 def test_any_text(text: str) -> None:
-    outcome(text)
+    expect_answer(text)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(HOSTILE), max_size=30).map("".join))
 def test_any_soup_of_syntax(text: str) -> None:
-    outcome(text)
+    expect_answer(text)
 
 
 @st.composite
@@ -79,7 +80,7 @@ def mutated(draw: st.DrawFn) -> str:
 @settings(max_examples=600, deadline=None)
 @given(mutated())
 def test_mutations_of_the_examples(text: str) -> None:
-    outcome(text)
+    expect_answer(text)
 
 
 plain = st.recursive(
@@ -106,4 +107,4 @@ def test_any_values_under_known_keys(data: dict[str, object]) -> None:
     """JSON is YAML, apart from its infinities."""
     import json
 
-    outcome(json.dumps(data, ensure_ascii=False))
+    expect_answer(json.dumps(data, ensure_ascii=False))
