@@ -57,16 +57,13 @@ def revision(row: Mapping[str, Any]) -> Revision:
     )
 
 
-def with_revisions(
-    revisions: Mapping[int, Revision], content: Mapping[Key, Row], gone: Iterable[Key]
-) -> Mapping[int, Revision]:
+def with_revisions(revisions: Mapping[int, Revision], rows: Mapping[Key, Row | None]) -> Mapping[int, Revision]:
     """`revisions` with those of these rows, without those that are gone; the very same if it is about none."""
-    told = {int(name): revision(row) for (table, name), row in content.items() if table == REVISION}
-    forgotten = {int(name) for table, name in gone if table == REVISION}
-    if not told and not forgotten:
+    told = {int(name): row for (table, name), row in rows.items() if table == REVISION}
+    if not told:
         return revisions
-    known = {**revisions, **told}
-    return {number: known[number] for number in sorted(known) if number not in forgotten}
+    known = {**revisions, **{number: revision(row) for number, row in told.items() if row is not None}}
+    return {number: known[number] for number in sorted(known) if told.get(number, known) is not None}
 
 
 def model_at(model: Model, revisions: Mapping[int, Revision], number: int) -> Model:

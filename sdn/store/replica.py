@@ -113,8 +113,8 @@ class Replica(Idl):
         present = {key_of(row): row for table in self.tables.values() for row in table.rows.values()}
         self.uuids = {key: row.uuid for key, row in present.items()}
         content = {key: read_row(row) for key, row in present.items()}
-        self.facts = with_facts(Facts(), content, ())
-        self.revisions = with_revisions({}, content, ())
+        self.facts = with_facts(Facts(), content)
+        self.revisions = with_revisions({}, content)
         self.model = from_rows(content, _revision(content[LAB])) if LAB in content else None
         if self.model is None or old is None:
             return None if self.model is None else Update(self.model, self.facts, None)
@@ -134,13 +134,13 @@ class Replica(Idl):
         self.uuids.update((key, row.uuid) for key, row in present.items())
         for key in gone:
             self.uuids.pop(key, None)
-        content = {key: read_row(row) for key, row in present.items()}
-        old_facts, self.facts = self.facts, with_facts(self.facts, content, gone)
-        old_revisions, self.revisions = self.revisions, with_revisions(self.revisions, content, gone)
+        rows: dict[Key, Row | None] = {key: read_row(row) for key, row in present.items()} | dict.fromkeys(gone)
+        old_facts, self.facts = self.facts, with_facts(self.facts, rows)
+        old_revisions, self.revisions = self.revisions, with_revisions(self.revisions, rows)
         changed = changed_facts(self.facts, old_facts) | changed_revisions(self.revisions, old_revisions)
         if intent:
-            revision = _revision(content[LAB]) if LAB in content else old.revision
-            self.model = with_rows(old, {key: content.get(key) for key in intent}, revision)
+            lab = rows.get(LAB)
+            self.model = with_rows(old, {key: rows[key] for key in intent}, _revision(lab) if lab else old.revision)
             changed |= changed_intent(self.model, old)
         return self._update(old, changed)
 

@@ -145,7 +145,7 @@ def test_revisions_are_known_by_number_the_oldest_first() -> None:
         ("Revision", str(number)): {"settled": False, "errors": ()} | revision_row(number, TIME, "", "", [])
         for number in (11, 9, 10)
     }
-    known = with_revisions({}, rows, [])
+    known = with_revisions({}, rows)
     assert [*known] == [9, 10, 11]
-    assert [*with_revisions(known, {}, [("Revision", "9")])] == [10, 11]
-    assert with_revisions(known, {}, [("Port", "web1")]) is known
+    assert [*with_revisions(known, {("Revision", "9"): None})] == [10, 11]
+    assert with_revisions(known, {("Port", "web1"): None}) is known
