@@ -159,4 +159,4 @@ def _provided(hops: Sequence[Hop]) -> str:
         return ""
     names = " and ".join(dict.fromkeys(hop.chassis for hop in unread))
     has = "has the flows that it" if len({hop.chassis for hop in unread}) == 1 else "have the flows that they"
-    return f"; if {names} {has} shall have, for nobody could ask: {unread[0].unread}"
+    return f", provided that {names} {has} shall have ({unread[0].unread})"

@@ -294,7 +294,7 @@ class TestTrace:
         verdict = out.splitlines()[-1]
         assert verdict.startswith("dropped on hv2 in table classify by a flow that is not the lab's (flow: ")
         assert verdict.endswith(
-            "; if hv1 has the flows that it shall have, for nobody could ask: hv1: its switch does not answer"
+            ", provided that hv1 has the flows that it shall have (hv1: its switch does not answer)"
         )
 
     def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
