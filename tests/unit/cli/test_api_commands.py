@@ -93,7 +93,7 @@ def test_get_one(sdn: Run) -> None:
         "unknown_unicast: drop",
     ]
     assert json.loads(sdn("get", "network", "web", "-o", "json")[1])["mtu"] == 1450
-    assert [each["name"] for each in json.loads(sdn("get", "networks", "-o", "json")[1])] == ["web", "db"]
+    assert [each["name"] for each in json.loads(sdn("get", "networks", "-o", "json")[1])] == ["db", "web"]
 
 
 def test_a_life(sdn: Run, served: Served) -> None:
