@@ -1,12 +1,22 @@
-"""`sdn guest …` and `sdn console`: their arguments and help. What they do is imported when they run."""
+"""`sdn guest …`, `sdn console` and `sdn migrate`: their arguments and help. What they do is imported when they run."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from sdn.cli import complete
 from sdn.cli.arguments import GUESTS, LOOK, Form, Guest, Guests, Lab, Output, Patience, Snapshot
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    PRE_COPY = "pre-copy"
+    STOP_AND_COPY = "stop-and-copy"
+    POST_COPY = "post-copy"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -195,6 +205,27 @@ def console(
         raise typer.Exit(line.attach(lab, guest, read_only=read_only))
 
 
+def migrate(
+    guest: Guest,
+    chassis: Annotated[
+        str, typer.Argument(metavar="CHASSIS", help="Where it shall be.", autocompletion=complete.chassis)
+    ],
+    mode: Annotated[
+        Mode | None, typer.Option("--mode", help="This time; else as the file's `migration:` says.")
+    ] = None,
+    timeout: Patience = 120.0,
+    lab: Lab = None,
+) -> None:
+    """Move a guest to another chassis while it runs. Where that fails it goes on where it was.
+
+    Examples: `sdn migrate web1 hv2` · `sdn migrate web1 hv2 --mode post-copy`
+    """
+    from sdn.cli import migrate as moving
+
+    moving.migrate(lab, guest, chassis, mode.value if mode else None, timeout)
+
+
 def add_to(root: typer.Typer) -> None:
     root.add_typer(app, name="guest", rich_help_panel=GUESTS)
     root.command("console", rich_help_panel=GUESTS)(console)
+    root.command(rich_help_panel=GUESTS)(migrate)
