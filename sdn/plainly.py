@@ -93,6 +93,12 @@ def no_tables(chassis: Chassis) -> FileError:
     )
 
 
+def order(stats: FlowStats) -> tuple[Any, ...]:
+    """Of the pipeline: what matches first comes first. All bits of a field (no mask) come before some of them."""
+    match = [(item.field, item.value, -1 if item.mask is None else item.mask) for item in stats.flow.match]
+    return stats.flow.table, -stats.flow.priority, match
+
+
 def flow(stats: FlowStats, known: Names) -> dict[str, Any]:
     found = stats.flow
     return {

@@ -3,8 +3,8 @@
 Enters: requests. Leaves: what `sdn flows -o json` prints, each with its chassis and an id that stays the same as long
 as the flow is there. Never: what the controller believes; that is a fact of each switch (`/v1/switches`).
 
-Flows come and go, learned ones by themselves: a list is in the order of what is in their ids, so that the next page
-begins where that flow was, be it there or not.
+Flows come and go, learned ones by themselves. Where that one has gone which ended a page, the next begins with the
+first of its table and priority: some come twice, and none is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ After = Annotated[
     str,
     Query(
         max_length=lists.LONGEST,
-        description="Only those behind the flow of this id, be it there or not: from `next` of the answer before.",
+        description="Only those behind the flow of this id: from `next` of the answer before. Where it has gone, "
+        "from the first of its table and priority on.",
     ),
 ]
 Stats = Mapping[str, tuple[str, FlowStats]]
@@ -126,8 +127,9 @@ def router() -> APIRouter:
 
         def page() -> Response:
             found = _by_id(dumps, wanted)
-            view, ordered = _view(model, found), sorted(found, key=_place)
-            return lists.page(request, live, ordered, view, asked_page, model.revision, _place, missing=missing)
+            place = _placing(found)
+            ordered, view = sorted(found, key=place), _view(model, found)
+            return lists.page(request, live, ordered, view, asked_page, model.revision, place, missing=missing)
 
         return await asyncio.to_thread(page)
 
@@ -184,16 +186,25 @@ def _view(model: Model, found: Stats) -> Callable[[str], Item]:
     return view
 
 
-_ID: Final = re.compile(r"([^/]+)/([0-9]{1,3})/([0-9]{1,5})/([0-9a-f]{16})")
+_ID: Final = re.compile(r"([^/]+)/([0-9]{1,3})/([0-9]{1,5})/[0-9a-f]{16}")
 
 
-def _place(key: str) -> tuple[Any, ...]:
-    """In the pipeline's order, the first to match first. Raises MalformedError for what is no id of a flow."""
-    parts = _ID.fullmatch(key)
-    if parts is None:
-        raise MalformedError(f"'{key}' is no id of a flow", remedy="begin with the first page: leave `after` out")
-    chassis, table, priority, match = parts.groups()
-    return lists.place(chassis), int(table), -int(priority), match
+def _placing(found: Stats) -> lists.Place:
+    """In the pipeline's order, as `sdn flows` has them. What is not there is before all of its table and priority.
+
+    The function raises MalformedError for what is no id of a flow.
+    """
+
+    def place(key: str) -> tuple[Any, ...]:
+        if key in found:
+            chassis, stats = found[key]
+            return lists.place(chassis), *plainly.order(stats)
+        parts = _ID.fullmatch(key)
+        if parts is None:
+            raise MalformedError(f"'{key}' is no id of a flow", remedy="begin with the first page: leave `after` out")
+        return lists.place(parts[1]), int(parts[2]), -int(parts[3])
+
+    return place
 
 
 async def _dumped(

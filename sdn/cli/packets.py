@@ -125,7 +125,7 @@ async def _dump(name: str, chassis: Sequence[str]) -> dict[str, list[FlowStats]]
         path = RunDir(name).chassis(host) / f"{INTEGRATION_BRIDGE}.mgmt"
         async with connect(path, name=host) as switch:
             found = (await switch.dump()).values()
-        return sorted(found, key=lambda stats: (stats.flow.table, -stats.flow.priority, stats.flow.match))
+        return sorted(found, key=plainly.order)
 
     dumps = await asyncio.gather(*map(one, chassis))
     return dict(zip(chassis, dumps, strict=True))

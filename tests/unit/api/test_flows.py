@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datapath.openflow.codec import FlowStats
-from datapath.openflow.flow import Flow
+from datapath.openflow.flow import Flow, MatchField
 from sdn.api.dumps import Which
 from tests.unit.api.lab import api, socket
 
@@ -43,6 +43,20 @@ async def test_a_page_begins_where_the_one_before_has_ended(socket: Path) -> Non
         for wrong in ("hv1", "hv1/1/700", "hv1/1/700/xyz", "hv1/1/700/0123456789abcdef/"):
             answer = await client.get("/v1/flows", params={"after": wrong})
             assert (answer.status_code, answer.json()["type"]) == (400, "urn:sdn:problem:malformed"), wrong
+
+
+async def test_none_is_left_out(socket: Path) -> None:
+    """Where it was among those of its table and priority nobody knows: they come again."""
+    async with api(socket) as client:
+        dumped: Any = Dumped()
+        masks = (None, 0xFFFF0000, 0xFFFFFF00)
+        dumped.flows = [FlowStats(Flow(7, 9, (MatchField("reg0", 1 << 20, mask),)), 0, 0, 1.0) for mask in masks]
+        client.app.state.dumps = dumped
+        page = (await client.get("/v1/flows?limit=2&chassis=hv1")).json()
+        dumped.flows = [dumped.flows[0], dumped.flows[2]]
+        rest = (await client.get(page["next"])).json()
+        seen = [each["raw"].rpartition("reg0=")[2].split()[0] for each in (*page["items"], *rest["items"])]
+        assert seen == ["0x100000", "0x100000/0xffff0000", "0x100000", "0x100000/0xffffff00"]
 
 
 async def test_what_has_changed_is_sent_again(socket: Path) -> None:
