@@ -64,11 +64,9 @@ _GATE: Final = (
     Kind("role", 403, "The role is too weak", FileError),
     Kind("origin", 403, "The request is not from here", FileError),
     Kind("user", 403, "The request is another user's", FileError),
-    Kind("user", 403, "The request is another user's", FileError),
     Kind("too-long", 414, "The address is too long", FileError),
     Kind("tokens", 503, "Tokens cannot be checked", TransientError),
     Kind("too-large", 413, "The body is too large", FileError),
-    Kind("too-long", 414, "The address is too long", FileError),
     Kind("too-slow", 408, "The body is too slow", TransientError),
     Kind("too-many", 429, "Too many at once", TransientError),
 )
