@@ -52,6 +52,27 @@ _METRICS: Final = {4: 0, 16: 256}
 """By the length of an address: of IPv6 it is IP6_RT_PRIO_ADDRCONF of linux/ipv6_route.h."""
 
 
+def _screen() -> bytes:
+    """A program of classic BPF (linux/filter.h) that drops notifications of routes in other tables than the main one:
+    most of what the kernel says with each address is about its table `local`."""
+    load_half, load_byte, if_equal, leave = 0x28, 0x30, 0x15, 0x06  # BPF_LD|BPF_H|BPF_ABS and so on
+    code = [
+        (load_half, 0, 0, _TYPE_AT),
+        (if_equal, 1, 0, socket.htons(RTM_NEWROUTE)),
+        (if_equal, 0, 3, socket.htons(RTM_DELROUTE)),
+        (load_byte, 0, 0, _TABLE_AT),
+        (if_equal, 1, 0, _MAIN),
+        (leave, 0, 0, 0),
+        (leave, 0, 0, 0xFFFFFFFF),
+    ]
+    return b"".join(struct.pack("=HBBI", *each) for each in code)
+
+
+_TYPE_AT, _TABLE_AT = 4, 20
+"""In a notification: nlmsg_type of its header, and rtm_table after that."""
+SCREEN: Final = _screen()
+
+
 class Route(NamedTuple):
     """Of a device, given by its index, to a subnet."""
 

@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from datapath.addr import IPAddress, IPInterface, Mac
 from datapath.errors import ConflictError, SdnError
-from datapath.linux import namespaces
+from datapath.linux import connected, namespaces
 from datapath.linux.connected import Connected, Lost
 from datapath.linux.devices import LINK_LOCAL, Device, Devices, raw
 from datapath.linux.forwarding import Forwarding
@@ -90,6 +90,7 @@ class Namespace:
         self.inode = os.stat("/proc/thread-self/ns/net").st_ino
         self._cookie = namespaces.cookie()
         self.channel = Channel(self._notice, self._overrun)
+        self.channel.screen(connected.SCREEN)
 
     def _notice(self, notice: Notice) -> None:
         self.devices.fold(notice)

@@ -229,8 +229,10 @@ class Wires:
     def _bridge(self, namespace: Namespace, end: End) -> Device | None:
         """Of the lab's wire that it is on."""
         found = namespace.devices.by_name.get(end.master) if end.master else None
+        if found is None:
+            return None
         of = End(end.namespace, end.master, "", 0, kinds=("bridge",))
-        return found if found is not None and self.may_be_ours(of, found) else None
+        return found if self.may_be_ours(of, found) else None
 
     def _checksums(self, namespace: Namespace, end: End, device: Device) -> None:
         """Looked at once for each device: nothing notifies of it, and nothing but `ethtool` changes it back."""

@@ -29,6 +29,7 @@ IFNAMSIZ: Final = 16
 """Octets of a device's name, with a zero at the end."""
 
 LOOPBACK: Final = "lo"
+_LOOPBACK_ADDRESSES: Final = (ip_interface("127.0.0.1/8"), ip_interface("::1/128"))
 
 MACVLANS: Final = ("macvlan", "macvtap")
 """Kinds of device on another one, with a MAC of its own; the second has a file in /dev too."""
@@ -131,9 +132,8 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
 
 def loopback(spec: HostSpec, node: Node) -> End:
     """It has the mark of its namespace."""
-    addresses = (ip_interface("127.0.0.1/8"), ip_interface("::1/128"))
     mark = alias(spec.lab, node.name)
-    return End(node.namespace, LOOPBACK, mark, 0, addresses=addresses, kinds=("",), is_loopback=True)
+    return End(node.namespace, LOOPBACK, mark, 0, addresses=_LOOPBACK_ADDRESSES, kinds=("",), is_loopback=True)
 
 
 def vlan_end(parent: End, vlan: Vlan) -> End:
