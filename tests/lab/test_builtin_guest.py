@@ -209,16 +209,20 @@ class TestAgent:
         assert len(qga.execute(guest.agent, ["seq", "100000"]).out.splitlines()) == 100_000
 
     def test_another_client_is_served_while_a_command_runs(self, guest: Booted) -> None:
-        sleeping = qga.Agent(guest.agent)
+        """It lasts until somebody writes into a pipe."""
+        reading, other = qga.Agent(guest.agent), qga.Agent(guest.agent)
+        shell(guest, "mkfifo /tmp/turn")
 
         async def both() -> float:
-            task = asyncio.create_task(sleeping.run(["sleep", "5"]))
-            await asyncio.sleep(1.5)
+            begun = asyncio.Event()
+            task = asyncio.create_task(reading.run(["cat", "/tmp/turn"], on_begin=lambda _: begun.set()))
+            await begun.wait()
             began = time.monotonic()
-            assert (await qga.Agent(guest.agent).run(["echo", "here"])).out == b"here\n"
+            assert (await other.run(["echo", "here"])).out == b"here\n"
             took = time.monotonic() - began
             assert not task.done()
-            await task
+            await other.run(["sh", "-c", "echo go >/tmp/turn"])
+            assert (await task).out == b"go\n"
             return took
 
         assert asyncio.run(both()) < 3

@@ -12,6 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,15 +58,17 @@ def at(lab: Lab) -> str:
 
 def test_what_runs_in_it_is_followed(lab: Labs) -> None:
     running = lab(topology("linux"))
-    moved: list[int] = []
-    mover = threading.Timer(1.0, lambda: moved.append(migrate(running, "g1", "hv2")))
-    mover.start()
-    said = running.execute("g1", "sh", "-c", "echo begun; sleep 4; echo done")
-    mover.join()
-    assert (moved, at(running), said) == ([0], "hv2", "begun\ndone\n")
+    running.execute("g1", "mkfifo", "/tmp/turn")
+    with ThreadPoolExecutor(1) as others:
+        followed = others.submit(running.execute, "g1", "sh", "-c", "echo begun; mkdir /tmp/begun; cat /tmp/turn")
+        eventually(lambda: "begun" in running.execute("g1", "ls", "/tmp"), SECONDS)
+        moved = migrate(running, "g1", "hv2")
+        running.execute("g1", "sh", "-c", "echo done >/tmp/turn")
+        said = followed.result()
+    assert (moved, at(running), said) == (0, "hv2", "begun\ndone\n")
 
 
-def reached(lab: Lab) -> None:
+def expect_reached(lab: Lab) -> None:
     """From every chassis."""
     for number in (1, 2, 3):
         lab.ping(f"n{number}", "g1")
@@ -91,7 +96,7 @@ def test_it_moves_under_a_ping_and_nothing_gets_lost(
         assert gap < LONGEST
         assert at(running) == chassis
         assert running.execute("g1", "sdn-memory", "check").startswith("pass")
-        reached(running)
+        expect_reached(running)
     assert running.facts.guests["g1"].pid != started
     assert whole(running)
 
@@ -107,7 +112,7 @@ def test_the_file_moves_it_too_and_its_place_is_cleaned(lab: Labs, datapath: str
     assert device not in running.execute("hv1", "ip", "-o", "link")
     assert os.listdir(running.run.path / "guests") == ["g1"]
     running.apply(topology(datapath, "hv2"))
-    reached(running)
+    expect_reached(running)
 
 
 def test_a_connection_lives_on(lab: Labs) -> None:
@@ -138,7 +143,7 @@ def test_pre_copy_under_tcg_is_refused_and_nothing_changes(lab: Labs, capsys: py
     assert at(running) == "hv1"
     assert running.facts.guests["g1"].pid == before
     assert running.model.nodes["g1"].chassis == "hv1"
-    reached(running)
+    expect_reached(running)
 
 
 def test_an_agent_killed_while_guests_move(lab: Labs) -> None:
@@ -151,14 +156,14 @@ def test_an_agent_killed_while_guests_move(lab: Labs) -> None:
             [sys.executable, "-m", "sdn.cli.main", "migrate", "g1", chassis, "-l", running.name], stdout=-3, stderr=-3
         )
         eventually(lambda chassis=chassis: running.model.nodes["g1"].chassis == chassis)
-        threading.Event().wait(0.1 * number)
+        time.sleep(0.1 * number)  # the moment at which it is killed is what is tested
         kill(pid_of(running, "agent"))
         assert moving.wait(SECONDS) == 0
         eventually(lambda chassis=chassis: running.facts.guests["g1"].at == chassis and whole(running), SECONDS)
         assert running.execute("g1", "sdn-memory", "check").startswith("pass")
         assert running.facts.guests["g1"].restarts == 0
         assert os.listdir(running.run.path / "guests") == ["g1"]
-    reached(running)
+    expect_reached(running)
 
 
 def test_the_destination_is_killed_while_it_moves(lab: Labs) -> None:
@@ -168,12 +173,11 @@ def test_the_destination_is_killed_while_it_moves(lab: Labs) -> None:
     stop, arriving = threading.Event(), running.run.path / "guests" / "g1.arriving" / "pid"
 
     def hunt() -> None:
+        """In the first moment at which there is somebody."""
         while not stop.is_set():
-            try:
-                os.kill(int(arriving.read_text()), signal.SIGKILL)
-            except (OSError, ValueError):  # it has no pidfile yet, or an empty one
-                continue
-            return
+            if pid := written_in(arriving):
+                os.kill(pid, signal.SIGKILL)
+                return
 
     hunter = threading.Thread(target=hunt)
     hunter.start()
@@ -186,9 +190,17 @@ def test_the_destination_is_killed_while_it_moves(lab: Labs) -> None:
     assert at(running) == "hv1"
     assert running.facts.guests["g1"].pid == before
     assert running.execute("g1", "sdn-memory", "check").startswith("pass")
-    reached(running)
+    expect_reached(running)
     assert migrate(running, "g1", "hv2") == 0
     assert running.execute("g1", "sdn-memory", "check").startswith("pass")
+
+
+def written_in(pidfile: Path) -> int:
+    """0 while there is none, or an empty one."""
+    try:
+        return int(pidfile.read_text() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def test_its_processes_are_those_of_the_lab(lab: Labs) -> None:

@@ -65,6 +65,7 @@ class Chassis:
     why: str = ""
     """What was said last of a happening."""
     drivers: list[LibvirtDriver] = field(default_factory=list)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def place(self) -> Place:
@@ -100,12 +101,14 @@ class Chassis:
     def hear(self, what: Happening, why: str) -> None:
         self.told.append(what)
         self.why = why or self.why
+        self.stirred.set()
 
     async def until(self, *what: Happening) -> None:
         """They have been told since the last time."""
         async with asyncio.timeout(120):
             while not set(what) <= set(self.told):
-                await asyncio.sleep(0.02)
+                self.stirred.clear()
+                await self.stirred.wait()
         self.told.clear()
 
     async def pings(self, number: int) -> None:
@@ -415,7 +418,7 @@ def test_a_lab_has_them_on_both_datapaths(lab: Labs) -> None:
     }
     running = lab(topology)
     before = {name: facts.pid for name, facts in running.facts.guests.items()}
-    reached(running, "g1:eth0", "g2:eth0")
+    expect_reached(running, "g1:eth0", "g2:eth0")
 
     libvirtds = [int(home_of(running.run.path, chassis).pidfile.read_text()) for chassis in ("hv1", "hv2")]
     kill(pid_of(running, "agent"), *libvirtds)
@@ -426,7 +429,7 @@ def test_a_lab_has_them_on_both_datapaths(lab: Labs) -> None:
     running.apply(topology)
     assert "g1:eth1" in running.model.ports
     assert running.facts.guests["g1"].pid == before["g1"]
-    reached(running, "g1:eth0", "g2:eth0")
+    expect_reached(running, "g1:eth0", "g2:eth0")
 
 
 def test_one_that_is_not_to_restart_stays_dead_though_nobody_watched(lab: Labs) -> None:
@@ -460,7 +463,7 @@ def test_a_guest_whose_tap_somebody_deletes_gets_another(lab: Labs, datapath: st
     running.execute("hv1", "ip", "link", "delete", tap)
     eventually(lambda: index(running, tap) not in (0, old), 30)
     eventually(lambda: running.facts.ports["g1:eth0"].up, 60)
-    reached(running, "g1:eth0")
+    expect_reached(running, "g1:eth0")
     assert running.facts.guests["g1"].pid == before
 
 
@@ -470,6 +473,6 @@ def index(lab: Lab, tap: str) -> int:
     return next((int(link["ifindex"]) for link in links if link["ifname"] == tap), 0)
 
 
-def reached(lab: Lab, *ports: str) -> None:
+def expect_reached(lab: Lab, *ports: str) -> None:
     for port in ports:
-        lab.execute("n1", "ping", "-c", "2", "-W", "5", str(lab.model.ports[port].ips[0]))
+        lab.execute("n1", "ping", "-c", "1", "-w", "6", str(lab.model.ports[port].ips[0]))

@@ -133,7 +133,8 @@ class Ground:
         return (self.home / "console.log").read_text(errors="replace")
 
     async def says(self, more: int) -> None:
-        """As many times more has it found what it had written; and never anything else."""
+        """As many times more has it found what it had written; and never anything else. It is read in QEMU's log, which
+        tells nobody that it grows."""
         aim = self.count + more
         async with asyncio.timeout(SECONDS):
             while self.count < aim:
