@@ -22,7 +22,8 @@ from sdn.api.origin import origin
 from sdn.api.problem import NotFoundError
 from sdn.api.resources import KINDS, Kind, Resource
 from sdn.model import Model
-from sdn.store import Edit
+from sdn.store import Edit, Since
+from sdn.store.change import newest
 from sdn.topology.edit import Edits, edited
 
 EditsOf = Callable[[Model], Edits]
@@ -109,10 +110,10 @@ def _having(model: Model, kind: Kind, name: str) -> Model:
 
 
 async def _write(request: Request, kind: Kind, name: str, edits: EditsOf, asked: confirmed.Wanted) -> Response:
-    live, edit = live_of(request), _edit(request, kind, name, edits)
+    live, edit, told = live_of(request), _edit(request, kind, name, edits), _told(request, kind, name)
     if asked.dry:
-        return await _planned(live, edit)
-    written = await live.change(edit, **_told(request, kind, name))
+        return await _planned(live, edit, told["since"])
+    written = await live.change(edit, **told)
     is_new = written.before is None or name not in kind.names(written.before)
     more = await confirmed.applied(live, written, asked)
     status = confirmed.status(more, is_new=is_new)
@@ -129,11 +130,11 @@ async def _removed(request: Request, kind: Kind, name: str, asked: confirmed.Wan
     def edits(model: Model) -> Edits:
         return writes.removed(_having(model, kind, name), kind, name)
 
-    edit = _edit(request, kind, name, edits)
+    edit, told = _edit(request, kind, name, edits), _told(request, kind, name)
     try:
         if asked.dry:
-            return await _planned(live, edit)
-        written = await live.change(edit, **_told(request, kind, name))
+            return await _planned(live, edit, told["since"])
+        written = await live.change(edit, **told)
     except NotFoundError:
         raise
     except FileError as error:
@@ -145,11 +146,16 @@ async def _removed(request: Request, kind: Kind, name: str, asked: confirmed.Wan
     return answer({"name": name, **more}, confirmed.status(more), headers)
 
 
-async def _planned(live: Live, edit: Edit) -> Response:
-    """What the change would come to, made of the present model."""
-    present = live.model
-    plan = await asyncio.to_thread(lambda: whole.plan_of(edit(present), present))
-    return answer(plan, headers=conditions.headers(live, present.revision))
+async def _planned(live: Live, edit: Edit, since: Since | None) -> Response:
+    """What the change would come to now. Raises StaleError where it would not be made: `since` does not hold."""
+
+    def plan() -> tuple[int, dict[str, Any]]:
+        present = newest(live.store, since)
+        model = edit(present)
+        return present.revision if present else 0, whole.plan_of(model, present)
+
+    revision, found = await asyncio.to_thread(plan)
+    return answer(found, headers=conditions.headers(live, revision))
 
 
 def _needed(error: FileError, kind: Kind, name: str) -> ConflictError:

@@ -170,8 +170,8 @@ class Words:
         return read(f"Get a {self.kind.noun}", f"The {self.kind.noun}", self.named)
 
     def creating(self) -> dict[str, Any]:
-        extra = request_body(self.sent, _EXAMPLES[self.kind.path])
-        return self._writing("Create", extra, 201)
+        sent = {**self.sent, "required": ["name"]}
+        return self._writing("Create", request_body(sent, _EXAMPLES[self.kind.path]), 201)
 
     def replacing(self) -> dict[str, Any]:
         return self._writing("Create or replace", self._body(), 201)
@@ -198,7 +198,7 @@ class Words:
         for status in more:
             answers |= found("Created", self.named, status, Location="Its path")
         answers |= found("Stored, but not confirmed in time", self.named, 202)
-        parameters = {"parameters": [IF_MATCH]}
+        parameters = {"parameters": [IF_MATCH, IF_NONE]}
         return self._route(verb, {**answers, **refusals(404, 409, 412)}, {**extra, **parameters})
 
     def _route(self, verb: str, responses: Any, extra: dict[str, Any]) -> dict[str, Any]:
@@ -219,4 +219,5 @@ TAG: Final = "The lab's revision, and what was answered"
 IF_MATCH: Final = _header(
     "If-Match", 'Only if it has not changed after this revision: the ETag of an answer, such as "12".'
 )
+IF_NONE: Final = _header("If-None-Match", "`*`: only where there is none yet.")
 IF_NONE_MATCH: Final = _header("If-None-Match", "Not again where the answer has this ETag still: 304.")

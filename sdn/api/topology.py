@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datapath.errors import StaleError
 from sdn.api import conditions, confirmed, openapi, whole
 from sdn.api.answer import JSON, answer, encode
 from sdn.api.caller import caller
@@ -20,6 +19,7 @@ from sdn.api.origin import origin
 from sdn.api.whole import YAML, Sent
 from sdn.model import Model
 from sdn.store import Since
+from sdn.store.change import newest
 from sdn.topology import written
 
 File = Annotated[
@@ -107,13 +107,15 @@ async def _sent(request: Request, name: str) -> Sent:
 async def _planned(request: Request, sent: Sent) -> Response:
     """Of what runs now. A condition on the revision holds for plans too: what was planned is what is applied."""
     live = live_of(request)
-    present, since = _present(live), _condition(request, live)
-    if since is not None and since.revision != live.revision:
-        raise StaleError(since.revision, live.revision)
-    _, plan = await asyncio.to_thread(whole.planned, sent, present)
-    return answer(
-        plan | {"troubles": whole.troubles(present, live.facts)}, headers=conditions.headers(live, live.revision)
-    )
+    since = _condition(request, live)
+
+    def plan() -> tuple[Model | None, dict[str, Any]]:
+        present = newest(live.store, since)
+        return present, whole.plan_of(sent.built(present), present)
+
+    present, found = await asyncio.to_thread(plan)
+    headers = conditions.headers(live, present.revision if present else 0)
+    return answer(found | {"troubles": whole.troubles(present, live.facts)}, headers=headers)
 
 
 async def _applied(request: Request, sent: Sent, asked: confirmed.Wanted) -> Response:
@@ -131,10 +133,6 @@ async def _applied(request: Request, sent: Sent, asked: confirmed.Wanted) -> Res
         **more,
     }
     return answer(told, confirmed.status(more), conditions.headers(live, written_so.revision))
-
-
-def _present(live: Live) -> Model | None:
-    return live.model if live.revision else None
 
 
 def _condition(request: Request, live: Live) -> Since | None:
@@ -179,7 +177,7 @@ def _writing() -> dict[str, Any]:
             **late,
             **openapi.refusals(409, 412),
         },
-        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH]},
+        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH, openapi.IF_NONE]},
     }
 
 
@@ -191,5 +189,5 @@ def _planning() -> dict[str, Any]:
             **openapi.found("The plan", _PLAN, ETag="The lab's revision"),
             **openapi.refusals(409, 412),
         },
-        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH], "x-sdn-role": "read"},
+        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH, openapi.IF_NONE], "x-sdn-role": "read"},
     }

@@ -59,12 +59,6 @@ class Sent:
         return topology.parse(text, self.name, previous, confined=self.confined)
 
 
-def planned(sent: Sent, present: Model | None) -> tuple[Model, dict[str, Any]]:
-    """The file's model, and the steps that lead there. Raises what applying it would."""
-    model = sent.built(present)
-    return model, plan_of(model, present)
-
-
 def plan_of(model: Model, present: Model | None) -> dict[str, Any]:
     """The steps from one model to another. Raises MachineError and ConflictError, as taking them would."""
     from sdn.lab.plan import plan

@@ -70,7 +70,7 @@ def change(
     Raises whatever `edit` raises, StaleError where `since` does not hold, TransientError where the store is away.
     """
     for _ in range(TRIES):
-        base = _newest(store, since)
+        base = newest(store, since)
         model = edit(base)
         present = base.revision if base else 0
         try:
@@ -82,7 +82,7 @@ def change(
     raise TransientError(f"lab {model.lab} is changed by others all the time", remedy="try again")
 
 
-def _newest(store: Place, since: Since | None) -> Model | None:
+def newest(store: Place, since: Since | None) -> Model | None:
     """The store's model, if what `since` says holds of it. Raises StaleError."""
     if since is not None and since.revision:
         store.await_revision(since.revision, NEWS)

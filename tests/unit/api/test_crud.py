@@ -91,6 +91,8 @@ async def test_if_match_is_about_the_resource(socket: Path) -> None:
         there = await client.put("/v1/nodes/none", json={"network": "web"}, headers={"If-Match": "*"})
         assert there.status_code == 412
         assert (await client.patch("/v1/nodes/web1", json={}, headers={"If-Match": "x"})).status_code == 400
+        planned = await client.patch("/v1/nodes/web1?dry_run=true", json={"mac": None}, headers={"If-Match": tag})
+        assert planned.status_code == 412, "what would not be done is not planned"
         future = await client.patch("/v1/nodes/web1", json={}, headers={"If-Match": '"999"'})
         assert future.status_code == 412
 
