@@ -102,6 +102,7 @@ class Agent:
         self._hearing.close()
         self._guests.close()
         self._turns.close()
+        self._reports.close()
         self._roster.close()
         asyncio.get_running_loop().remove_reader(self._uplinks.fileno())
         self._uplinks.close()
@@ -216,12 +217,14 @@ class Agent:
 
     def _tell(self, chassis: Chassis, node: Node | None) -> None:
         """The kernel has told of a change, in a node or in a chassis' own namespace."""
+        if node is None and not self._turn.locked() and self._guests.has_other_taps(chassis):
+            self._guests.follow(self._roster)
+        if self._is_told_later(chassis):
+            return
         if node is not None:
             for interface in node.interfaces:
                 self._reports.report_port(chassis, interface)
         elif not self._turn.locked():
-            if self._guests.has_other_taps(chassis):
-                self._guests.follow(self._roster)
             self._reports.report(chassis)
 
     def _hear_switch(self, name: str, port: str) -> None:
@@ -231,15 +234,24 @@ class Agent:
             return
         if not self._turn.locked():
             self._findings.take(chassis)
+        if port:
+            chassis.stir()
+        if self._is_told_later(chassis):
+            return
         if not port:
             self._reports.report(chassis)
-            return
-        chassis.stir()
-        interface = chassis.interfaces.get(port)
-        if interface is not None and not self._turn.locked():
+        elif (interface := chassis.interfaces.get(port)) is not None and not self._turn.locked():
             self._reports.report_port(chassis, interface)
             if chassis.is_guests(interface):
                 self._guests.follow(self._roster)
+
+    def _is_told_later(self, chassis: Chassis) -> bool:
+        """Where somebody fights it is told when it is put right, or when that is over: who hears of a port that is gone
+        has it looked at, and that would be at once."""
+        is_fought = self._restorer.is_fought(chassis.name)
+        if is_fought:
+            self._reports.report_later(chassis, self._restorer.hold)
+        return is_fought
 
     def _hear_guests(self, name: str) -> None:
         chassis = self._roster.get(name)

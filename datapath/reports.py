@@ -6,11 +6,13 @@ events. Never: the same told twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Container
 
 from datapath.chassis import LATE, Chassis
 from datapath.events import ChassisState, PortState
 from datapath.linux.host import Host
+from datapath.lookout import GATHER
 from datapath.plugged import PluggedGuests
 from datapath.spec import Interface, namespace
 
@@ -32,6 +34,8 @@ class Reports:
         self._chassis: dict[str, ChassisState] = {}
         self._ports: dict[tuple[str, str], PortState] = {}
         """By node and interface."""
+        self._held: dict[Chassis, asyncio.TimerHandle] = {}
+        """Until they are reported."""
 
     def introduce(self, chassis: Chassis) -> None:
         """Before its switch connects: what it cannot do is not asked of it."""
@@ -58,6 +62,23 @@ class Reports:
         if self._chassis.get(chassis.name) != state:
             self._chassis[chassis.name] = state
             self._tell(state)
+
+    def report_later(self, chassis: Chassis, hold: Callable[[str], float]) -> None:
+        """When nobody has been at it for a moment that had to wait; `hold` says for how many seconds it has to now."""
+        if chassis not in self._held:
+            left = hold(chassis.name) + GATHER
+            self._held[chassis] = asyncio.get_running_loop().call_later(left, self._report_held, chassis, hold)
+
+    def _report_held(self, chassis: Chassis, hold: Callable[[str], float]) -> None:
+        del self._held[chassis]
+        if hold(chassis.name):
+            self.report_later(chassis, hold)
+        else:
+            self.report(chassis)
+
+    def close(self) -> None:
+        for timer in self._held.values():
+            timer.cancel()
 
     def report_port(self, chassis: Chassis, interface: Interface) -> None:
         if interface.idle:

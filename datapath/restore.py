@@ -66,6 +66,10 @@ class Restorer:
         """Seconds until something of a chassis should be put right for which somebody fights."""
         return max(0.0, self._drifts.hold(chassis) - self._clock())
 
+    def is_fought(self, chassis: str) -> bool:
+        """Whether somebody fights for something of a chassis, or has just done so."""
+        return self._drifts.hold(chassis) > 0
+
     def notes(self, chassis: str) -> tuple[str, ...]:
         """What one should know of a chassis: fights, and why nothing is put right."""
         return self._notes.get("", ()) + (self._notes.get(chassis, ()) if chassis else ())

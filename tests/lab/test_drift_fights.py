@@ -101,3 +101,17 @@ def test_a_fight_is_said_while_it_lasts(what: str, fought: Lab) -> None:
         eventually(said, within=5 * PATIENCE)
     eventually(lambda: not said(), within=15 * PATIENCE)
     assert unrepaired(fought) == []
+
+
+def test_a_bridge_is_made_again_as_often_as_it_is_told(fought: Lab) -> None:
+    """Its ports go with it: who hears of that has them looked at, which must not be faster than the fight is."""
+
+    def configurations() -> int:
+        return int(fought.vsctl("hv1", "get", "Open_vSwitch", ".", "next_cfg"))
+
+    before, found = configurations(), times(fought)
+    with fighting(fought, DAMAGES["bridge"]):
+        time.sleep(SECONDS)
+    eventually(lambda: not unrepaired(fought), within=10 * PATIENCE)
+    made = (configurations() - before) // 2  # as many were removed
+    assert made <= times(fought) - found + 4
