@@ -15,7 +15,7 @@ from datapath.openflow.codec import FlowEvent, FlowUpdate
 from datapath.openflow.flow import Flow, FlowKey
 from datapath.openflow.text import Names, format_match
 from datapath.several import NAMED, several
-from sdn.pipeline.fields import COOKIE_MARK, Cookie, Kind
+from sdn.pipeline.fields import Cookie, Kind, is_ours
 from sdn.pipeline.layout import Table
 from sdn.southbound.changes import Changes
 from sdn.southbound.requests import Watch
@@ -39,7 +39,7 @@ def is_about_us(update: FlowUpdate, troubles: Mapping[FlowKey, str]) -> bool:
     flow = update.flow
     if flow is None:
         return update.event in (FlowEvent.PAUSED, FlowEvent.RESUMED)
-    if flow.cookie >> 48 == COOKIE_MARK:
+    if is_ours(flow.cookie):
         return not _is_learned(flow)
     return update.event is not FlowEvent.REMOVED or flow.key in troubles
 
@@ -49,7 +49,7 @@ def judge(update: FlowUpdate, desired: Callable[[FlowKey], Flow | None]) -> Foun
     flow = update.flow
     if flow is None:
         return None
-    wanted, ours = desired(flow.key), flow.cookie >> 48 == COOKIE_MARK
+    wanted, ours = desired(flow.key), is_ours(flow.cookie)
     if update.event is FlowEvent.REMOVED:
         return Found("removed", wanted) if wanted is not None and ours else None
     if wanted is None:

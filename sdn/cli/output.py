@@ -159,15 +159,14 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def since(seconds: float) -> str:
-    """How long ago, in the two largest units: `2 h 5 min`."""
+    """How long ago, in the largest unit and the next one: `2 h 5 min`, `90 d`."""
     whole = max(int(seconds), 0)
-    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
-    parts = []
-    for size, unit in units:
+    amounts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         amount, whole = divmod(whole, size)
-        if amount:
-            parts.append(f"{amount} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+        if amount or amounts:
+            amounts.append((amount, unit))
+    return " ".join(f"{amount} {unit}" for amount, unit in amounts[:2] if amount) or "0 s"
 
 
 def extent(model: Model) -> str:

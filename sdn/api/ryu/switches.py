@@ -18,7 +18,7 @@ from datapath.openflow.tlv import decode_tlv
 from sdn.api.ryu import marks, words
 from sdn.api.ryu.body import applied, check_flow, number
 from sdn.api.ryu.problem import bad, missing, occupied
-from sdn.pipeline.fields import COOKIE_MARK, Cookie
+from sdn.pipeline.fields import Cookie, is_ours
 from sdn.southbound.plain import Plain
 from sdn.southbound.requests import Request
 
@@ -172,7 +172,7 @@ def match_of(flow_mod: bytes) -> Match:
 
 
 def _whose(flow: Flow, why: str | None) -> str:
-    if flow.cookie >> 48 == COOKIE_MARK:
+    if is_ours(flow.cookie):
         owner = f"the lab's own, there for {why or 'an object that is no longer in the model'}"
     else:
         owner = "somebody else's"

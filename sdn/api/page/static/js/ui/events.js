@@ -17,6 +17,7 @@ const GROUPS = [
   ["ports", (kind) => kind.startsWith("port.")],
   ["guests", (kind) => kind.startsWith("guest.")],
   ["chassis", (kind) => kind.startsWith("chassis.")],
+  ["processes", (kind) => kind.startsWith("process.")],
   ["drift", (kind) => kind.startsWith("drift.")],
   ["failures", (kind) => kind === "failure"],
   ["tests", (kind) => kind.startsWith("test.")],
