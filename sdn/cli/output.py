@@ -161,7 +161,7 @@ def count(number: int, one: str, many: str = "") -> str:
 def since(seconds: float) -> str:
     """How long ago, in the largest unit and the next one: `2 h 5 min`, `90 d`."""
     whole = max(int(seconds), 0)
-    amounts = []
+    amounts: list[tuple[int, str]] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         amount, whole = divmod(whole, size)
         if amount or amounts:
