@@ -118,14 +118,15 @@ class Agent:
         daemons.template(self.run_dir)
         await self._roster.remove_unwanted(specs)
         self._hearing.watch_names()
-        failed = self._host.ensure(_foundations(self.lab, specs))
+        foundations, homes = _foundations(self.lab, specs), _homes(specs)
+        failed = self._host.ensure(foundations)
         every = [self._wish(spec) for spec in specs.values()]
         free = [chassis for chassis in every if self._turns.is_free(chassis)]
         starts = {chassis: asyncio.ensure_future(self._start(chassis, failed)) for chassis in free}
         await asyncio.sleep(0)  # the threads begin
-        failed |= self._host.ensure(_homes(specs))
+        failed |= self._host.ensure(homes)
         unsettled = [chassis for chassis in every if not chassis.is_right()]
-        self._remove_unwanted(every, unsettled)
+        self._remove_unwanted(every, unsettled, {each.name for each in (*foundations, *homes)})
         self._settle_uplinks(specs)
         begun = await self._build(unsettled, starts, failed)
         await self._turns.wait(begun, alone=len(every) == 1)
@@ -156,11 +157,10 @@ class Agent:
         else:
             chassis.errors["start"] = ()
 
-    def _remove_unwanted(self, every: Sequence[Chassis], unsettled: Sequence[Chassis]) -> None:
-        """Devices first, then namespaces, and what is remembered of those that had them."""
+    def _remove_unwanted(self, every: Sequence[Chassis], unsettled: Sequence[Chassis], wanted: set[str]) -> None:
+        """Devices first, then namespaces that are not among the `wanted`, and what is remembered of who had them."""
         specs = {chassis.name: chassis.spec for chassis in every}
         self._cabling.clear(every, unsettled)
-        wanted = {each.name for each in (*_foundations(self.lab, specs), *_homes(specs))}
         self._host.remove(self._host.namespaces.keys() - wanted)
         nodes = {interface.node for spec in specs.values() for interface in spec.interfaces}
         self._roster.keep(wanted)
