@@ -145,6 +145,11 @@ def ports(
     return found
 
 
+def is_plugged(row: PortRow) -> bool:
+    """Whether it is for a device that is there, and not one that the switch makes."""
+    return any(key == INDEX_MARK for key, _ in row.external_ids)
+
+
 def local_ports(lab: str, bridges: Iterable[str]) -> dict[str, PortRow]:
     """Every bridge has a port of its own name, the host's own way into it."""
     mtus = {UNDERLAY_BRIDGE: VTEP_MTU}

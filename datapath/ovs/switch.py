@@ -120,6 +120,8 @@ class OvsSwitch:
         home = self._host.namespaces.get(spec.namespace)
         indexes = {name: device.index for name, device in home.devices.by_name.items()} if home else {}
         ports = rows.ports(spec, self.type, indexes, without)
+        others = {name for name, index in indexes.items() if home and index not in home.ours}
+        ports = {name: row for name, row in ports.items() if name not in others or not rows.is_plugged(row)}
         before = self.transactions
         try:
             loop = asyncio.get_running_loop()

@@ -541,6 +541,24 @@ async def test_what_was_removed_by_hand_is_made_again(lab: Lab) -> None:
     assert all(state.up and state.ofport == 63 + int(name[1:]) for name, state in lab.port_states().items())
 
 
+async def test_somebody_elses_device_is_no_port_of_the_switch(lab: Lab) -> None:
+    """It has the name of a node's, which is refused; when it is gone that is plugged."""
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 1, 1))
+    port = device_name("p", "n2", "eth0")
+    lab.inside("hv1", "ip", "link", "add", port, "type", "bridge")
+    before = lab.links("hv1")[port]
+    await agent.apply(hosts(lab.name, 1, 2))
+    assert lab.links("hv1")[port] == before
+    assert port not in lab.tool("hv1", "ovs-vsctl", *_database(lab, "hv1"), "list-ports", "br-int").split()
+    assert any("n2:eth0" in error for error in lab.chassis_states()["hv1"].errors)
+    lab.inside("hv1", "ip", "link", "delete", port)
+    await agent.apply(hosts(lab.name, 1, 2))
+    assert not lab.chassis_states()["hv1"].errors
+    lab.program(hosts(lab.name, 1, 2))
+    assert lab.ping("n1", "10.0.0.2")
+
+
 async def test_rows_of_somebody_else_are_left_alone(lab: Lab) -> None:
     specs = hosts(lab.name, 1, 1)
     agent = lab.agent()
