@@ -338,6 +338,26 @@ async def test_a_foreign_device_is_left_alone(machine: Machine) -> None:  # noqa
     assert machine.chassis_states()["hv1"].errors == ()
 
 
+async def test_what_a_foreign_tunnel_and_port_have_is_left_alone(machine: Machine) -> None:  # noqa: F811
+    """They are of kinds that ours could be: entries stay, and no bridge of ours takes them."""
+    agent = machine.agent()
+    port = device_name("p", "fw", "eth0")
+    await agent.apply(specs(machine, TWO.replace("  fw: {chassis: hv1, trunk: {native: web, 20: db}}\n", "")))
+    for command in (
+        "ip link add vx-db type vxlan id 999 dstport 4790",
+        "ip link set vx-db alias mine up",
+        "bridge fdb append 00:00:00:00:00:00 dev vx-db dst 192.0.2.9",
+        f"ip link add {port} type veth peer name theirs",
+        f"ip link set {port} alias mine up",
+    ):
+        assert machine.inside("hv1", *command.split()).returncode == 0, command
+    before = {name: machine.links("hv1")[name] for name in ("vx-db", port)}
+    await agent.apply(specs(machine))
+    assert {name: machine.links("hv1")[name] for name in before} == before
+    assert entries(machine, "hv1")["vx-db"] == {("00:00:00:00:00:00", "192.0.2.9")}
+    assert machine.chassis_states()["hv1"].errors
+
+
 # ── times ──
 
 
