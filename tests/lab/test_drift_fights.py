@@ -29,6 +29,8 @@ FOUGHT = (
     "tunnel",
     "bridge",
     "addresses",
+    "routes",
+    "lo",
     "link",
     "interface",
     "namespace",
