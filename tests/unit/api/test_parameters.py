@@ -29,7 +29,7 @@ def socket(tmp_path: Path) -> Iterator[Path]:
         ("DELETE", "/v1/nodes/fw?dryrun=true"),
         ("GET", "/v1/ports/web1:eth0?limit=2"),
         ("GET", "/v1/nodes?network=web"),
-        ("GET", "/v1/events?limit=2"),
+        ("GET", "/v1/events?most=2"),
         ("POST", "/v1/rollback?revision=1"),
     ],
 )
