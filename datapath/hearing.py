@@ -7,6 +7,7 @@ errors now, by callback. Never: a look while something is being done, whose chan
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from datapath.chassis import Chassis
 from datapath.errors import SdnError
@@ -17,6 +18,9 @@ from datapath.linux.netlink import Message
 from datapath.lookout import Lookout
 from datapath.roster import Roster
 from datapath.spec import Node
+
+_LOOKS: Final = 3
+"""At what a switch has put right at once."""
 
 
 class Hearing:
@@ -99,20 +103,39 @@ class Hearing:
         if chassis is not None:
             self._repair(chassis, place)
 
+    def _put_right(self, chassis: Chassis, home: Namespace) -> None:
+        """Again until nothing changes any more: what somebody undoes meanwhile is told together with what we do."""
+        for _ in range(_LOOKS):
+            before = home.devices.version
+            chassis.switch.hear(chassis.spec)
+            if home.devices.version == before:
+                return
+        if self._is_busy():
+            self._findings.look_again()
+        else:
+            self._lookout.examine_soon(home)
+
+    def _find_vtep(self, chassis: Chassis, home: Namespace) -> None:
+        """Without its address it hears no tunnels until the switch is told the way anew, which the next look does."""
+        found = differences.of_vtep(chassis.spec, home)
+        if self._is_busy():
+            chassis.switch.found += [each for each in found if each.how == "removed"]
+        else:
+            self._findings.find(chassis.name, found)
+
     def _repair(self, chassis: Chassis, home: Namespace) -> None:
         """What traffic needs, by the switch. What the kernel's bridges had to send is what was wrong of them."""
-        spec = chassis.spec
         journal: list[Message] = []
-        if chassis.switch.type == "netdev" and not self._is_busy():
-            self._findings.find(chassis.name, differences.of_vtep(spec, home))
+        if chassis.switch.type == "netdev":
+            self._find_vtep(chassis, home)
         try:
             home.journal = journal
-            chassis.switch.hear(spec)
+            self._put_right(chassis, home)
         except (OSError, SdnError) as error:
             chassis.errors["kernel"] = (f"what was changed could not be put right: {error}",)
         finally:
             home.journal = None
         if not self._is_busy():
             if chassis.kind == "linux":
-                self._findings.find(chassis.name, differences.of_repair(spec, journal, home))
+                self._findings.find(chassis.name, differences.of_repair(chassis.spec, journal, home))
             self._tell(chassis, None)

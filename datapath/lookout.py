@@ -141,6 +141,8 @@ class Lookout:
             (spec,) = sight.specs
             if sight.datapath != "linux":  # that one puts itself right, and says what it has done
                 self._found(spec.chassis, differences.of_chassis(spec, place, sight.datapath), when)
+            if sight.datapath == "netdev":
+                self._found(spec.chassis, differences.of_vtep(spec, place), when)
         elif sight.specs:
             bridges = wiring.bridges(sight.specs[0].lab, sight.specs)
             for chassis, each in differences.of_lab(bridges, sight.specs, place):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from datapath.drift import Difference
 from datapath.errors import SdnError
@@ -25,6 +26,9 @@ from datapath.ovs.pair import Pair
 from datapath.ovs.replica import PortFact, Watcher
 from datapath.spec import UNDERLAY_BRIDGE, HostSpec, Interface, Underlay
 from datapath.switch import Plugged
+
+_LOOKS: Final = 3
+"""At the vtep until nothing changes any more; otherwise it is looked at again next time."""
 
 
 class OvsSwitch:
@@ -177,15 +181,23 @@ class OvsSwitch:
             self.errors["underlay"] = ()
 
     def hear(self, spec: HostSpec) -> None:
-        """A vtep that has lost its address gets it at once."""
-        if self.type == "netdev":
-            end, wires = wiring.underlay_end(spec), Wires(self._host)
-            home = self._host.namespaces.get(spec.namespace)
-            device = home.devices.by_name.get(end.device) if home else None
-            if home and device and self._told and raw(spec.underlay.vtep) not in home.devices.addresses(device):
-                self._lost = True
-            wires.settle([end])
-            self.errors["vtep"] = tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
+        """A vtep that has lost its address gets it at once; once more if it is gone again when that is done."""
+        home = self._host.namespaces.get(spec.namespace)
+        if self.type != "netdev" or home is None:
+            return
+        for _ in range(_LOOKS):
+            before = home.devices.version
+            self._settle_vtep(spec, home)
+            if home.devices.version == before:
+                return
+
+    def _settle_vtep(self, spec: HostSpec, home: Namespace) -> None:
+        end, wires = wiring.underlay_end(spec), Wires(self._host)
+        device = home.devices.by_name.get(end.device)
+        if device and self._told and raw(spec.underlay.vtep) not in home.devices.addresses(device):
+            self._lost = True
+        wires.settle([end])
+        self.errors["vtep"] = tuple(str(refusal) for refusal in wires.refusals.get(spec.namespace, []))
 
     def plugged(self, interface: Interface) -> Plugged:
         fact = self._facts.get(interface.bridge_port)

@@ -72,6 +72,32 @@ async def test_an_address_that_goes_while_it_is_set(lab: Lab, monkeypatch: pytes
     assert {"10.0.0.1", "fd00::1"} <= addresses(lab)
 
 
+async def test_a_vtep_that_goes_while_it_is_put_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever flushes addresses that are gone already tells nobody: it must be seen by us."""
+    send, left = Namespace.send, list(range(6))
+    vteps = "172.31.0.0/24"
+
+    def flush_vtep() -> None:
+        assert lab.inside("hv1", "ip", "address", "flush", "to", vteps).returncode == 0
+
+    def meanwhile(self: Namespace, batch: Any) -> Any:
+        if not left or not any("address 172.31.0.1" in message.about for message in batch):
+            return send(self, batch)
+        left.pop()
+        refused = self.channel.send(batch)
+        flush_vtep()
+        self.hear()
+        return refused
+
+    agent = lab.agent()
+    await agent.apply(hosts(lab.name, 2, 1))
+    monkeypatch.setattr(Namespace, "send", meanwhile)
+    async with restoring(agent):
+        flush_vtep()
+        await until(lambda: not left and "172.31.0.1" in lab.inside("hv1", "ip", "address", "show", "to", vteps).stdout)
+        await until(lambda: bool(drifts(lab)) and drifts(lab)[-1].repaired > 0)
+
+
 async def test_a_port_that_goes_while_it_is_added(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     commit, left = database.Switch._commit, [True]
 
