@@ -16,24 +16,13 @@ from tests.lab.browser import WAIT, beside, chromium, opened, picture, serving
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab, run
 from tests.lab.processes import daemon, eventually, stopped
+from tests.lab.three import THREE, with_node
 
 pytestmark = [pytest.mark.lab("chromium"), pytest.mark.timeout(300)]
 
-TOPOLOGY = """
-chassis: {hv1: {}, hv2: {}, hv3: {datapath: linux}}
-networks:
-  web: {segment: {vxlan: 10010}, subnet: 10.10.0.0/24}
-  db: {segment: {nvgre: 10020}, subnet: 10.20.0.0/24}
-nodes:
-  web1: {network: web, chassis: hv1}
-  web2: {network: web, chassis: hv2}
-  web3: {network: web, chassis: hv3}
-  db1: {network: db, chassis: hv1}
-  db2: {network: db, chassis: hv2}
-tests:
-  web: {from: web*, to: web*, ping: ok}
-  apart: {from: web*, to: db*, ping: fail}
-  wrong: {from: web1, to: db1, ping: ok, within: 1}
+TOPOLOGY = f"""{with_node(THREE, "db2", "hv2")}\
+  apart: {{from: web*, to: db*, ping: fail}}
+  wrong: {{from: web1, to: db1, ping: ok, within: 1}}
 """
 GUEST: dict[str, Any] = {
     "chassis": {"hv1": {"datapath": "linux"}},

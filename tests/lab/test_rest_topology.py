@@ -12,24 +12,12 @@ import yaml
 from sdn.cli.main import main
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
+from tests.lab.three import THREE, with_node
 from tests.unit.api.lab import Api, api
 
 pytestmark = pytest.mark.lab
 
-FILE = """
-chassis: {hv1: {}, hv2: {}, hv3: {datapath: linux}}
-networks:
-  web: {segment: {vxlan: 10}, subnet: 10.0.0.0/24}
-  db: {segment: {vxlan: 11}, subnet: 10.1.0.0/24}
-nodes:
-  web1: {chassis: hv1, network: web}
-  web2: {chassis: hv2, network: web}
-  web3: {chassis: hv3, network: web}
-  db1: {chassis: hv2, network: db}
-tests:
-  web: {from: web*, to: web*, ping: ok}
-  apart: {from: db1, to: web1, ping: fail}
-"""
+FILE = f"{THREE}  apart: {{from: db1, to: web1, ping: fail}}\n"
 YAML = {"Content-Type": "application/yaml"}
 
 
@@ -47,9 +35,7 @@ async def _expect_the_same_everywhere(running: Lab, capsys: pytest.CaptureFixtur
 
 async def _expect_a_file_to_go_round(client: Api, running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Applied over HTTP, read over HTTP, printed by the command line; what was read changes nothing."""
-    more = running.text.replace("tests:", "  db2: {chassis: hv1, network: db}\ntests:").replace(
-        "to: web1,", "to: web*,"
-    )
+    more = with_node(running.text, "db2", "hv1").replace("to: web1,", "to: web*,")
     plan = (await client.post("/v1/plan", content=more, headers=YAML)).json()
     assert ("hv1", "node db2") in {(step["where"], step["what"]) for step in plan["steps"]}
     assert plan["troubles"] == []
