@@ -1,15 +1,24 @@
 """What differs in the words of the topology file, as values: what both sides of HTTP know of it. PURE.
 
-Enters: entries of the file. Leaves: Differences. Never: the models behind them, which `sdn.api.differences` compares.
+Enters: entries of the file. Leaves: Differences, Counts. Never: the models behind them, which `sdn.api.differences`
+compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Entry = Mapping[str, Any]
+
+
+class Count(NamedTuple):
+    """Of the objects of one kind."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,10 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from datapath.events import How
+from sdn.differences import Count
 from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts, GuestFacts, HostFacts, PortFacts
-from sdn.model.history import Count, Revision, by_verb, unpack
+from sdn.model.history import Revision, by_verb, unpack
 
 KINDS: Final = (
     "model.changed",

@@ -15,22 +15,8 @@ retry that nobody sees, but for a socket that is just being opened.
 from __future__ import annotations
 
 from sdn.client.client import Client
-from sdn.client.models import (
-    Applied,
-    Chassis,
-    Event,
-    Guest,
-    Network,
-    Node,
-    Physnet,
-    Plan,
-    Port,
-    Resource,
-    Revision,
-    Rollback,
-    Test,
-    Traffic,
-)
+from sdn.client.models import Applied, Chassis, Guest, Network, Node, Physnet, Port, Resource, Test
+from sdn.client.told import Event, Plan, Revision, Rollback, Traffic
 from sdn.differences import Difference
 
 __all__ = [

@@ -16,8 +16,8 @@ import orjson
 from datapath.errors import FileError, TransientError
 from sdn.bounds import LONGEST_WAIT, REVISIONS_KEPT, Wait
 from sdn.client import wire
-from sdn.client.models import Event, Plan, Revision, Rollback, Traffic
 from sdn.client.resources import Resources, condition
+from sdn.client.told import Event, Plan, Revision, Rollback, Traffic
 from sdn.differences import Difference
 
 if TYPE_CHECKING:

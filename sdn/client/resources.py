@@ -26,11 +26,11 @@ from sdn.client.models import (
     Network,
     Node,
     Physnet,
-    Plan,
     Port,
     Resource,
     Test,
 )
+from sdn.client.told import Plan
 
 Fields = Mapping[str, Any]
 

@@ -10,10 +10,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zlib import compress, decompress
 
 import orjson
+
+from sdn.differences import Count
 
 Content = Mapping[str, Any]
 """An object's row as JSON has it: lists are arrays, and a reference to another object is {table: name}."""
@@ -26,14 +28,6 @@ Changes = Mapping[str, Mapping[str, Change]]
 
 FASTEST: Final = 1
 """zlib's level: 200 MB/s, and rows are so alike that it makes a tenth of them."""
-
-
-class Count(NamedTuple):
-    """Of the objects of one kind."""
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
 
 
 @dataclass(frozen=True)

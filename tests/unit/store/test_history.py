@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from datapath.errors import FileError
 from datapath.plan import diff
 from sdn.bounds import REVISIONS_KEPT
+from sdn.differences import Count
 from sdn.model import Model
-from sdn.model.history import Count, Revision, unpack
+from sdn.model.history import Revision, unpack
 from sdn.store.folding import with_rows
 from sdn.store.history import model_at, revision, revision_row, with_revisions
 from sdn.store.rows import from_rows, rows_that_differ, to_rows
