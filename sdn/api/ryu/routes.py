@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -22,6 +23,7 @@ from sdn.api.ryu.body import number, parse
 from sdn.api.ryu.paths import ALL, COMMANDS, DONE, EXPERIMENT, FILTER, NUMBER, QUESTIONS, Command, Question
 from sdn.api.ryu.problem import Problem, bad
 from sdn.api.ryu.switches import About, Switches, kind_and_id
+from sdn.problems import MEDIA_TYPE
 from sdn.southbound.plain import Plain
 
 _FILTERED: Final = frozenset(question.name for question in QUESTIONS if question.filtered)
@@ -30,8 +32,6 @@ _FILTERED: Final = frozenset(question.name for question in QUESTIONS if question
 Endpoint = Callable[[Request], Awaitable[Response]]
 Tell = Callable[[Request, int, str, dict[str, Any]], None]
 """Gets what was asked, of which switch, what was done, and the body."""
-_PROBLEM: Final = "application/problem+json"
-_TITLES: Final = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 502: "Bad Gateway", 503: "Service Unavailable"}
 _MEANINGS: Final = {
     400: "The request is not understood, or the switch refuses it; `detail` says why",
     404: "No such switch, or no such port",
@@ -87,8 +87,8 @@ def _status(error: SdnError) -> int:
 
 
 def _problem(status: int, detail: str) -> Response:
-    told = {"type": "about:blank", "title": _TITLES[status], "status": status, "detail": detail}
-    return Response(json.dumps(told), status, media_type=_PROBLEM)
+    told = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return Response(json.dumps(told), status, media_type=MEDIA_TYPE)
 
 
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,7 +283,7 @@ def _parameter(name: str) -> dict[str, Any]:
 def _described(status: int) -> dict[str, Any]:
     fields = {"type": {"type": "string"}, "title": {"type": "string"}, "detail": {"type": "string"}}
     schema = {"type": "object", "properties": {**fields, "status": {"type": "integer"}}}
-    return {"description": _MEANINGS[status], "content": {_PROBLEM: {"schema": schema}}}
+    return {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def _json(value: Any) -> Response:
