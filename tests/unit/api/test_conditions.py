@@ -116,6 +116,7 @@ async def test_nothing_to_do_is_said_by_the_store_itself(socket: Path, monkeypat
         hears.set()
         answer = await asyncio.wait_for(asking, 10)
         assert (answer.status_code, answer.headers["sdn-revision"]) == (200, "4")
+        await other.until(4)
         assert (await other.get("/v1/networks/db")).json()["mtu"] == 1300
 
 
