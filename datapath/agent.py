@@ -48,13 +48,13 @@ class Agent:
         self._specs: Mapping[str, HostSpec] = {}
         self._turn = asyncio.Lock()
         self._host = Host(lab, self._watch, self._unwatch)
-        switches = Switches(self._host, run_dir, self._hear_switch, self._look_again)
+        self._restorer = Restorer(on_event, self._restore, self._report_all)
+        switches = Switches(self._host, run_dir, self._hear_switch, self._restorer.ask)
         self._roster = Roster(self._host, switches)
         self._turns = Turns(self._ended_late)
         self._cabling = Cabling(self._host)
         self._uplinks = MachineUplinks(lab, run_dir, self._host)
         self._guests = PluggedGuests(run_dir, self._host, on_event, self._hear_guests)
-        self._restorer = Restorer(on_event, self._restore, self._report_all)
         self._findings = Findings(self._roster, self._cabling, self._restorer)
         self._hearing = Hearing(self._host, self._roster, self._findings, self._turn.locked, self._tell)
         self._reports = Reports(self._host, self._guests, self._notes, on_event)
@@ -111,31 +111,31 @@ class Agent:
     # The road of a wish
 
     async def _make_true(self, specs: Mapping[str, HostSpec], *, anew: bool) -> None:
-        await asyncio.sleep(0)  # what the kernel has told meanwhile is taken in
-        self._turns.collect()
-        self._hearing.catch_up()
-        self._restorer.look()
+        await self._catch_up()
         daemons.template(self.run_dir)
         await self._roster.remove_unwanted(specs)
         self._hearing.watch_names()
         foundations, homes = _foundations(self.lab, specs), _homes(specs)
         failed = self._host.ensure(foundations)
         every = [self._wish(spec) for spec in specs.values()]
-        free = [chassis for chassis in every if self._turns.is_free(chassis)]
-        starts = {chassis: asyncio.ensure_future(self._start(chassis, failed)) for chassis in free}
+        starts = self._start_switches(every, failed)
         await asyncio.sleep(0)  # the threads begin
         failed |= self._host.ensure(homes)
         unsettled = [chassis for chassis in every if not chassis.is_right()]
         self._remove_unwanted(every, unsettled, {each.name for each in (*foundations, *homes)})
-        self._settle_uplinks(specs)
+        self._uplinks.settle(specs)
+        self._note_uplinks()
         begun = await self._build(unsettled, starts, failed)
         await self._turns.wait(begun, alone=len(every) == 1)
         self._guests.settle(every, anew=anew)
-        for chassis in every:
-            self._conclude(chassis, chassis in unsettled, anew)
-        self._hearing.look_back()
-        for chassis in every:
-            self._findings.take(chassis)
+        self._conclude(every, unsettled, anew)
+
+    async def _catch_up(self) -> None:
+        """With what the kernel has told meanwhile, and what switches have done."""
+        await asyncio.sleep(0)
+        self._turns.collect()
+        self._hearing.catch_up()
+        self._restorer.look()
 
     def _wish(self, spec: HostSpec) -> Chassis:
         is_new = spec.chassis not in self._roster
@@ -143,6 +143,13 @@ class Agent:
         if is_new:
             self._reports.introduce(chassis)
         return chassis
+
+    def _start_switches(
+        self, every: Sequence[Chassis], failed: Mapping[str, SdnError]
+    ) -> dict[Chassis, Awaitable[None]]:
+        """Those that are not at work still."""
+        free = [chassis for chassis in every if self._turns.is_free(chassis)]
+        return {chassis: asyncio.ensure_future(self._start(chassis, failed)) for chassis in free}
 
     async def _start(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
         if chassis.is_settled:
@@ -189,7 +196,15 @@ class Agent:
             lacking = {node.name for node in chassis.spec.nodes if node.namespace in failed}
             await chassis.switch.configure(chassis.spec, lacking)
 
-    def _conclude(self, chassis: Chassis, looked_at: bool, anew: bool) -> None:
+    def _conclude(self, every: Sequence[Chassis], unsettled: Sequence[Chassis], anew: bool) -> None:
+        """Facts out; what others did meanwhile is found and put right by the next look."""
+        for chassis in every:
+            self._conclude_one(chassis, chassis in unsettled, anew)
+        self._hearing.look_back()
+        for chassis in every:
+            self._findings.take(chassis)
+
+    def _conclude_one(self, chassis: Chassis, looked_at: bool, anew: bool) -> None:
         is_tried_again = anew and bool(chassis.errors.get(GUESTS))
         if looked_at or chassis.stirred or is_tried_again:
             self._reports.report(chassis)
@@ -201,10 +216,7 @@ class Agent:
         """Its switch has answered after all, or will not: it is told, and looked at again."""
         if self._roster.get(chassis.name) is chassis:
             self._reports.report(chassis)
-            self._look_again()
-
-    def _look_again(self) -> None:
-        self._restorer.ask()
+            self._restorer.ask()
 
     # What is told at any time
 
@@ -263,10 +275,6 @@ class Agent:
         if self._uplinks.hear() and not self._turn.locked():
             self._note_uplinks()
             self._report_all()
-
-    def _settle_uplinks(self, specs: Mapping[str, HostSpec]) -> None:
-        self._uplinks.settle(specs)
-        self._note_uplinks()
 
     def _note_uplinks(self) -> None:
         for chassis in self._roster:
