@@ -22,21 +22,25 @@ NEIGHBOUR_LIFETIME: Final = 3600
 
 _TIMEOUT: Final = 5.0
 
+_NO_ROUTE: Final = "Not found"
+"""What `ovs/route/del` says of a route that went with the vtep's address."""
 
-def call(path: Path, commands: Iterable[tuple[str, ...]]) -> list[str]:
-    """The answer to each command, in order. Raises TransientError if the daemon is away or refuses one."""
+
+def call(path: Path, commands: Iterable[tuple[str, ...]], tolerated: str = "") -> list[str]:
+    """The answer to each command, in order. Raises TransientError if the daemon is away or refuses one, otherwise than
+    with what is tolerated."""
     requests = [orjson.dumps({"id": number, "method": c[0], "params": c[1:]}) for number, c in enumerate(commands)]
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(str(path))
             connection.sendall(b"".join(requests))
-            return _answers(connection, len(requests))
+            return _answers(connection, len(requests), tolerated)
     except (OSError, ValueError) as error:
         raise TransientError(f"{path}: {error}") from error
 
 
-def _answers(connection: socket.socket, count: int) -> list[str]:
+def _answers(connection: socket.socket, count: int, tolerated: str) -> list[str]:
     framer = Framer()
     answers: list[str] = []
     while len(answers) < count:
@@ -46,10 +50,12 @@ def _answers(connection: socket.socket, count: int) -> list[str]:
             if not data:
                 raise ConnectionError("it hung up")
             framer.feed(data)
-        elif answer.get("error") is not None:
-            raise ValueError(answer["error"])
-        else:
+        elif answer.get("error") is None:
             answers.append(answer["result"])
+        elif answer["error"].strip() == tolerated:
+            answers.append("")
+        else:
+            raise ValueError(answer["error"].strip())
     return answers
 
 
@@ -74,7 +80,7 @@ def set_underlay(path: Path, underlay: Underlay, before: Underlay | None = None,
     if known - {ip for ip, _ in underlay.neighbours}:
         commands.append(("tnl/neigh/flush",))
     commands += [("tnl/neigh/set", UNDERLAY_BRIDGE, str(ip), str(mac)) for ip, mac in underlay.neighbours]
-    call(path, commands)
+    call(path, commands, _NO_ROUTE)
 
 
 def _shown(text: str) -> set[IPv4Address]:
