@@ -22,7 +22,8 @@ ONE_BY_ONE: Final = 256
 
 @dataclass(slots=True)
 class Heard:
-    """`unsure`: the switch could not tell everything. `since` is in seconds since the epoch, 0 where nothing is found."""
+    """`unsure`: the switch could not tell everything. `since` is in seconds since the epoch, 0 where nothing is found
+    yet."""
 
     found: dict[FlowKey, Found] = field(default_factory=dict)
     unsure: bool = False
