@@ -8,6 +8,7 @@ import shlex
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -402,13 +403,24 @@ def test_the_readmes_python_works_as_printed(busy: Served, monkeypatch: pytest.M
         raise StopIteration
 
     monkeypatch.setattr(Client, "of", lambda lab: busy.client() if lab == "overlay" else None)
-    drift = Drift("hv1", "flow x", "removed", NOW)
-    timer = threading.Timer(0.2, lambda: busy.store.report(drifts={"controller-1": drift}))
-    timer.start()
+    drift, over = Drift("hv1", "flow x", "removed", NOW), threading.Event()
+
+    def happen() -> None:
+        """Again and again: nobody tells when the example listens."""
+        for number in count(1):
+            if over.wait(0.1):
+                return
+            busy.store.report(drifts={f"controller-{number}": drift})
+
+    happening = threading.Thread(target=happen)
+    happening.start()
     (example,) = code
-    with pytest.raises(StopIteration):
-        exec(compile(example, "README.md", "exec"), {"print": said})  # what else does it work by?
-    timer.join()
+    try:
+        with pytest.raises(StopIteration):
+            exec(compile(example, "README.md", "exec"), {"print": said})  # what else does it work by?
+    finally:
+        over.set()
+        happening.join()
     ((time, message),) = told
     assert (time, message) == ("2023-11-14T22:13:20.000000Z", "hv1: flow x was removed by somebody")
     model = busy.store.model()
