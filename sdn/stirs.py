@@ -45,7 +45,8 @@ class Stirs:
         self.heard = Heard()
         """Since it was taken last."""
         self.foreign: set[int] = set()
-        """Hashes of the keys of flows that are not the lab's: of a user's 100,000 these are 6 MB."""
+        """Hashes of the keys of flows that are not the lab's, in tables of which the switch tells what goes: of a
+        user's 100,000 these are 6 MB. Nothing gets into another table but by one of them, which is counted."""
         self._paused = False
         """The switch has more to tell than we have read."""
 
@@ -70,6 +71,10 @@ class Stirs:
             elif not self._paused and (found := drift.judge(update, desired)):
                 self.heard.since = self.heard.since or when
                 self.heard.found[found.flow.key] = found
+
+    def have_seen(self, foreign: Iterable[FlowKey]) -> None:
+        """In a comparison; those that were added to the table of what is learned are found by nothing else."""
+        self.foreign = {hash(key) for key in foreign if key.table in drift.WATCHED}
 
     def count(self, updates: Iterable[FlowUpdate]) -> bool:
         """Whether there are more or fewer flows by now that are not the lab's."""

@@ -186,7 +186,7 @@ class Target:
                 continue
             LOG.info("%s: compared, %d flow changes", self.chassis, changes.count)
             self._troubles = refused | {conflict.desired.key: str(conflict) for conflict in changes.conflicts}
-            self._stirs.foreign = set(map(hash, changes.foreign))
+            self._stirs.have_seen(changes.foreign)
             self._miss(changes)
             return changes
 

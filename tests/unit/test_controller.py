@@ -19,6 +19,7 @@ from sdn.model import Model
 from sdn.model.facts import Drift, Facts, FlowFacts
 from sdn.pipeline import flows
 from sdn.pipeline.fields import COOKIE_MARK, USER_MARK, Cookie, Kind
+from sdn.pipeline.layout import Table
 from sdn.southbound.changes import Changes, compare
 from sdn.store.reporter import Reporter
 from sdn.store.update import Changed, Update
@@ -483,6 +484,18 @@ async def test_flows_of_users_from_before_are_counted() -> None:
     theirs = Flow(0, 7, match(in_port=1), cookie=7)
     async with watched(foreign={theirs.key: theirs}) as (run, _, _):
         assert run.store.facts["hv1"].note.startswith("1 flow is not the lab's")
+
+
+async def test_flows_of_users_in_tables_that_nothing_leads_to_are_not_counted() -> None:
+    """The switch does not tell when they go."""
+    reached, other = (Flow(table, 7, match(in_port=1), cookie=7) for table in (Table.LEARNED, 100))
+    async with watched(foreign={flow.key: flow for flow in (reached, other)}) as (run, switch, _):
+        assert (await run.store.until_note("hv1")).startswith("1 flow is not the lab's")
+        switch.damage(FlowEvent.REMOVED, reached)
+        async with asyncio.timeout(5):
+            while run.store.facts["hv1"].note:
+                await run.store.seen.wait()
+                run.store.seen.clear()
 
 
 async def test_a_switch_that_hangs_does_not_pass_for_a_connected_one() -> None:
