@@ -74,11 +74,13 @@ class Switch:
             self._commit(bridges, rows.local_ports(self.idl.lab, bridges), wait=False)
 
     def _stale(self, ports: Mapping[str, PortRow]) -> set[str]:
-        """Ports that the switch has on devices of the past, or looked for when there were none yet."""
+        """Ports that the switch has on devices of the past, or looked for when there were none yet. One that goes
+        while this reads may be in `seen` still, and in `facts` no more."""
         seen, facts = dict(self.idl.seen), dict(self.idl.facts)
         known = [(name, row) for name, row in ports.items() if name in seen]
         past = {name for name, row in known if _index(row) != _index(seen[name])}
-        return past | {name for name, row in known if _index(row) not in (None, "0") and facts[name].error}
+        failed = {name for name, fact in facts.items() if fact.error}
+        return past | {name for name, row in known if _index(row) not in (None, "0") and name in failed}
 
     def _commit(
         self, bridges: Mapping[str, BridgeRow], ports: Mapping[str, PortRow], *, wait: bool = True
