@@ -46,6 +46,7 @@ class Switch(Protocol):
 
     dpid: int | None
     on_silence: Callable[[bool], None] | None
+    gave_up: bool
 
     async def monitor(self, tables: Mapping[int, Watch], on_updates: Callable[[list[FlowUpdate]], None]) -> None: ...
 
@@ -70,7 +71,7 @@ class Target:
         self._watched: Switch | None = None
         """The session that tells what others change."""
         self._is_silent = False
-        """It does not answer, or did not when its session was given up."""
+        """It does not answer, or did not and its session was given up for that."""
         self._revision = 0
         self._confirmed = 0
         self._error = ""
@@ -115,6 +116,7 @@ class Target:
             self._remember()
             self._switch = None
             self._owed = None
+            self._is_silent = switch.gave_up
             self.tell()
 
     def _note_silence(self, is_silent: bool) -> None:
@@ -299,7 +301,7 @@ class Target:
         note = "; ".join((*fights[:TOLD], *self._told_of_foreign()))
         connected = self._switch is not None and not self._is_silent
         count = self._program.flow_count(self.chassis) - len(missing)
-        return FlowFacts(connected, self._confirmed, count, told, note)
+        return FlowFacts(connected, self._confirmed, count, told, note, self._is_silent)
 
     def _told_of_foreign(self) -> Iterable[str]:
         if count := len(self._stirs.foreign):

@@ -230,24 +230,24 @@ def _flows(old: State, new: State, now: float) -> Iterator[Event]:
         was = before or FlowFacts()
         at = About("chassis", name)
         data = {"flows": asdict(after)}
-        if after.connected != was.connected:
+        if (after.connected, after.silent) != (was.connected, was.silent):
             yield _chassis(now, name, f"the switch of {name} {_connection(was, after)}", data)
         if after.revision > was.revision:
             message = f"{name} confirmed the flows of revision {after.revision}{_after(old, new, after.revision, now)}"
             yield Event(now, "flows.confirmed", message, at, after.revision, data, chassis=name)
-        if was.connected and not (after.connected or after.is_silent):
+        if (was.connected or was.silent) and not (after.connected or after.silent):
             error = "the switch is not connected to the controller"
             yield _failure(now, at, f"{name}: {error}", {"error": error}, name)
         if after.error and after.error != was.error:
             yield _failure(now, at, f"{name}: {after.error}", {"error": after.error}, name)
-        elif was.error and not (after.error or was.is_silent):
+        elif was.error and not (after.error or was.silent):
             yield _chassis(now, name, f"the flows of {name} are as they shall be again", data)
 
 
 def _connection(was: FlowFacts, now: FlowFacts) -> str:
-    if now.is_silent:
+    if now.silent:
         return "does not answer any more"
-    if now.connected and was.is_silent:
+    if now.connected and was.silent:
         return "answers again"
     return "is connected to the controller" if now.connected else "is disconnected from the controller"
 

@@ -158,7 +158,7 @@ def _chassis(state: Status, model: Model) -> Iterator[output.Row]:
 def _programmed(chassis: Chassis, flows: FlowFacts) -> tuple[Cell, Cell]:
     if not chassis.has_tables:
         return Cell("-", SOFT), Cell("-", SOFT)
-    away = "does not answer" if flows.is_silent else "not connected"
+    away = "does not answer" if flows.silent else "not connected"
     state = Cell("connected", GOOD) if flows.connected else Cell(away, BAD)
     return state, Cell(f"{flows.count:,}")
 

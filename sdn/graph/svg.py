@@ -212,7 +212,7 @@ class _Drawing:
             return kind, "soft", bool(host.revision) and not host.errors
         flows = self.facts.flows.get(chassis.name, FlowFacts())
         if not flows.connected:
-            return "does not answer" if flows.is_silent else "not connected", "warn", False
+            return "does not answer" if flows.silent else "not connected", "warn", False
         return f"{flows.count:,} flows", "soft", not (flows.error or host.errors)
 
     def rails(self, box: Box, shelf: Shelf) -> Iterator[str]:

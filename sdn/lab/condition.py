@@ -45,7 +45,7 @@ def chassis_troubles(model: Model, facts: Facts) -> list[str]:
         flows, host = facts.flows.get(name, FlowFacts()), facts.hosts.get(name, HostFacts())
         programmed = model.chassis[name].has_tables
         found += [f"{name}: {error}" for error in (*host.errors, *([flows.error] if flows.error else ()))]
-        if programmed and flows.is_silent:
+        if programmed and flows.silent:
             continue  # that is its error
         if programmed and not flows.connected:
             found.append(f"{name}: the switch is not connected to the controller")

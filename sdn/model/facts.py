@@ -9,23 +9,20 @@ from datapath.events import How
 from datapath.spec import GuestPhase
 
 NO_ANSWER: Final = "the switch does not answer"
+"""The error of a silent one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowFacts:
     """Of a chassis, by the controller. `revision` is the newest one whose flows a barrier has confirmed. `note` is what
-    one should know though nothing is wrong."""
+    one should know though nothing is wrong. `silent`: it has called, and says nothing any more; its process hangs."""
 
     connected: bool = False
     revision: int = 0
     count: int = 0
     error: str = ""
     note: str = ""
-
-    @property
-    def is_silent(self) -> bool:
-        """It has called, and says nothing any more: its process hangs."""
-        return not self.connected and self.error.startswith(NO_ANSWER)
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

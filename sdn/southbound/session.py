@@ -82,6 +82,8 @@ class Session:
         """Takes the bodies of what flow monitors tell, which answer nothing."""
         self.on_silence: Callable[[bool], None] | None = None
         """Told that the switch does not answer, and that it does so again."""
+        self.gave_up = False
+        """Whether it was ended because the switch did not answer."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason, when it is over. Wait with `asyncio.wait([over])`: a cancelled `await` would cancel it."""
         self.connection = Connection(self._received, self._greet, self._ended)
@@ -128,6 +130,7 @@ class Session:
                 await asyncio.wait([self.over], timeout=min(left, timers.echo_patience))
                 self._say_silent(connection.heard == heard)
             if connection.heard == heard:
+                self.gave_up = not self.over.done()
                 self.close(f"silent for {clock() - heard:.1f} s, and no answer to an echo request", fault=True)
 
     def _say_silent(self, is_silent: bool) -> None:

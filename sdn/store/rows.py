@@ -36,7 +36,7 @@ ATTRIBUTE: Final = {
 }
 """Which mapping of a Model holds the rows of a table. A row refers only to rows of tables above its own."""
 
-FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error", "flow_note")
+FLOW_FACTS: Final = ("connected", "flows_revision", "flow_count", "flow_error", "flow_note", "silent")
 HOST_FACTS: Final = ("host_revision", "datapath_type", "host_errors", "host_notes")
 PORT_FACTS: Final = ("up", "actual_ofport")
 DRIFT: Final = "Drift"
@@ -94,7 +94,7 @@ _natural: Final = lru_cache(1 << 16)(natural)
 
 
 def flow_facts_row(facts: FlowFacts) -> Row:
-    found = (facts.connected, facts.revision, facts.count, facts.error, facts.note)
+    found = (facts.connected, facts.revision, facts.count, facts.error, facts.note, facts.silent)
     return dict(zip(FLOW_FACTS, found, strict=True))
 
 

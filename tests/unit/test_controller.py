@@ -49,6 +49,7 @@ class FakeSwitch:
     tell: Callable[[list[FlowUpdate]], None] | None = None
     monitors: bool = True
     on_silence: Callable[[bool], None] | None = None
+    gave_up: bool = False
 
     async def monitor(self, _tables: Mapping[int, Any], on_updates: Callable[[list[FlowUpdate]], None]) -> None:
         if not self.monitors:
@@ -504,16 +505,31 @@ async def test_a_switch_that_hangs_does_not_pass_for_a_connected_one() -> None:
         assert switch.on_silence
         switch.on_silence(True)
         await run.store.until(hv1=(False, 1))
-        assert run.store.facts["hv1"].is_silent
+        assert run.store.facts["hv1"].silent
         switch.on_silence(False)
         await run.store.until(hv1=(True, 1))
         assert run.store.facts["hv1"].error == ""
         switch.on_silence(True)
+        switch.gave_up = True
         run.controller.switch_down(switch)
         await run.store.until(hv1=(False, 1))
-        assert run.store.facts["hv1"].is_silent
+        assert run.store.facts["hv1"].silent
         run.controller.switch_up(switch)
         await run.store.until(hv1=(True, 1))
+        assert run.store.facts["hv1"].error == ""
+
+
+async def test_a_switch_that_hung_and_is_gone_is_said_to_be_gone() -> None:
+    async with watched() as (run, switch, _):
+        assert switch.on_silence
+        switch.on_silence(True)
+        await run.store.until(hv1=(False, 1))
+        run.controller.switch_down(switch)
+        async with asyncio.timeout(5):
+            while run.store.facts["hv1"].silent:
+                await run.store.seen.wait()
+                run.store.seen.clear()
+        assert not run.store.facts["hv1"].connected
         assert run.store.facts["hv1"].error == ""
 
 

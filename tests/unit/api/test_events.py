@@ -60,14 +60,22 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
     ),
     "a switch hangs": (
         Facts(flows={"hv1": FlowFacts(True, 3, 12)}),
-        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER)}),
+        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER, silent=True)}),
         [
             ("chassis.changed", "the switch of hv1 does not answer any more"),
             ("failure", "hv1: the switch does not answer"),
         ],
     ),
+    "a switch that hangs is killed": (
+        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER, silent=True)}),
+        Facts(flows={"hv1": FlowFacts(False, 3, 12)}),
+        [
+            ("chassis.changed", "the switch of hv1 is disconnected from the controller"),
+            ("failure", "hv1: the switch is not connected to the controller"),
+        ],
+    ),
     "a switch goes on": (
-        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER)}),
+        Facts(flows={"hv1": FlowFacts(False, 3, 12, NO_ANSWER, silent=True)}),
         Facts(flows={"hv1": FlowFacts(True, 3, 12)}),
         [("chassis.changed", "the switch of hv1 answers again")],
     ),

@@ -231,7 +231,7 @@ class TestStatus:
     def test_a_switch_that_hangs(self, show, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
         model = overlay().with_revision(7)
         observed = facts(model)
-        observed.flows["hv2"] = FlowFacts(False, 7, 42, NO_ANSWER)
+        observed.flows["hv2"] = FlowFacts(False, 7, 42, NO_ANSWER, silent=True)
         assert show(model, observed) == 1
         out = capsys.readouterr().out
         assert next(line for line in out.splitlines() if line.startswith("hv2 ")).split()[4:] == [

@@ -102,6 +102,7 @@ async def test_a_silent_switch_is_probed_and_then_dropped(path: Path, caplog: py
         switch, ready = await c.connect(3)
         await switch.hung_up()
         assert await c.gone.get() is ready
+        assert ready.gave_up
     assert [record.levelname for record in caplog.records if "hv3: silent for" in record.message] == ["WARNING"]
 
 
@@ -116,6 +117,7 @@ async def test_a_silent_switch_is_told_of_before_it_is_dropped(path: Path) -> No
             switch.say(Type.ECHO_REPLY, b"", 1)
             assert not await told.get()
         assert not ready.over.done()
+        assert not ready.gave_up
 
 
 async def test_a_switch_that_answers_stays(path: Path) -> None:

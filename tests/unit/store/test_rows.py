@@ -64,7 +64,7 @@ def test_rows_without_a_lab_are_no_model() -> None:
 
 
 def test_facts_survive_the_rows() -> None:
-    flows = FlowFacts(True, 7, 1234, "gone")
+    flows = FlowFacts(True, 7, 1234, "gone", "a note", silent=True)
     hosts = HostFacts(7, "netdev", ("one", "two"), ("three",))
     assert flow_facts(flow_facts_row(flows)) == flows
     assert host_facts(host_facts_row(hosts)) == hosts

@@ -10,7 +10,6 @@ import { KINDS, set, state } from "../core/store.js";
 /** @typedef {import("../core/store.js").Kind} Kind */
 
 const GATHER = 200; // milliseconds
-const SILENT = "the switch does not answer"; // what its error begins with when its process hangs
 
 /** @type {Record<string, Kind>} what one is called → its collection */
 export const COLLECTION = {
@@ -80,7 +79,7 @@ export function portsOf(by, name) {
 /** What keeps a chassis from being as it shall be, in few words; "" where nothing does. @param {any} chassis */
 export function wrongWith({ datapath, status: { flows, host } }) {
   if (datapath === "linux") return host.errors.length ? "has errors" : host.revision ? "" : "not built";
-  if (!flows.connected) return flows.error.startsWith(SILENT) ? "does not answer" : "not connected";
+  if (!flows.connected) return flows.silent ? "does not answer" : "not connected";
   return flows.error || host.errors.length ? "has errors" : "";
 }
 
