@@ -18,7 +18,8 @@ from sdn.api.limits import neighbourhood
 
 LOG = logging.getLogger(__name__)
 CONNECTIONS_OF_ONE: Final = 512
-"""Of one address, of IPv6 of a /64: a quarter of what a server has. The next is closed."""
+"""Of one address, of IPv6 of a /64, and on this machine of one user: a quarter of what a server has. The next is
+closed."""
 HEAD_SECONDS, HEAD_BYTES = 10.0, 64 << 10
 """In which the head of a request has to arrive, and how large it may be."""
 PIECE: Final = 16 << 10
@@ -27,21 +28,22 @@ PIECE: Final = 16 << 10
 
 class Known(asyncio.Protocol):
     """In front of uvicorn's protocol: what the gate has to know of the connection is in the state of its requests. Of
-    one address there are so many at most, whatever they do: who has them all idle would keep out everybody else."""
+    one address, or user of this machine, there are so many at most, whatever they do: who has them all idle would keep
+    out everybody else."""
 
     app_state: dict[str, Any]
     asks_user = False
     connected: Counter[str]
-    """By address."""
-    _address = ""
+    """By address, or user."""
+    _whose = ""
     """Where this one is counted; nowhere on a unix socket, which is root's."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         made = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        user = _user_of(made) if self.asks_user else None
+        user = _user_of(made) if self.asks_user or _is_near(made) else None
         self.app_state[connections.STATE] = Connection(user, made.abort, made.get_write_buffer_size)
         super().connection_made(made)
-        self._count(made)
+        self._count(made, user)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._count_out()
@@ -52,22 +54,29 @@ class Known(asyncio.Protocol):
         self._count_out()
         super().handle_websocket_upgrade(*event)  # type: ignore[misc]
 
-    def _count(self, transport: asyncio.Transport) -> None:
+    def _count(self, transport: asyncio.Transport, user: int | None) -> None:
+        """By user where there is one: on this machine all have the same addresses, and 127.0.0.0/8 has many."""
         theirs = transport.get_extra_info("peername")
         if not isinstance(theirs, tuple):
             return
-        self._address = neighbourhood(theirs[0])
-        self.connected[self._address] += 1
-        if self.connected[self._address] > CONNECTIONS_OF_ONE:
-            LOG.info("a connection is closed: %s has %d", self._address, CONNECTIONS_OF_ONE)
+        self._whose = neighbourhood(theirs[0]) if user is None else f"user {user}"
+        self.connected[self._whose] += 1
+        if self.connected[self._whose] > CONNECTIONS_OF_ONE:
+            LOG.info("a connection is closed: %s has %d", self._whose, CONNECTIONS_OF_ONE)
             transport.abort()
 
     def _count_out(self) -> None:
-        if self._address:
-            self.connected[self._address] -= 1
-            if not self.connected[self._address]:
-                del self.connected[self._address]
-            self._address = ""
+        if self._whose:
+            self.connected[self._whose] -= 1
+            if not self.connected[self._whose]:
+                del self.connected[self._whose]
+            self._whose = ""
+
+
+def _is_near(transport: asyncio.Transport) -> bool:
+    """Where a token is asked for, users of this machine are no less many."""
+    theirs = transport.get_extra_info("peername")
+    return isinstance(theirs, tuple) and End(theirs[:2]).address.is_loopback
 
 
 def _user_of(transport: asyncio.Transport) -> int | None:

@@ -216,12 +216,12 @@ async def test_another_user_of_the_machine_is_refused(
             assert connections.user_of(theirs, End(address)) is None
 
 
-def connected(address: tuple[str, int], user: int) -> socket.socket:
+def connected(address: tuple[str, int], user: int, source: str = "") -> socket.socket:
     """The kernel goes by the thread's file-system user when a socket is made (setfsuid(2))."""
     before = os.geteuid()
     os.seteuid(user)
     try:
-        made = socket.create_connection(address)
+        made = socket.create_connection(address, source_address=(source, 0) if source else None)
     finally:
         os.seteuid(before)
     made.setblocking(False)
@@ -282,3 +282,23 @@ async def test_one_address_does_not_have_all_connections(guarded: Guarded, monke
             assert (await other.get("/v1/ports/a")).status_code == 200
         for _, writer in idle:
             writer.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0"])
+async def test_another_user_of_the_machine_does_not_have_our_connections(
+    guarded: Guarded, listen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor more of them by other addresses of this machine, of which 127.0.0.0/8 has many."""
+    monkeypatch.setattr(protocols, "CONNECTIONS_OF_ONE", 3)
+    async with served(guarded, listen) as (place,):
+        address = "::1" if "::1" in listen else "127.0.0.1", place.listener.port
+        sources = ("::1",) * 3 if "::1" in listen else ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+        idle = [await asyncio.open_connection(sock=connected(address, 1234, source)) for source in sources]
+        reader, writer = await asyncio.open_connection(sock=connected(address, 1234, sources[0]))
+        assert await closed_after(reader) < 2
+        own_reader, own_writer = await asyncio.open_connection(sock=connected(address, 0))
+        own_writer.write(b"GET /v1/ports/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await own_reader.readline()).startswith(b"HTTP/1.1 ")
+        for each in (writer, own_writer, *(theirs for _, theirs in idle)):
+            each.close()
