@@ -172,7 +172,7 @@ class Agent:
         nodes = {interface.node for spec in specs.values() for interface in spec.interfaces}
         self._roster.keep(wanted)
         self._cabling.keep(nodes)
-        self._reports.keep(specs, nodes)
+        self._reports.keep(every, nodes)
         self._cabling.raise_bridges(every)
 
     async def _build(
@@ -182,17 +182,22 @@ class Agent:
         begun = []
         for chassis in unsettled:
             chassis.unsettle()
-            self._cabling.connect(chassis, failed)
+            is_cabled = self._cabling.connect(chassis, failed)
+            if not is_cabled:
+                self._restorer.ask_later()
             if started := starts.get(chassis):
-                self._turns.begin(chassis, self._configure(started, chassis, failed))
+                self._turns.begin(chassis, self._configure(started, chassis, failed, is_cabled))
                 begun.append(chassis)
             await asyncio.sleep(0)  # it sets to work while the devices of the next chassis are made
         return begun
 
-    async def _configure(self, started: Awaitable[None], chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
-        """What the switch does once it has started and its devices are there."""
+    async def _configure(
+        self, started: Awaitable[None], chassis: Chassis, failed: Mapping[str, SdnError], is_cabled: bool
+    ) -> None:
+        """What the switch does once it has started and its devices are there. Of those that are not known to be ours it
+        lets go: where `connect` broke, of any."""
         await started
-        if not chassis.errors.get("start"):
+        if is_cabled and not chassis.errors.get("start"):
             lacking = {node.name for node in chassis.spec.nodes if node.namespace in failed}
             await chassis.switch.configure(chassis.spec, lacking)
 

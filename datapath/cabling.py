@@ -82,13 +82,16 @@ class Cabling:
         """Those in the lab's own namespace."""
         Wires(self._host).raise_bridges(wiring.bridges(self._host.lab, [chassis.spec for chassis in every]))
 
-    def connect(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
+    def connect(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> bool:
         """The devices of a chassis and of its nodes. What the kernel refuses is an error of the chassis; what breaks on
-        the way does not stop others either. `failed` are namespaces that could not be had."""
+        the way does not stop others either. `failed` are namespaces that could not be had. False: it broke, and nobody
+        knows which devices are ours."""
         try:
             self._connect(chassis, failed)
         except (OSError, SdnError) as error:
             chassis.errors["kernel"] = (f"the kernel's devices: {error}",)
+            return False
+        return True
 
     def _connect(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
         """Looked at again until nothing has changed any more: what somebody else does meanwhile is told together with

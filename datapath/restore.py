@@ -21,6 +21,8 @@ from datapath.events import Drift
 LOG = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0  # seconds
+LATER: Final = 1.0
+"""Seconds from what broke on the way until it is tried once more."""
 
 Errors = Mapping[str, tuple[str, ...]]
 """By chassis."""
@@ -42,6 +44,7 @@ class Restorer:
         self._again = again
         self._more = asyncio.Event()
         self._is_asked = False
+        self._later: asyncio.TimerHandle | None = None
         self._failure = ""
         self._on_notes = on_notes
         self._notes: dict[str, tuple[str, ...]] = {}
@@ -57,6 +60,15 @@ class Restorer:
         """Nobody knows what has changed: everything is to be looked at."""
         self._is_asked = True
         self._more.set()
+
+    def ask_later(self) -> None:
+        """Something broke on the way: it is to be looked at once more, and may break again."""
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(LATER, self._ask_now)
+
+    def _ask_now(self) -> None:
+        self._later = None
+        self.ask()
 
     def look(self) -> None:
         """Everything is going to be looked at now: what is found afterwards has happened since."""

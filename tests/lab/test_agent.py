@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import secrets
@@ -478,6 +479,41 @@ async def test_a_new_agent_adopts_everything(lab: Lab) -> None:
     assert lab.ping("n1", "10.0.0.3")
     os.kill(pids[1], signal.SIGKILL)  # adopted daemons are supervised too
     await until(lambda: lab.pid("hv1", "ovs-vswitchd") not in (0, pids[1]))
+
+
+@pytest.mark.parametrize("breaks", ["datapath.linux.vlan.Trunks.settle", "datapath.linux.wires.Wires.connect"])
+async def test_what_breaks_on_the_way_unplugs_nothing(breaks: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new agent does not know yet whose the devices are; it is tried again, and not only when it is wished."""
+    specs = hosts(lab.name, 1, 1)
+    await lab.agent().apply(specs)
+    ofport = (
+        "ovs-vsctl",
+        *_database(lab, "hv1"),
+        "get",
+        "interface",
+        device_name("p", "n1", "eth0"),
+        "ofport",
+        "_uuid",
+    )
+    before = lab.tool("hv1", *ofport)
+    lab.close()
+    agent = lab.agent()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(breaks, fail)
+        await agent.apply(specs)
+    assert "Too many open files" in str(lab.chassis_states()["hv1"].errors)
+    assert lab.tool("hv1", *ofport) == before
+    watching = asyncio.create_task(agent.run())
+    try:
+        await until(lambda: not lab.chassis_states()["hv1"].errors)
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+    assert lab.tool("hv1", *ofport) == before
 
 
 @pytest.mark.parametrize("after", [0.03, 0.06, 0.1, 0.15])
