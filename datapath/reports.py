@@ -7,7 +7,7 @@ events. Never: the same told twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container, Iterable
 
 from datapath.chassis import LATE, Chassis
 from datapath.events import ChassisState, PortState
@@ -38,13 +38,17 @@ class Reports:
         """Until they are reported."""
 
     def introduce(self, chassis: Chassis) -> None:
-        """Before its switch connects: what it cannot do is not asked of it."""
+        """Before its switch connects: what it cannot do is not asked of it. A former one of this name is none of ours
+        any more."""
+        self._drop([each for each in self._held if each.name == chassis.name])
         self._chassis.pop(chassis.name, None)
         self._tell(ChassisState(chassis.name, chassis.switch.type, (), chassis.switch.notes))
 
-    def keep(self, chassis: Container[str], nodes: Container[str]) -> None:
+    def keep(self, chassis: Collection[Chassis], nodes: Container[str]) -> None:
         """Others are none of ours any more, and new ones if they come back."""
-        self._chassis = {name: told for name, told in self._chassis.items() if name in chassis}
+        self._drop([each for each in self._held if each not in chassis])
+        names = {each.name for each in chassis}
+        self._chassis = {name: told for name, told in self._chassis.items() if name in names}
         self._ports = {key: told for key, told in self._ports.items() if key[0] in nodes}
 
     def report(self, chassis: Chassis) -> None:
@@ -76,9 +80,12 @@ class Reports:
         else:
             self.report(chassis)
 
+    def _drop(self, held: Iterable[Chassis]) -> None:
+        for chassis in held:
+            self._held.pop(chassis).cancel()
+
     def close(self) -> None:
-        for timer in self._held.values():
-            timer.cancel()
+        self._drop(list(self._held))
 
     def report_port(self, chassis: Chassis, interface: Interface) -> None:
         if interface.idle:
