@@ -14,7 +14,7 @@ Never: the time of day, which is given; a guess about what came and went in betw
 | `failure` | something is not as it shall be, beside the event that says what has changed |
 | `revision.settled` | every chassis has confirmed a revision |
 | `process.changed` | a process of the lab's own has ended, or runs again (told by the supervisor) |
-| `flows.changed` | a user has changed flows, groups or meters of their own (told by the API that was asked) |
+| `flows.changed` | a user has changed flows, groups or meters of their own (told by the API; many at once together) |
 | `test.done` | tests were run (told by whoever ran them) |
 | `missed` | there was more than is kept: look at the lab again |
 """

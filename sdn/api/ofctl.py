@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request
 
@@ -12,6 +13,7 @@ from sdn.api.answer import encode
 from sdn.api.caller import caller
 from sdn.api.happened import About
 from sdn.api.hub import Hub
+from sdn.api.limits import Buckets, Rate
 from sdn.api.live import Live
 from sdn.api.origin import origin
 from sdn.api.switches import Sessions
@@ -22,6 +24,8 @@ from sdn.southbound.plain import Plain, connect
 WHICH: Final = ("table_id", "priority", "cookie", "match", "group_id", "meter_id")
 LONGEST: Final = 300
 """Characters of a flow in an event."""
+TOLD: Final = Rate(1, 10)
+"""Events of changes of one kind, by one author on one chassis: what comes faster is told together, once a second."""
 
 
 class LabSwitches:
@@ -55,12 +59,58 @@ class LabSwitches:
         return next((chassis.name for chassis in self._chassis() if chassis.id == dpid), f"{dpid:016x}")
 
 
+class Doing(NamedTuple):
+    """What is told together."""
+
+    author: str
+    done: str
+    chassis: str
+    origin: str
+
+
+class Changes:
+    """What users change, as events: whoever installs ten thousand flows, one by one, pushes nothing else out of the
+    ring."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._rates = Buckets(TOLD)
+        self._more: dict[Doing, int] = {}
+
+    def tell(self, doing: Doing, which: str) -> None:
+        if doing in self._more:
+            self._more[doing] += 1
+        elif wait := self._rates.take(str(doing)):
+            self._more[doing] = 1
+            asyncio.get_running_loop().call_later(wait, self._tell_more, doing)
+        else:
+            self._tell(doing, doing.done, which, 1)
+
+    def _tell_more(self, doing: Doing) -> None:
+        times = self._more.pop(doing)
+        self._rates.take(str(doing))
+        self._tell(doing, several(doing.done, times), "", times)
+
+    def _tell(self, doing: Doing, done: str, which: str, times: int) -> None:
+        author, _, chassis, origin = doing
+        message = f"{author} {done} on {chassis} ({origin})" + (f": {which}" if which else "")
+        about = About("chassis", chassis)
+        self._hub.tell("flows.changed", message, about, author=author, origin=origin, which=which, times=times)
+
+
+def several(done: str, times: int) -> str:
+    """`added a flow` so many times more: `added 812 more flows`."""
+    verb, is_one, noun = done.partition(" a ")
+    if is_one:
+        return f"{verb} {times} more {noun}{'s' if times > 1 else ''}"
+    return f"{done} {f'{times} more times' if times > 1 else 'once more'}"
+
+
 def router(switches: LabSwitches, hub: Hub) -> APIRouter:
+    changes = Changes(hub)
+
     def tell(request: Request, dpid: int, done: str, body: dict[str, Any]) -> None:
-        who, how, chassis = caller(request).name, origin(request), switches.name(dpid)
-        which = words(body)
-        message = f"{who} {done} on {chassis} ({how})" + (f": {which}" if which else "")
-        hub.tell("flows.changed", message, About("chassis", chassis), author=who, origin=how, which=which)
+        changes.tell(Doing(caller(request).name, done, switches.name(dpid), origin(request)), words(body))
 
     outer = APIRouter(prefix="/stats")
     outer.include_router(ryu.router(switches, about=switches.about, tell=tell))
