@@ -194,8 +194,8 @@ class Agent:
     async def _configure(
         self, started: Awaitable[None], chassis: Chassis, failed: Mapping[str, SdnError], is_cabled: bool
     ) -> None:
-        """What the switch does once it has started and its devices are there. Of those that are not known to be ours it
-        lets go: where `connect` broke, of any."""
+        """What the switch does once it has started and its devices are there. It lets go of those that are not known to
+        be ours, which is any of them where `connect` broke."""
         await started
         if is_cabled and not chassis.errors.get("start"):
             lacking = {node.name for node in chassis.spec.nodes if node.namespace in failed}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from collections.abc import Set
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -157,6 +158,10 @@ class Devices:
         self._names: dict[int, str] = {}
         self._addresses: dict[int, set[RawAddress]] = {}
 
+    @property
+    def indexes(self) -> Set[int]:
+        return self._names.keys()
+
     def addresses(self, device: Device) -> set[RawAddress]:
         return self._addresses.get(device.index, set())
 
@@ -176,16 +181,19 @@ class Devices:
         self._news |= self.gone.keys() | {self._names.get(index, "") for index, _ in self.lost}
         channel.hear()
 
-    def fold(self, notice: Notice) -> None:
-        """Takes in one notification or one item of a dump."""
+    def fold(self, notice: Notice) -> int:
+        """Takes in one notification or one item of a dump. The index of the device that has gone, or 0."""
         if notice.type == RTM_NEWLINK and notice.payload[0] == 0:  # family AF_BRIDGE speaks of a bridge's port
             self._put(parse_device(notice.payload))
         elif notice.type == RTM_DELLINK and notice.payload[0] == 0:
-            self._drop(_LINK.unpack_from(notice.payload)[2])
+            index = int(_LINK.unpack_from(notice.payload)[2])
+            self._drop(index)
+            return index
         elif notice.type in (RTM_NEWADDR, RTM_DELADDR):
             self._fold_address(notice.type == RTM_NEWADDR, *parse_address(notice.payload))
         elif notice.type in (RTM_NEWTFILTER, RTM_DELTFILTER, RTM_DELQDISC):  # whoever has filters there looks again
             self._touch(self._names.get(tc.device_of(notice.payload), ""))
+        return 0
 
     def _put(self, device: Device) -> None:
         before = self._names.get(device.index)

@@ -93,12 +93,19 @@ class Namespace:
         self.channel.screen(connected.SCREEN)
 
     def _notice(self, notice: Notice) -> None:
-        self.devices.fold(notice)
+        if gone := self.devices.fold(notice):
+            self._forget(gone)
         if self.forwarding is not None:
             self.forwarding.fold(notice)
         device = self.connected.fold(notice) or (self.ways.has_changed(notice) if self._has_way else 0)
         if device:
             self.devices.touch(device)
+
+    def _forget(self, index: int) -> None:
+        """Of a device that has gone: another one may get it."""
+        self.ours.discard(index)
+        self.computing.discard(index)
+        self.neighbours.pop(index, None)
 
     def _overrun(self) -> None:
         self.lost = True
@@ -122,6 +129,8 @@ class Namespace:
             try:
                 self.connected.forget()
                 self.devices.read(self.channel)
+                for gone in (self.ours | self.computing | self.neighbours.keys()) - self.devices.indexes:
+                    self._forget(gone)
                 if self.forwarding is not None:
                     self.forwarding.read(self.channel)
             except BaseException:
