@@ -47,14 +47,19 @@ class Dumps:
         key = chassis, which
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Latest(partial(self._read, *key), partial(self._forget, key))
+            known = self._known[key] = Latest(partial(self._read, *key), partial(self._ended, key))
         return await known.get(FRESH)
 
-    def _forget(self, key: _Key, went_well: bool) -> None:
+    def _ended(self, key: _Key, known: Latest[list[FlowStats]], went_well: bool) -> None:
         """When it is good for nobody any more: a hundred thousand flows are not kept for whoever may ask again."""
         if went_well:
-            asyncio.get_running_loop().call_later(FRESH, self._known.pop, key, None)
+            asyncio.get_running_loop().call_later(FRESH, self._forget, key, known)
         else:
+            self._forget(key, known)
+
+    def _forget(self, key: _Key, known: Latest[list[FlowStats]]) -> None:
+        """What is being read anew is forgotten after that."""
+        if self._known.get(key) is known and not known.is_reading:
             del self._known[key]
 
     async def _read(self, chassis: str, which: Which) -> list[FlowStats]:

@@ -15,16 +15,22 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Of one thing. `ended` is called whenever a reading ends, and told whether it did well."""
+    """Of one thing. `ended` is called whenever a reading ends, with this and whether it did well."""
 
     def __init__(
-        self, read: Callable[[], Coroutine[Any, Any, T]], ended: Callable[[bool], None] = lambda _: None
+        self,
+        read: Callable[[], Coroutine[Any, Any, T]],
+        ended: Callable[[Latest[T], bool], None] = lambda _, __: None,
     ) -> None:
         self._read = read
         self._ended = ended
         self._reading: asyncio.Task[T] | None = None
         self._since = 0.0
         """When it had been read, by the monotonic clock."""
+
+    @property
+    def is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
 
     async def get(self, max_age: float) -> T:
         """What was read `max_age` seconds ago at most, or is being read."""
@@ -37,6 +43,6 @@ class Latest(Generic[T]):
     def _keep(self, reading: asyncio.Task[T]) -> None:
         self._since = time.monotonic()
         went_well = not reading.cancelled() and reading.exception() is None
-        if not went_well:
+        if not went_well and self._reading is reading:
             self._reading = None
-        self._ended(went_well)
+        self._ended(self, went_well)

@@ -68,6 +68,30 @@ async def test_what_was_read_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(asked.requests) == 2
 
 
+async def test_a_reading_is_not_forgotten_while_the_next_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does its failure take away what another put in its place."""
+    unforeseen: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
+    monkeypatch.setattr(dumps, "FRESH", 0.0)
+    asked = Asked()
+    asked.go.set()
+    found, key = Dumps(asked.switch), ("hv1", Which())
+    await found.of(*key)
+    asked.go.clear()
+    asked.part = b"no flow"
+    again = asyncio.create_task(found.of(*key))
+    for _ in range(5):
+        await asyncio.sleep(0)  # what was to be forgotten of the first is
+    assert key in found._known
+    other: Any = object()
+    found._known[key] = other
+    asked.go.set()
+    with pytest.raises(TransientError):
+        await again
+    assert found._known.pop(key) is other
+    assert unforeseen == []
+
+
 async def test_what_fails_is_tried_again() -> None:
     asked = Asked()
     asked.go.set()
