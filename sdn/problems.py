@@ -6,6 +6,7 @@ itself: `sdn.api.problem` writes the answer, `sdn.client.problems` reads it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from datapath.errors import (
@@ -13,6 +14,7 @@ from datapath.errors import (
     ConflictError,
     FileError,
     MachineError,
+    Problem,
     RefusedError,
     SdnError,
     StaleError,
@@ -30,6 +32,14 @@ class MalformedError(FileError):
 
 class NotFoundError(FileError):
     """There is no such thing in the lab."""
+
+
+class NeededError(ConflictError):
+    """What was to be removed is needed by others: a Problem for each place that names it."""
+
+    def __init__(self, message: str, problems: Sequence[Problem], *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = tuple(problems)
 
 
 class Kind(NamedTuple):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 
 from datapath.errors import ConflictError, FileError
-from sdn.api import conditions, confirmed, lists, openapi, whole, writes
+from sdn.api import conditions, confirmed, lists, needed, openapi, whole, writes
 from sdn.api.answer import answer, mapping_of
 from sdn.api.caller import caller
 from sdn.api.live import Live, live_of
@@ -138,7 +138,7 @@ async def _removed(request: Request, kind: Kind, name: str, asked: confirmed.Wan
     except NotFoundError:
         raise
     except FileError as error:
-        raise _needed(error, kind, name) from error
+        raise needed.by_others(error, kind, name) from error
     more = await confirmed.applied(live, written, asked)
     headers = conditions.headers(live, written.revision)
     if not more:
@@ -156,11 +156,6 @@ async def _planned(live: Live, edit: Edit, since: Since | None) -> Response:
 
     revision, found = await asyncio.to_thread(plan)
     return answer(found, headers=conditions.headers(live, revision))
-
-
-def _needed(error: FileError, kind: Kind, name: str) -> ConflictError:
-    told = "; ".join(str(each) for each in error.problems[:3]) or error.message
-    return ConflictError(f"{kind.noun} '{name}' is needed by others: {told}", remedy="change or remove those first")
 
 
 def _edit(request: Request, kind: Kind, name: str, edits: EditsOf) -> Edit:

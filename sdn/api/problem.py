@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from datapath.errors import FileError, Problem, SdnError
 from sdn.api.answer import encode
-from sdn.problems import FAULT, MEDIA_TYPE, MalformedError, NotFoundError, kind_of
+from sdn.problems import FAULT, MEDIA_TYPE, MalformedError, NeededError, NotFoundError, kind_of
 
 __all__ = ["MEDIA_TYPE", "MalformedError", "NotFoundError", "add_handlers", "problem", "respond"]
 
@@ -36,7 +36,7 @@ def problem(error: SdnError) -> tuple[int, dict[str, Any]]:
     }
     if error.remedy:
         body["remedy"] = error.remedy
-    if isinstance(error, FileError) and error.problems:
+    if isinstance(error, FileError | NeededError) and error.problems:
         body["errors"] = [_mistake(each) for each in error.problems]
     return kind.status, body
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from datapath.errors import FileError, MachineError, Problem, SdnError, StaleError, TransientError
-from sdn.problems import KINDS, PREFIX
+from datapath.errors import ConflictError, FileError, MachineError, Problem, SdnError, StaleError, TransientError
+from sdn.problems import KINDS, PREFIX, NeededError
 
 MAY_PASS: Final = frozenset({408, 429, 502, 503, 504})
 """Statuses of what is worth trying again, whoever answers so."""
@@ -30,8 +30,11 @@ def error(status: int, body: Body | None, reason: str = "") -> SdnError:
     if name not in KINDS:
         return TransientError(detail, remedy=remedy) if status in MAY_PASS else SdnError(detail, remedy=remedy)
     kind = KINDS[name].error
+    mistakes = [_mistake(each) for each in body.get("errors", ())]
     if issubclass(kind, FileError):
-        return kind(detail, [_mistake(each) for each in body.get("errors", ())], remedy=remedy)
+        return kind(detail, mistakes, remedy=remedy)
+    if kind is ConflictError and mistakes:
+        return NeededError(detail, mistakes, remedy=remedy)
     return _MADE.get(kind, kind)(detail, remedy=remedy)
 
 

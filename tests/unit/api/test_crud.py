@@ -177,6 +177,30 @@ async def test_what_others_need_stays(socket: Path) -> None:
         assert (await client.delete("/v1/nodes/none")).status_code == 404
 
 
+async def test_who_needs_it_is_named(socket: Path) -> None:
+    """All of them, and no other name that might be meant."""
+    async with api(socket) as client:
+        await client.post("/v1/nodes", json={"name": "two", "ports": [{"network": "web"}, {"network": "web"}]})
+        found = (await client.delete("/v1/networks/web")).json()
+        assert found["detail"] == "network 'web' is needed by node fw, node two, node web1 and node web2"
+        assert found["errors"][2] == {
+            "pointer": "/nodes/two/ports/1/network",
+            "message": "node two needs network 'web'",
+        }
+        assert len(found["errors"]) == 5
+        assert (await client.delete("/v1/networks/web?dry_run=true")).json() == found
+        planned = (await client.delete("/v1/nodes/web1")).json()
+        assert planned["detail"] == "node 'web1' is needed by test all"
+        for number in range(20):
+            await client.post("/v1/nodes", json={"name": f"n{number}", "network": "db", "chassis": "hv1"})
+        many = (await client.delete("/v1/chassis/hv1")).json()
+        assert many["detail"].startswith("chassis 'hv1' is needed by node fw, node n0, ")
+        assert many["detail"].endswith(" more")
+        assert {each["pointer"] for each in many["errors"]} >= {f"/nodes/n{number}/chassis" for number in range(20)}
+        last = await client.delete("/v1/ports/web1:eth0")
+        assert "is the only port of 'web1'" in last.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "said"),
     [

@@ -140,7 +140,7 @@ def test_who_waits_in_vain_fails(sdn: Run) -> None:
         (("create", "node", "c", "{"), 2, "the arguments"),
         (("set", "network", "web"), 2, "nothing was said to be changed"),
         (("set", "network", "web", "mtu=1400", "--if-match", "9"), 1, "made from revision 9"),
-        (("delete", "network", "web"), 1, "needed by others"),
+        (("delete", "network", "web"), 1, "needed by node a and node b"),
         (("delete", "node", "a*"), 2, "one by one"),
         (("history", "7"), 2, "no revision 7"),
         (("rollback", "7"), 2, "no revision 7"),

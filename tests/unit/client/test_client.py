@@ -18,6 +18,7 @@ from datapath.errors import (
     ConflictError,
     FileError,
     MachineError,
+    Problem,
     RefusedError,
     SdnError,
     StaleError,
@@ -33,7 +34,7 @@ from sdn.client.models import KINDS
 from sdn.client.stream import blocks
 from sdn.model.facts import PortFacts
 from sdn.problems import KINDS as PROBLEMS
-from sdn.problems import PREFIX, NotFoundError
+from sdn.problems import PREFIX, NeededError, NotFoundError
 from tests.unit.api.memory import TOPOLOGY
 from tests.unit.client.served import Served, served
 
@@ -186,6 +187,9 @@ def test_every_mistake_comes_with_its_place(served: Served) -> None:
         FileError("wrong", remedy="do it right"),
         NotFoundError("there is none", remedy="see: GET /v1/ports"),
         ConflictError("in the way"),
+        NeededError(
+            "network 'web' is needed by node a", [Problem("/nodes/a/ports/0/network", 0, 0, "node a needs it")]
+        ),
         MachineError("kvm", "no kvm", remedy="buy one"),
         RefusedError("hv1: table full"),
         CheckError("not whole"),
@@ -198,6 +202,7 @@ def test_errors_are_what_they_were(error: SdnError) -> None:
     assert type(found) is type(error)
     assert (found.message, found.remedy, found.retry) == (error.message, error.remedy, error.retry)
     assert found.exit_code == error.exit_code
+    assert getattr(found, "problems", ()) == getattr(error, "problems", ())
     if isinstance(error, StaleError):
         assert isinstance(found, StaleError)
         assert (found.expected, found.present) == (3, 7)
