@@ -1,7 +1,8 @@
 """Flows of the lab's switches: read when somebody asks, once for all who ask for the same meanwhile.
 
-Enters: which flows of which chassis. Leaves: their statistics. Never: more of a switch than it can leave out itself; a
-loop that stands still while flows are decoded: 40,000 take a second, in a thread.
+Enters: which flows of which chassis. Leaves: their statistics. Never: flows from before somebody asked, unless he goes
+on with a list that he has begun; more of a switch than it can leave out itself; a loop that stands still while flows
+are decoded: 40,000 take a second, in a thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sdn.southbound.counters import EVERY_TABLE, flow_stats
 from sdn.southbound.session import Session
 
 FRESH: Final = 1.0
-"""Seconds for which what was read is good for the next who asks: for the next page of a list."""
+"""Seconds for which what was read is good for the next page of a list."""
 _LAST_TABLE: Final = 254
 
 
@@ -42,13 +43,14 @@ class Dumps:
         self._switch = switch
         self._known: dict[_Key, Latest[list[FlowStats]]] = {}
 
-    async def of(self, chassis: str, which: Which) -> list[FlowStats]:
-        """Raises TransientError where the switch is away."""
+    async def of(self, chassis: str, which: Which, max_age: float = 0.0) -> list[FlowStats]:
+        """As they are by now: who asks may have changed them just before; or as they were `max_age` seconds ago at
+        most. Raises TransientError where the switch is away."""
         key = chassis, which
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = Latest(partial(self._read, *key), partial(self._ended, key))
-        return await known.get(FRESH)
+        return await (known.get(max_age) if max_age else known.anew())
 
     def _ended(self, key: _Key, known: Latest[list[FlowStats]], went_well: bool) -> None:
         """When it is good for nobody any more: a hundred thousand flows are not kept for whoever may ask again."""

@@ -23,7 +23,7 @@ from datapath.openflow.codec import FlowStats
 from datapath.openflow.text import format_match
 from sdn import plainly
 from sdn.api import conditions, lists, openapi
-from sdn.api.dumps import Dumps, Which
+from sdn.api.dumps import FRESH, Dumps, Which
 from sdn.api.lists import Item
 from sdn.api.live import live_of
 from sdn.api.problem import MalformedError, NotFoundError
@@ -119,7 +119,8 @@ def router() -> APIRouter:
         asked = lists.filters(_FILTERS, request)
         wanted = _wanted(model, asked)
         chassis = _chassis(model, asked.get("chassis"))
-        dumps, missing = await _dumped(request.app.state.dumps, model, chassis, wanted)
+        max_age = FRESH if after else 0.0
+        dumps, missing = await _dumped(request.app.state.dumps, model, chassis, wanted, max_age)
         if "chassis" in asked and missing:
             raise TransientError("; ".join(missing.values()))
         missing |= _without_tables(model, chassis)
@@ -208,13 +209,13 @@ def _placing(found: Stats) -> lists.Place:
 
 
 async def _dumped(
-    dumps: Dumps, model: Model, chassis: Iterable[str], wanted: Wanted
+    dumps: Dumps, model: Model, chassis: Iterable[str], wanted: Wanted, max_age: float
 ) -> tuple[dict[str, list[FlowStats]], dict[str, str]]:
     """All switches at once; one that is away does not hide the others."""
 
     async def one(name: str) -> list[FlowStats] | TransientError:
         try:
-            return await dumps.of(name, wanted.on_the_switch)
+            return await dumps.of(name, wanted.on_the_switch, max_age)
         except TransientError as error:
             return error
 

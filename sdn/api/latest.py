@@ -32,6 +32,12 @@ class Latest(Generic[T]):
     def is_reading(self) -> bool:
         return self._reading is not None and not self._reading.done()
 
+    async def anew(self) -> T:
+        """What is read from now on: what is being read just now began before its asker came."""
+        if self._reading is not None and not self._reading.done():
+            await asyncio.wait([self._reading])
+        return await self.get(0)
+
     async def get(self, max_age: float) -> T:
         """What was read `max_age` seconds ago at most, or is being read."""
         reading = self._reading

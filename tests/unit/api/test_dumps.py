@@ -42,18 +42,35 @@ class Asked:
         yield cast(Session, self)
 
 
-async def test_who_asks_meanwhile_gets_the_same() -> None:
+async def test_who_asks_for_what_is_not_older_meanwhile_gets_the_same() -> None:
     asked = Asked()
     found = Dumps(asked.switch)
-    several = [asyncio.create_task(found.of("hv1", Which())) for _ in range(3)]
+    several = [asyncio.create_task(found.of("hv1", Which(), dumps.FRESH)) for _ in range(3)]
     await asyncio.sleep(0)
     several.pop().cancel()
     asked.go.set()
     first, second = await asyncio.gather(*several)
-    assert first is second is await found.of("hv1", Which())
+    assert first is second is await found.of("hv1", Which(), dumps.FRESH)
     await found.of("hv1", Which(4))
     await found.of("hv2", Which())
     assert asked.requests == [flow_stats(), flow_stats(4), flow_stats()]
+
+
+async def test_what_was_asked_before_somebody_came_is_not_for_him() -> None:
+    """He may have changed flows just before. All who come meanwhile wait for the same next one."""
+    asked = Asked()
+    found = Dumps(asked.switch)
+    early = asyncio.create_task(found.of("hv1", Which()))
+    while not asked.requests:
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(found.of("hv1", Which())) for _ in range(3)]
+    asked.go.set()
+    first = await early
+    (second, *others) = await asyncio.gather(*late)
+    assert first is not second
+    assert all(each is second for each in others)
+    assert await found.of("hv1", Which()) is not second
+    assert len(asked.requests) == 3
 
 
 async def test_what_was_read_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

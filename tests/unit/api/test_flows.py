@@ -7,7 +7,7 @@ from typing import Any
 
 from datapath.openflow.codec import FlowStats
 from datapath.openflow.flow import Flow, MatchField
-from sdn.api.dumps import Which
+from sdn.api.dumps import FRESH, Which
 from tests.unit.api.lab import api, socket
 
 __all__ = ["socket"]
@@ -17,9 +17,11 @@ class Dumped:
     """What the switches have."""
 
     def __init__(self) -> None:
+        self.max_age = 0.0
         self.flows = [stats(table, priority) for table in (0, 1) for priority in (5, 700)]
 
-    async def of(self, _chassis: str, _which: Which) -> list[FlowStats]:
+    async def of(self, _chassis: str, _which: Which, max_age: float = 0.0) -> list[FlowStats]:
+        self.max_age = max_age
         return self.flows
 
 
@@ -35,6 +37,7 @@ async def test_a_page_begins_where_the_one_before_has_ended(socket: Path) -> Non
         path, seen = "/v1/flows?limit=3", []
         while path:
             page = (await client.get(path)).json()
+            assert dumped.max_age == (FRESH if "after" in path else 0)
             seen += [(each["chassis"], each["table_id"], each["priority"]) for each in page["items"]]
             path = page["next"]
             dumped.flows = [each for each in dumped.flows if (each.flow.table, each.flow.priority) != (1, 700)]
