@@ -148,7 +148,7 @@ class Agent:
         self, every: Sequence[Chassis], failed: Mapping[str, SdnError]
     ) -> dict[Chassis, Awaitable[None]]:
         """Those that are not at work still."""
-        free = [chassis for chassis in every if self._turns.is_free(chassis)]
+        free = self._turns.free(every)
         return {chassis: asyncio.ensure_future(self._start(chassis, failed)) for chassis in free}
 
     async def _start(self, chassis: Chassis, failed: Mapping[str, SdnError]) -> None:
@@ -218,9 +218,9 @@ class Agent:
             chassis.settle()
 
     def _ended_late(self, chassis: Chassis) -> None:
-        """Its switch has answered after all, or will not: it is told, and looked at again."""
-        if self._roster.get(chassis.name) is chassis:
-            self._reports.report(chassis)
+        """Its switch has answered after all, or will not: it is told, and looked at again, or its successor is."""
+        if (now := self._roster.get(chassis.name)) is not None:
+            self._reports.report(now)
             self._restorer.ask()
 
     # What is told at any time

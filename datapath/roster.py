@@ -6,12 +6,13 @@ to. Never: a chassis removed before its successor's name is free: daemons, datab
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Iterator, Mapping
 
 from datapath.chassis import Chassis
 from datapath.linux.host import Host, Namespace
 from datapath.lookout import Sight
-from datapath.spec import HostSpec, Node
+from datapath.spec import HostSpec, Node, SwitchKind
 from datapath.switches import Switches
 
 
@@ -52,17 +53,15 @@ class Roster:
         """Also those that an earlier agent has left. Where a chassis gets another kind of switch, everything of it is
         made anew: its namespace goes too."""
         self._host.ensure(())
-        left = self._switches.left(specs)
-        for name in left.keys() | self._chassis.keys():
-            chassis = self._chassis.get(name)
-            kind = chassis.kind if chassis else left[name]
-            wanted = specs.get(name)
-            if wanted is not None and wanted.switch == kind:
-                continue
-            switch = self._chassis.pop(name).switch if chassis else self._switches.make(name, kind)
-            await switch.remove()
-            if wanted is not None:
-                self._host.remove({wanted.namespace} & self._host.namespaces.keys())
+        kinds = self._switches.left(specs) | {name: chassis.kind for name, chassis in self._chassis.items()}
+        gone = [name for name, kind in kinds.items() if name not in specs or specs[name].switch != kind]
+        await asyncio.gather(*(self._remove(name, kinds[name]) for name in gone))
+        anew = {specs[name].namespace for name in gone if name in specs}
+        self._host.remove(anew & self._host.namespaces.keys())
+
+    async def _remove(self, name: str, kind: SwitchKind) -> None:
+        chassis = self._chassis.pop(name, None)
+        await (chassis.switch if chassis else self._switches.make(name, kind)).remove()
 
     def keep(self, namespaces: Container[str]) -> None:
         """Nodes' namespaces other than these belong to nobody any more."""

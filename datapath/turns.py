@@ -1,7 +1,8 @@
 """What the switches of a lab are at, so that one that hangs holds up nobody else.
 
 Enters: work for the switch of a chassis. Leaves: its end; on the Chassis, that it is late. Never: two pieces of work
-for one switch at a time; a failure that nobody foresaw kept back: the next look raises it.
+at a time for switches of one name, as that of a chassis and of its successor; a failure that nobody foresaw kept back:
+the next look raises it.
 """
 
 from __future__ import annotations
@@ -29,26 +30,34 @@ class Turns:
     def __init__(self, on_end: Callable[[Chassis], None], shortest: float = PATIENCE) -> None:
         self._on_end = on_end
         self._shortest = shortest
-        self._work: dict[Chassis, asyncio.Task[None]] = {}
+        self._work: dict[str, asyncio.Task[None]] = {}
+        """By name of the chassis: whoever follows one that was removed works in the same directory."""
 
     def collect(self) -> None:
         """What has ended is forgotten; raises what somebody has failed with."""
-        for chassis, work in list(self._work.items()):
+        for name, work in list(self._work.items()):
             if work.done():
-                del self._work[chassis]
+                del self._work[name]
                 work.result()
 
-    def is_free(self, chassis: Chassis) -> bool:
-        return chassis not in self._work
+    def free(self, every: Iterable[Chassis]) -> list[Chassis]:
+        """Those whose switches are not at work. The others are late, be it with work for their predecessors."""
+        found = []
+        for chassis in every:
+            if chassis.name in self._work:
+                chassis.late = True
+            else:
+                found.append(chassis)
+        return found
 
     def begin(self, chassis: Chassis, work: Coroutine[Any, Any, None]) -> None:
         """For a free one."""
-        self._work[chassis] = asyncio.create_task(work, name=f"switch of {chassis.name}")
+        self._work[chassis.name] = asyncio.create_task(work, name=f"switch of {chassis.name}")
 
     async def wait(self, begun: Iterable[Chassis], *, alone: bool = False) -> None:
         """Until they have ended, or those that are left are late. `alone`: they hold up nobody else."""
         started = time.monotonic()
-        left = {self._work[chassis]: chassis for chassis in begun}
+        left = {self._work[chassis.name]: chassis for chassis in begun}
         while left:
             longest = None if alone else patience(self._shortest, time.monotonic() - started)
             done, _ = await asyncio.wait(left, timeout=longest, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,8 @@
 """The daemons and the database connection of one chassis while they live, and their supervision.
 
 Enters: the namespace of the chassis. Leaves: both daemons running in it, restarted when they die; their deaths and
-failures as text. Never: a daemon restarted without pause when it keeps dying; a running one of ours restarted.
+failures as text. Never: a daemon restarted without pause when it keeps dying; a running one of ours restarted; anything
+begun, or kept, after it was closed or removed.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +33,7 @@ STORM: Final = 4
 STORM_SECONDS: Final = 30.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+_GRACE: Final = 1.0  # seconds for a start that is under way to see that its daemons were ended
 
 
 class Beginning(NamedTuple):
@@ -64,6 +67,9 @@ class Pair:
         self._descriptors: dict[DaemonName, int] = {}
         self._deaths: dict[DaemonName, deque[float]] = {daemon: deque(maxlen=16) for daemon in DAEMONS}
         self._turn = asyncio.Lock()
+        self._starting = threading.Lock()
+        self._is_closed = False
+        self._is_removed = False
         self._restarts: set[asyncio.Task[None]] = set()
 
     @property
@@ -74,8 +80,10 @@ class Pair:
     async def ensure(self, home: Namespace, blank: Path, bridges: Mapping[str, BridgeRow]) -> None:
         """Both daemons run in `home`, and the database answers; a new one begins with `bridges`. Raises SdnError."""
         async with self._turn:
+            self._check()
             if self._home is not home:
-                self._leave()
+                if left := self._leave():
+                    await asyncio.get_running_loop().run_in_executor(self._executor, _end, left)
                 self._home = home
             missing = [daemon for daemon in DAEMONS if daemon not in self._descriptors]
             if missing or self.switch is None:
@@ -85,6 +93,9 @@ class Pair:
         loop = asyncio.get_running_loop()
         missing = [daemon for daemon in DAEMONS if daemon not in self._descriptors]
         started, failure = await loop.run_in_executor(self._executor, self._start, home, beginning, missing)
+        if self._is_closed:
+            _let_go(started.values())
+            self._check()
         for daemon, descriptor in started.items():
             self._descriptors[daemon] = descriptor
             self.trouble.pop(daemon, None)
@@ -97,20 +108,37 @@ class Pair:
     ) -> tuple[dict[DaemonName, int], SdnError | None]:
         """In a worker thread. What was started before something failed is returned with the failure."""
         started: dict[DaemonName, int] = {}
-        try:
-            if beginning is not None:
-                self.place.furnish(beginning.database)
-            with home.descriptor() as descriptor, inside(descriptor):
-                for daemon in missing:
-                    if daemon == "ovs-vswitchd":
-                        self._connect(beginning)
-                    started[daemon] = self._adopted(home, daemon) or daemons.start(self.place, daemon)
-            self._connect(beginning)
-        except SdnError as error:
-            return started, error
-        except OSError as error:
-            return started, TransientError(f"{self.place.directory}: {error}")
-        return started, None
+        failure: SdnError | None = None
+        with self._starting:
+            try:
+                self._start_each(home, beginning, missing, started)
+            except SdnError as error:
+                failure = error
+            except OSError as error:
+                failure = TransientError(f"{self.place.directory}: {error}")
+            if self._is_closed:
+                (_end if self._is_removed else _let_go)(list(started.values()))
+                started.clear()
+        return started, failure
+
+    def _start_each(
+        self, home: Namespace, beginning: Beginning | None, missing: list[DaemonName], started: dict[DaemonName, int]
+    ) -> None:
+        self._check()
+        if beginning is not None:
+            self.place.furnish(beginning.database)
+        with home.descriptor() as descriptor, inside(descriptor):
+            for daemon in missing:
+                if daemon == "ovs-vswitchd":
+                    self._connect(beginning)
+                self._check()
+                started[daemon] = self._adopted(home, daemon) or daemons.start(self.place, daemon)
+        self._connect(beginning)
+
+    def _check(self) -> None:
+        """Before each step: its directory may be another's by now. Raises TransientError."""
+        if self._is_closed:
+            raise TransientError(f"{self.place.directory}: the agent has let go of it meanwhile")
 
     def _connect(self, beginning: Beginning | None) -> None:
         """vswitchd starts when the database has its bridges: making the first one takes it 0.1 s (it sleeps to measure
@@ -118,8 +146,11 @@ class Pair:
         """
         if self.switch is None and beginning is not None:
             schema = needed(daemons.schema(beginning.database))
-            self.switch = Switch(self.place.socket, self._lab, schema, self._watcher)
-            self.switch.begin(beginning.bridges)
+            self.switch = switch = Switch(self.place.socket, self._lab, schema, self._watcher)
+            if self._is_closed:  # set by `close` before it takes `switch`: this one or that one disconnects
+                self._disconnect()
+            self._check()
+            switch.begin(beginning.bridges)
 
     def _adopted(self, home: Namespace, daemon: DaemonName) -> int | None:
         """A running one; but one in a namespace that has lost its name serves nobody, and ends."""
@@ -186,32 +217,57 @@ class Pair:
             self._on_trouble()
             await asyncio.sleep(pause)
 
-    def _leave(self) -> None:
-        """Ends what runs in a namespace that is no longer the chassis'."""
-        for daemon, descriptor in list(self._descriptors.items()):
+    def _leave(self) -> list[int]:
+        """Stops to watch what runs in a namespace that is no longer the chassis', for somebody to end it."""
+        for descriptor in self._descriptors.values():
             asyncio.get_running_loop().remove_reader(descriptor)
-            del self._descriptors[daemon]
-            daemons.end(descriptor)
+        left = list(self._descriptors.values())
+        self._descriptors.clear()
+        return left
+
+    def _disconnect(self) -> None:
+        switch, self.switch = self.switch, None
+        if switch is not None:
+            switch.close()
 
     def close(self) -> None:
-        """Stops to watch; the daemons go on."""
+        """Stops to watch, for good; the daemons go on."""
+        self._stop()
+        self._disconnect()
+
+    def _stop(self) -> None:
+        self._is_closed = True
         self._home = None
         for task in self._restarts:
             task.cancel()
         for daemon, descriptor in list(self._descriptors.items()):
             self._forget(daemon, descriptor)
-        if self.switch is not None:
-            self.switch.close()
-            self.switch = None
 
     async def remove(self) -> None:
-        """Ends the daemons, also those that this process has not started, and removes their directory."""
-        self.close()
+        """Ends the daemons, also those that this process has not started, and removes their directory. A start that
+        hangs is not waited for: it ends by itself, and keeps nothing."""
+        self._is_removed = True
+        self._stop()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._clear)
 
     def _clear(self) -> None:
-        for daemon in DAEMONS:
-            descriptor = daemons.adopt(self.place, daemon)
-            if descriptor is not None:
-                daemons.end(descriptor)
+        """In a worker thread. What hangs in its database goes on when that has ended."""
+        self._end_all()
+        self._disconnect()
+        if self._starting.acquire(timeout=_GRACE):
+            self._starting.release()
+            self._end_all()
         shutil.rmtree(self.place.directory, ignore_errors=True)
+
+    def _end_all(self) -> None:
+        _end(found for daemon in DAEMONS if (found := daemons.adopt(self.place, daemon)) is not None)
+
+
+def _end(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        daemons.end(descriptor)
+
+
+def _let_go(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

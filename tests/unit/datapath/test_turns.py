@@ -43,16 +43,39 @@ async def test_a_late_one_goes_on_and_says_when_it_has_ended(turns: Turns, ended
     turns.begin(well, nothing())  # type: ignore[arg-type]
     await turns.wait(chassis)  # type: ignore[arg-type]
     assert [each.late for each in chassis] == [True, False]
-    assert [turns.is_free(each) for each in chassis] == [False, True]  # type: ignore[arg-type]
+    assert turns.free(chassis) == [well]  # type: ignore[arg-type,comparison-overlap]
     answer.set()
     while not ended:
         await asyncio.sleep(0)
     assert ended == [hung]
     turns.collect()
-    assert turns.is_free(hung)  # type: ignore[arg-type]
+    assert turns.free([hung]) == [hung]  # type: ignore[list-item,comparison-overlap]
     turns.begin(hung, nothing())  # type: ignore[arg-type]
     await turns.wait([hung])  # type: ignore[list-item]
     assert not hung.late
+
+
+async def test_a_successor_waits_for_the_late_work_of_its_name(turns: Turns, ended: list[Any]) -> None:
+    former, well = chassis = [Switched("hv1"), Switched("hv2")]
+    answer = asyncio.Event()
+
+    async def answered() -> None:
+        await answer.wait()
+
+    turns.begin(former, answered())  # type: ignore[arg-type]
+    turns.begin(well, nothing())  # type: ignore[arg-type]
+    await turns.wait(chassis)  # type: ignore[arg-type]
+    successor = Switched("hv1")
+    assert turns.free([successor, well]) == [well]  # type: ignore[list-item]
+    assert (successor.late, well.late) == (True, False)
+    answer.set()
+    while not ended:
+        await asyncio.sleep(0)
+    turns.collect()
+    assert turns.free([successor]) == [successor]  # type: ignore[comparison-overlap,list-item]
+    turns.begin(successor, nothing())  # type: ignore[arg-type]
+    await turns.wait([successor])  # type: ignore[list-item]
+    assert not successor.late
 
 
 async def test_one_that_holds_up_nobody_has_its_time(turns: Turns, ended: list[Any]) -> None:
