@@ -148,13 +148,18 @@ def decode_instructions(data: bytes) -> tuple[tuple[Action, ...], int | None]:
     applied = False
     for kind, raw in _split(data):
         if kind == _APPLY and not applied and len(raw) >= 8:
-            actions += [decode_action(kind, raw) for kind, raw in _split(raw[8:])]
+            actions += decode_actions(raw[8:])
             applied = True
         elif kind == _GOTO and goto is None and len(raw) == 8:
             goto = raw[4]
         else:
             actions.append(Unknown(raw))
     return tuple(actions), goto
+
+
+def decode_actions(data: bytes) -> list[Action]:
+    """Raises DecodeError."""
+    return [decode_action(kind, raw) for kind, raw in _split(data)]
 
 
 def _split(data: bytes) -> list[tuple[int, bytes]]:

@@ -31,6 +31,7 @@ from datapath.openflow.flow import (
     SetField,
     Unknown,
 )
+from datapath.openflow.foreign import foreign
 from datapath.openflow.oxm import ANY, BY_THE_SWITCH, CONTROLLER, FIELDS, IN_PORT, LOCAL, VLAN_PRESENT
 from datapath.openflow.packet import ARP, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP
 
@@ -211,8 +212,8 @@ def _(action: Learn, names: Names) -> str:
 
 
 @friendly_action.register
-def _(action: Unknown, _: Names) -> str:
-    return f"unknown {action.raw.hex()}"
+def _(action: Unknown, names: Names) -> str:
+    return foreign(action.raw, lambda inside: friendly_action(inside, names))
 
 
 def _spec(spec: LearnSpec, names: Names) -> str:

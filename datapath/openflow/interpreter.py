@@ -34,7 +34,7 @@ from datapath.openflow.flow import (
 from datapath.openflow.hashing import hash_fields
 from datapath.openflow.oxm import BY_THE_SWITCH, CONTROLLER, FIELDS, IN_PORT, VLAN_PRESENT
 from datapath.openflow.packet import Packet, present, read, read_bits, write, write_bits
-from datapath.openflow.text import Names, format_flow
+from datapath.openflow.text import Names, format_action, format_flow
 
 MAX_DEPTH: Final = 64
 MAX_LOOKUPS: Final = 4096
@@ -242,7 +242,7 @@ class _Run:
 
     @singledispatchmethod
     def do(self, action: Action) -> None:
-        raise _NotKnownError(f"the interpreter does not know {action!r}")
+        raise _NotKnownError(f"the interpreter does not know what {format_action(action)} does")
 
     @do.register
     def _(self, action: Output) -> None:

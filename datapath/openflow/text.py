@@ -31,6 +31,7 @@ from datapath.openflow.flow import (
     SetField,
     Unknown,
 )
+from datapath.openflow.foreign import foreign
 from datapath.openflow.friendly import HASHES, PORT_NAMES, Names, bit_range, friendly_action, friendly_match, timeouts
 from datapath.openflow.oxm import CONTROLLER, FIELDS
 
@@ -85,7 +86,7 @@ def _ovs_field(item: MatchField) -> str:
 
 
 def format_action(action: Action, names: Names | None = None) -> str:
-    """As ovs-ofctl reads it, or for people. An `Unknown` is shown as bytes, which ovs-ofctl does not read."""
+    """As ovs-ofctl reads it, or for people. An `Unknown` without words is shown as bytes, which it does not read."""
     return _ovs(action) if names is None else friendly_action(action, names)
 
 
@@ -153,7 +154,7 @@ def _(action: Learn) -> str:
 
 @_ovs.register
 def _(action: Unknown) -> str:
-    return f"unknown({action.raw.hex()})"
+    return foreign(action.raw, _ovs)
 
 
 def _ovs_spec(spec: LearnSpec) -> str:

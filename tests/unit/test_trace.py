@@ -160,7 +160,10 @@ def test_somebody_elses_flow_on_the_way_is_told(model: Model) -> None:
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        (Unknown(b"\0\x16"), "followed as far as table classify on hv1: the interpreter does not know Unknown"),
+        (
+            Unknown(bytes.fromhex("0016000800000007")),
+            "followed as far as table classify on hv1: the interpreter does not know what group:7 does",
+        ),
         (
             Output(0xFFFFFFFA),
             "followed as far as table classify on hv1: the interpreter does not know where NORMAL leads",

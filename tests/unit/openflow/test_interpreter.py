@@ -164,7 +164,7 @@ def test_endless_resubmits_end_and_send_nothing() -> None:
 
 
 def test_what_cannot_be_interpreted_says_so() -> None:
-    assert "does not know Unknown" in act(Output(2), Unknown(b"\0\0")).ended()
+    assert "does not know what group:7 does" in act(Output(2), Unknown(bytes.fromhex("0016000800000007"))).ended()
     assert "hash fields 9" in act(Multipath(9, 0, 4, "reg0", 0, 8)).ended()
 
 

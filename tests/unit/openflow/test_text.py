@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
+from hypothesis.strategies import binary
 
+from datapath.openflow.actions import decode_instructions
 from datapath.openflow.flow import (
     Flow,
     Learn,
@@ -21,7 +24,7 @@ from datapath.openflow.flow import (
     match,
 )
 from datapath.openflow.oxm import CONTROLLER, IN_PORT
-from datapath.openflow.text import Names, format_action, format_flow, format_match
+from datapath.openflow.text import Names, format_action, format_actions, format_flow, format_match
 from tests.unit.openflow.strategies import flows
 
 NAMES = Names(
@@ -120,6 +123,43 @@ def test_actions() -> None:
         "unknown 0102",
         "learn into answer 9 idle_timeout=300 (eth_dst is eth_src, set outport=web3:eth0, output reg1)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "said"),
+    [
+        ("0004 0010 00000000 0016 0008 00000007", "group:7"),
+        ("0005 0008 00000000", "clear_actions"),
+        ("0003 0018 00000000 0000 0010 00000002 ffff000000000000", "write_actions(output:2)"),
+        ("0003 0010 00000000 0016 0008 00000007", "write_actions(group:7)"),
+        ("0003 0008 00000000", "write_actions()"),
+        ("0006 0008 00000003", "meter:3"),
+        ("0002 0018 00000000 0000000000000007 00000000000000ff", "write_metadata:0x7/0xff"),
+        ("0004 0010 00000000 0018 0008 00000000", "dec_ttl"),
+        ("0004 0020 00000000 ffff 0018 00002320 0023 0001 00000000 0005 ff000000 0000", "ct(commit,zone=5)"),
+        (
+            "0004 0020 00000000 ffff 0018 00002320 0023 0003 00000000 0000 0a 000000 0015",
+            "ct(commit,force,table=10,...)",
+        ),
+        ("0004 0018 00000000 ffff 0010 00002320 002b 000000000000", "ct_clear"),
+        ("0004 0018 00000000 ffff 0010 00002320 0008 00000000002a", "note ffff001000002320000800000000002a"),
+        ("0004 0018 00000000 ffff 0010 00001234 002b 000000000000", "unknown ffff001000001234002b000000000000"),
+    ],
+)
+def test_what_only_others_do(instructions: str, said: str) -> None:
+    actions, _ = decode_instructions(bytes.fromhex(instructions))
+    assert format_actions(Flow(0, 0, (), actions)) == said
+
+
+def test_what_only_others_do_has_our_names_inside() -> None:
+    raw = bytes.fromhex("0003 0018 00000000 0000 0010 00000005 ffff000000000000")
+    assert format_action(Unknown(raw), NAMES) == "write_actions(output web3:eth0)"
+
+
+@given(binary(max_size=40))
+def test_any_bytes_have_words(raw: bytes) -> None:
+    for head in (b"", b"\0\3\0\0\0\0\0\0", b"\xff\xff\0\x18\0\0\x23\x20\0\x23"):
+        assert "\n" not in format_action(Unknown(head + raw))
 
 
 @given(flows())
