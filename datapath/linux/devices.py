@@ -144,7 +144,9 @@ class Devices:
     of an IPv6 address the kernel tells some time after it has it (addrconf_dad_work()).
 
     What is at their tc hooks is not kept, only that it has changed.
-    The addresses that the kernel gives itself (link-local) come a little after a link is up and do not count.
+    The addresses that the kernel gives itself (link-local) come a little after a link is up: that one has come does not
+    count. `bare` are the indexes of devices that may lack theirs: they have lost one since they were set up last, or
+    were up without any when all was read.
     """
 
     def __init__(self) -> None:
@@ -154,6 +156,7 @@ class Devices:
         self.gone: dict[str, Device] = {}
         self.lost: set[tuple[int, RawAddress]] = set()
         """With the index of the device."""
+        self.bare: set[int] = set()
         self._news: set[str] = set()
         self._names: dict[int, str] = {}
         self._addresses: dict[int, set[RawAddress]] = {}
@@ -161,6 +164,11 @@ class Devices:
     @property
     def indexes(self) -> Set[int]:
         return self._names.keys()
+
+    def master(self, index: int) -> Device | None:
+        """Of a device."""
+        device = self.by_name.get(self._names.get(index, ""))
+        return self.by_name.get(self._names.get(device.master, "")) if device is not None else None
 
     def addresses(self, device: Device) -> set[RawAddress]:
         return self._addresses.get(device.index, set())
@@ -179,6 +187,7 @@ class Devices:
         self.gone |= {name: device for name, device in before.items() if name not in self.by_name}
         self.lost |= {each for each in had if each[1] not in self._addresses.get(each[0], ())}
         self._news |= self.gone.keys() | {self._names.get(index, "") for index, _ in self.lost}
+        self.bare = {device.index for device in self.by_name.values() if device.up and not self._is_local(device)}
         channel.hear()
 
     def fold(self, notice: Notice) -> int:
@@ -199,6 +208,8 @@ class Devices:
         before = self._names.get(device.index)
         if before is not None and self.by_name[before] == device:
             return
+        if device.up and (before is None or not self.by_name[before].up):
+            self.bare.discard(device.index)
         if before is not None:
             del self.by_name[before]
         self._names[device.index] = device.name
@@ -210,6 +221,7 @@ class Devices:
         if name is not None:
             self.gone[name] = self.by_name.pop(name)
             self._addresses.pop(index, None)
+            self.bare.discard(index)
             self._touch(name)
 
     def _fold_address(self, present: bool, index: int, address: RawAddress) -> None:
@@ -218,8 +230,15 @@ class Devices:
             return
         (known.add if present else known.discard)(address)
         (self.lost.discard if present else self.lost.add)((index, address))
-        if not address[0].startswith(LINK_LOCAL):
+        is_local = address[0].startswith(LINK_LOCAL)
+        if is_local and not present:
+            self.bare.add(index)
+        if not is_local or not present:
             self._touch(self._names.get(index, ""))
+
+    def _is_local(self, device: Device) -> bool:
+        """Whether it has a link-local address."""
+        return any(packed.startswith(LINK_LOCAL) for packed, _ in self.addresses(device))
 
     @property
     def has_news(self) -> bool:

@@ -148,13 +148,23 @@ class Namespace:
     def lead(self, about: str, device: int, gateway: IPv4Address | None) -> Iterator[Message]:
         """What makes the gateway the way out by the device, None: no way of ours. From then on it is watched."""
         self._has_way |= gateway is not None
+        if self._is_in_vrf(device):
+            return
         yield from self.ways.changes(self.channel, self.devices.version, about, device, gateway)
 
     def lost_routes(self, device: Device, addresses: Iterable[IPInterface]) -> list[Lost]:
         """Connected routes that a device which is up lacks: those of `addresses` and of its link-local one."""
+        if self._is_in_vrf(device.index):
+            return []
         wanted = {raw(address) for address in addresses}
         has = [each for each in self.devices.addresses(device) if each in wanted or each[0].startswith(LINK_LOCAL)]
         return self.connected.missing(self.channel, device.index, has)
+
+    def _is_in_vrf(self, device: int) -> bool:
+        """The main table has no routes of such a one: the kernel moves them to the table of the VRF, and in the main
+        one they would lead others into it."""
+        master = self.devices.master(device)
+        return master is not None and master.kind == "vrf"
 
     def _forwards_otherwise(self, index: int) -> None:
         self.neighbours.pop(index, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from datapath.addr import Mac
 from datapath.linux.connected import Connected
 from datapath.linux.devices import Devices
 from datapath.linux.host import Namespace
-from datapath.linux.netlink import RTM_DELLINK, RTM_GETLINK, Notice
-from tests.unit.datapath.linux.test_devices import link
+from datapath.linux.netlink import RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, Notice, attribute
+from datapath.linux.ways import Ways
+from tests.unit.datapath.linux.test_devices import address, link
 
 
 def namespace(cookie: int) -> Namespace:
@@ -67,3 +69,28 @@ def test_what_went_untold_is_forgotten_too(remembered: Namespace) -> None:
     remembered.channel, remembered.lost = Told(), True  # type: ignore[assignment]
     remembered.hear()
     assert known(remembered) == [{3}] * 3
+
+
+def of_kind(name: str, index: int, kind: str) -> Notice:
+    plain = link(name, index).payload
+    return Notice(RTM_NEWLINK, plain + attribute(18, attribute(1, kind.encode())))  # IFLA_LINKINFO, IFLA_INFO_KIND
+
+
+@pytest.mark.parametrize(("kind", "lacks"), [("vrf", 0), ("bridge", 1)])
+def test_of_a_device_in_a_vrf_the_main_table_has_no_routes(kind: str, lacks: int) -> None:
+    """The kernel has them in the table of the VRF, and makes them there itself."""
+
+    class Empty:
+        """A Channel to a kernel with an address and no routes."""
+
+        def dump(self, what: int, _body: bytes) -> list[Notice]:
+            return [held] if what == RTM_GETADDR else []
+
+    place: Any = namespace(0)
+    place.channel, place.connected, place.ways, place._has_way = Empty(), Connected(), Ways(), False
+    held = address(RTM_NEWADDR, 2, "10.9.0.3/24")
+    for notice in (of_kind("m", 7, kind), link("eth0", 2, up=True, master=7), held):
+        place.devices.fold(notice)
+    eth0 = place.devices.by_name["eth0"]
+    assert len(place.lost_routes(eth0, [ip_interface("10.9.0.3/24")])) == lacks
+    assert len(list(place.lead("b:eth0", eth0.index, ip_address("10.9.0.1")))) == lacks
