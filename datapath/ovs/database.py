@@ -43,6 +43,8 @@ class Switch:
         self.idl: Replica = self._connection.idl
         try:
             self._connection.start()
+        except TimeoutException as error:  # it has no words of its own: str() of this one raises
+            raise TransientError(f"{socket}: the database has not answered within {_TIMEOUT:.0f} s") from error
         except Exception as error:
             raise TransientError(f"{socket}: the database does not answer ({error})") from error
 
