@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ import pytest
 
 from datapath.addr import Mac
 from datapath.agent import Agent
+from datapath.chassis import LATE
 from datapath.destroy import destroy
 from datapath.events import ChassisState, Event, PortState
 from datapath.spec import (
@@ -386,6 +388,42 @@ async def test_a_switch_that_hangs_is_wrong_until_it_goes_on(lab: Lab, monkeypat
     while lab.chassis_states()["hv1"].errors:
         assert time.monotonic() < deadline
         await agent.apply(fewer)
+
+
+async def test_a_chassis_that_hangs_is_removed_at_once_and_comes_back(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent that finds a hung database is still at work with it when the chassis is removed."""
+    monkeypatch.setattr("datapath.ovs.database._TIMEOUT", 5.0)
+    specs = hosts(lab.name, 2, 1)
+    await lab.agent().apply(specs)
+    lab.close()
+    before = lab.pid("hv1", "ovsdb-server")
+    os.kill(before, signal.SIGSTOP)
+    agent = lab.agent()
+    running = asyncio.create_task(agent.run())
+    await agent.apply(specs)
+    assert LATE in lab.chassis_states()["hv1"].notes
+    start = time.monotonic()
+    await agent.apply({"hv2": specs["hv2"]})
+    print(f"removed after {(took := time.monotonic() - start):.2f} s")
+    assert took < 1.9
+    assert not (lab.run_dir / "hv1").exists()
+    await agent.apply(specs)
+    assert LATE in lab.chassis_states()["hv1"].notes
+    assert lab.pid("hv1", "ovsdb-server") == 0
+
+    def is_well() -> bool:
+        state = lab.chassis_states()["hv1"]
+        return not state.errors and LATE not in state.notes
+
+    print(f"back after {await until(is_well, 10.0):.2f} s")
+    assert len(lab.processes()) == 4
+    assert sum(thread.name.endswith("(run)") for thread in threading.enumerate()) == 2
+    lab.program(specs)
+    assert lab.ping("n1", "10.0.0.2")
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_a_table_holds_as_many_flows_as_it_may(lab: Lab) -> None:
