@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from datapath.drift import Difference, changed
-from datapath.linux import wiring
+from datapath.linux import link_local, wiring
 from datapath.linux.devices import Device, raw
 from datapath.linux.host import Namespace
 from datapath.linux.netlink import Message
@@ -82,6 +82,9 @@ def _of_end(label: str, end: End, home: Namespace, news: Collection[str]) -> Ite
     for address in end.addresses or ():
         if (device.index, raw(address)) in home.devices.lost and (device.up or not end.is_loopback):
             yield Difference(f"address {address} of {whose}", "removed")
+    own = link_local.lacking(home, device, end)
+    if own and (device.index, raw(own)) in home.devices.lost:
+        yield Difference(f"address {own} of {whose}", "removed")
     if device.up:
         yield from (Difference(each, "removed") for each in _lost_routes(whose, end, device, home))
 

@@ -81,6 +81,7 @@ NLM_F_APPEND: Final = 0x800
 
 IFF_UP: Final = 0x1
 IFF_NOARP: Final = 0x80
+IFF_SLAVE: Final = 0x800
 IFA_F_NODAD: Final = 0x02
 NUD_PERMANENT: Final = 0x80
 

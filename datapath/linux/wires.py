@@ -19,15 +19,12 @@ from itertools import groupby
 
 from datapath.addr import IPAddress, Mac
 from datapath.drift import instead
-from datapath.linux import messages, offload
+from datapath.linux import link_local, messages, offload
 from datapath.linux.devices import LINK_LOCAL, Device, Devices, permanent_neighbours, raw
 from datapath.linux.host import Host, Namespace
 from datapath.linux.netlink import Message, Refusal
 from datapath.linux.wiring import MACVLANS, TAP, Bridge, End, Pair
 from datapath.spec import alias
-
-_NO_IPV6 = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EACCES)
-"""Of a kernel without it, or a device on which it is disabled."""
 
 
 class Wires:
@@ -274,13 +271,16 @@ def _has_another_mac(end: End, device: Device) -> bool:
 
 
 def _addresses(namespace: Namespace, device: Device, end: End) -> Iterator[Message]:
-    """Ours are added, others removed, except the link-local one that the kernel makes itself."""
+    """Ours are added, others removed, except link-local ones: that of the kernel is only put back."""
     wanted = {raw(address): address for address in end.addresses or ()}
     observed = namespace.devices.addresses(device)
     for key, address in wanted.items():
         if key not in observed:
             add = messages.add_address(f"{end.alias} address {address}", device.index, address)
-            yield add._replace(tolerated=(*add.tolerated, *_NO_IPV6)) if end.is_loopback else add
+            yield add._replace(tolerated=(*add.tolerated, *link_local.NO_IPV6)) if end.is_loopback else add
+    if lost := link_local.lacking(namespace, device, end):
+        add = messages.add_address(f"{end.alias} address {lost}", device.index, lost)
+        yield add._replace(tolerated=(*add.tolerated, *link_local.NO_IPV6))
     for packed, length in () if end.is_loopback else observed - wanted.keys():
         if not packed.startswith(LINK_LOCAL):
             address = ip_interface((packed, length))

@@ -57,6 +57,8 @@ class End:
     vlans: tuple[Vlan, ...] = ()
     offload: bool = True
     neighbours: tuple[tuple[IPv4Address, Mac], ...] | None = None
+    link_local: bool = False
+    """Whether the IPv6 address that the kernel gives it itself when it is set up is put back where it was lost."""
     leads: bool = False
     gateway: IPv4Address | None = None
     """The way out by it, where that `leads` is our business."""
@@ -122,6 +124,7 @@ def node_end(spec: HostSpec, node: Node, interface: Interface, datapath: Datapat
         up=interface.ready,
         mac=interface.mac,
         addresses=interface.addresses,
+        link_local=True,
         vlans=interface.vlans,
         offload=datapath != "netdev",
         leads=True,
@@ -147,6 +150,7 @@ def vlan_end(parent: End, vlan: Vlan) -> End:
         mac=parent.mac,
         arp=parent.arp,
         addresses=vlan.addresses,
+        link_local=parent.link_local,
         offload=parent.offload,
         kinds=("vlan", "veth"),
     )

@@ -61,6 +61,9 @@ DAMAGES = {
     ),
     "bridge": Damage(vsctl("del-br", "br-int"), ("hv1", "removed", "bridge br-int")),
     "addresses": Damage(ip("b", "address", "flush", "dev", "eth0"), ("hv2", "removed", "address 10.9.0.")),
+    "link-local address": Damage(
+        ip("b", "-6", "address", "flush", "dev", "eth0", "scope", "link"), ("hv2", "removed", "address fe80::")
+    ),
     "link": Damage(ip("b", "link", "set", "eth0", "down"), ("hv2", "changed", "interface b:eth0: down instead of up")),
     "mtu": Damage(
         ip("b", "link", "set", "eth0", "mtu", "1300"), ("hv2", "changed", "interface b:eth0: mtu 1300 instead of 14")
@@ -95,6 +98,9 @@ DAMAGES = {
         ("hv1", "removed", "route 172.31.0.0/24 dev br-underlay of vtep of hv1"),
     ),
     "Linux address": Damage(ip("c", "address", "flush", "dev", "eth0"), ("hv3", "removed", "address 10.9.0.")),
+    "Linux link-local address": Damage(
+        ip("c", "-6", "address", "flush", "dev", "eth0", "scope", "link"), ("hv3", "removed", "address fe80::")
+    ),
     "Linux bridge": Damage(ip("hv3", "link", "delete", "brv-web"), ("hv3", "removed", "")),
     "Linux tunnel": Damage(ip("hv3", "link", "delete", "vx-web"), ("hv3", "removed", "")),
     "Linux port": Damage(

@@ -102,3 +102,25 @@ def test_an_address_that_is_not_told_of_yet_is_not_lost() -> None:
     devices = Devices()
     devices.fold(link("eth0", 5))
     assert not devices.lost
+
+
+def test_a_device_is_bare_that_has_lost_its_link_local_address_since_it_was_set_up() -> None:
+    devices = Devices()
+    for notice in (link("eth0", 5, up=True), address(RTM_NEWADDR, 5, "fe80::1/64")):
+        devices.fold(notice)
+    devices.forget_news()
+    version = devices.version
+    devices.fold(address(RTM_DELADDR, 5, "fe80::1/64"))
+    assert (devices.bare, devices.take_news(), devices.version) == ({5}, {"eth0"}, version + 1)
+    devices.fold(link("eth0", 5, up=False))
+    devices.fold(link("eth0", 5, up=True))
+    assert devices.bare == set(), "the kernel gives it one"
+    devices.fold(address(RTM_DELADDR, 5, "fe80::1/64"))
+    devices.fold(Notice(RTM_DELLINK, link("eth0", 5).payload))
+    assert devices.bare == set()
+
+
+def test_a_new_device_is_not_bare() -> None:
+    devices = Devices()
+    devices.fold(link("eth0", 5, up=True))
+    assert devices.bare == set()
