@@ -166,7 +166,7 @@ class OvsSwitch:
             return
         if home := self._host.namespaces.get(spec.namespace):
             home.hear()  # of the device, which the switch has just made
-        self.hear(spec)
+            self._keep_vtep(spec, home)
         if self._told == spec.underlay and not renew and not self._lost:
             return
         lost, self._lost = self._lost, False
@@ -181,10 +181,13 @@ class OvsSwitch:
             self.errors["underlay"] = ()
 
     def hear(self, spec: HostSpec) -> None:
-        """A vtep that has lost its address gets it at once; once more if it is gone again when that is done."""
+        """A vtep that has lost its address gets it at once."""
         home = self._host.namespaces.get(spec.namespace)
-        if self.type != "netdev" or home is None:
-            return
+        if self.type == "netdev" and home is not None:
+            self._settle_vtep(spec, home)
+
+    def _keep_vtep(self, spec: HostSpec, home: Namespace) -> None:
+        """Once more if its address is gone again when that is done."""
         for _ in range(_LOOKS):
             before = home.devices.version
             self._settle_vtep(spec, home)
