@@ -138,7 +138,8 @@ class Stream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            await self._follow(send, gone)
+            with self._hub.listening():
+                await self._follow(send, gone)
         except TimeoutError:  # it does not read: there is nobody to say goodbye to
             return
         finally:
@@ -153,8 +154,8 @@ class Stream(Response):
             place = hub.last
             first += hub.missed(self._after).block
         await _piece(send, first + self._mark(place))
-        while not gone.done() and not hub.is_closed:
-            news = hub.news()
+        while not gone.done():
+            news, is_last = hub.news(), hub.is_closed
             if not hub.has_all_since(place):
                 await _piece(send, hub.missed(hub.id(place)).block)
                 break
@@ -162,6 +163,8 @@ class Stream(Response):
             if some:
                 place = some[-1].number
                 await self._send(send, some)
+            elif is_last:
+                break
             elif not await _either(news, gone):
                 await _piece(send, b": ping\n" + self._mark(place))
         await _piece(send, b"", more=False)

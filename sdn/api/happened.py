@@ -16,6 +16,7 @@ Never: the time of day, which is given; a guess about what came and went in betw
 | `process.changed` | a process of the lab's own has ended, or runs again (told by the supervisor) |
 | `flows.changed` | a user has changed flows, groups or meters of their own (told by the API; many at once together) |
 | `test.done` | tests were run (told by whoever ran them) |
+| `lab.down` | the lab is down: the last of a stream, whatever it asked for |
 | `missed` | there was more than is kept: look at the lab again |
 """
 
@@ -46,6 +47,7 @@ KINDS: Final = (
     "process.changed",
     "flows.changed",
     "test.done",
+    "lab.down",
     "missed",
 )
 TABLES: Final = {

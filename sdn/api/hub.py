@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
-from contextlib import aclosing
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -28,6 +28,8 @@ from sdn.lab.processes import Process
 LOG = logging.getLogger(__name__)
 KEPT: Final = 10_000
 """Events."""
+LAST: Final = "lab.down"
+"""Every listener wants this kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Filter:
     chassis: tuple[str, ...] = ()
 
     def wants(self, event: Event) -> bool:
-        return (
+        return event.kind == LAST or (
             _matches(self.kinds, (event.kind,))
             and _matches(self.objects, (str(event.about or ""), *event.touches))
             and _matches(self.chassis, (event.chassis,))
@@ -80,6 +82,9 @@ class Hub:
         self._ring: deque[Entry] = deque(maxlen=kept)
         self._last = 0
         self._news = asyncio.Event()
+        self._listeners = 0
+        self._alone = asyncio.Event()
+        self._alone.set()
         self.is_closed = False
 
     async def run(self) -> None:
@@ -123,6 +128,27 @@ class Hub:
         """Every listener ends: a server that stops waits for none."""
         self.is_closed = True
         self._news.set()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Of one listener: who ends waits a moment for it."""
+        self._listeners += 1
+        self._alone.clear()
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if not self._listeners:
+                self._alone.set()
+
+    async def end(self, within: float) -> None:
+        """The lab is down, which is the last that every listener hears. Returns when they have, or after `within`
+        seconds."""
+        lab = self._live.lab
+        self._add([Event(time.time(), LAST, f"lab {lab} is down", About("lab", lab))])
+        self.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._alone.wait(), within)
 
     def tell(self, kind: str, message: str, about: About | None = None, **data: Any) -> None:
         """What is in no store: tests that were run, flows of users."""

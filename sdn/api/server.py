@@ -25,10 +25,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from datapath.errors import SdnError
-from sdn.api import sessions
+from sdn.api import ends, sessions
 from sdn.api.app import create_app
 from sdn.api.audit import Audit
+from sdn.api.ends import Ends
 from sdn.api.gate import Gate
+from sdn.api.hub import Hub
 from sdn.api.limits import ASKING, Rate
 from sdn.api.listeners import Listener
 from sdn.api.live import Live
@@ -63,9 +65,9 @@ class Place:
 
 
 def run(run: RunDir, places: Sequence[Place], ready: Callable[[], None] = lambda: None, asking: Rate = ASKING) -> None:
-    """Serve the lab until SIGTERM or SIGINT; `ready` is called when it does.
+    """Serve the lab until SIGTERM or SIGINT, or until it is down; `ready` is called when it does.
 
-    Raises TransientError without a store, SdnError where it cannot go on.
+    Raises TransientError without a store, SdnError where the lab is down or it cannot go on.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(run, places, ready, asking))
@@ -84,11 +86,26 @@ async def _run(run: RunDir, places: Sequence[Place], ready: Callable[[], None], 
         app.state.ends.when(stop.set)
         gc.freeze()  # the model and the app are many small values that stay
         gc.set_threshold(10_000)
+        watching = asyncio.create_task(_end_with_lab(run, app.state.hub, app.state.ends))
         await server.serve_until(stop, ready, gate.close)
+        watching.cancel()
     finally:
         store.close()
-    if app.state.ends.reasons:
-        raise SdnError("; ".join(app.state.ends.reasons), remedy=f"why is in its log: sdn logs api --lab {run.lab}")
+    told: Ends = app.state.ends
+    if told.reasons:
+        remedy = told.remedy or f"why is in its log: sdn logs api --lab {run.lab}"
+        raise SdnError("; ".join(told.reasons), remedy=remedy)
+
+
+async def _end_with_lab(run: RunDir, hub: Hub, told: Ends) -> None:
+    """What the store said last is not so any more; and a lab that comes up again under its name is another."""
+    try:
+        await ends.down(run)
+    except OSError as error:
+        told.tell(f"whether lab {run.lab} is up cannot be followed: {error}")
+        return
+    await hub.end(LAST)
+    told.tell(f"lab {run.lab} is down", remedy=f"bring it up, and serve it again: sdn serve --lab {run.lab}")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -19,9 +19,12 @@ from sdn.lab import is_running
 if TYPE_CHECKING:
     from sdn.client import Client, Event
 
+LAST: Final = "lab.down"
+"""What follows is of another lab, if anything."""
 _STYLES: Final = {
     "failure": output.BAD,
     "missed": output.BAD,
+    LAST: output.BAD,
     "drift.found": output.WARNING,
     "port.down": output.WARNING,
     "drift.repaired": output.GOOD,
@@ -50,6 +53,8 @@ def events(lab: str | None, api: str | None, wanted: Wanted, follow: bool, as_js
         for event in _events(client, wanted, follow):
             if since is None or when(event.time) >= since:
                 _show(event, as_json)
+            if follow and event.kind == LAST:
+                break
 
 
 class _DownError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -63,6 +64,29 @@ async def told(file: Path) -> AsyncGenerator[tuple[Process, ...], None]:
     finally:
         loop.remove_reader(names.fileno())
         names.close()
+
+
+async def ended(pid: int) -> None:
+    """Return when the process has, which may be at once."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def readable(descriptor: int) -> None:
+    """Return when it is: a pidfd when its process has ended."""
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _as_it_is_now(told: Process) -> Process:

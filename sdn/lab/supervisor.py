@@ -29,7 +29,7 @@ from pathlib import Path
 
 from datapath.errors import SdnError
 from sdn.lab import processes
-from sdn.lab.processes import Process
+from sdn.lab.processes import Process, readable
 from sdn.lab.rundir import RunDir
 
 LOG = logging.getLogger(__name__)
@@ -146,21 +146,11 @@ class Child:
         """Return when it has; a child's exit status is taken, so that it does not stay a zombie."""
         if self.descriptor is None:
             return
-        await _readable(self.descriptor)
+        await readable(self.descriptor)
         with suppress(ChildProcessError):  # the store's server is not our child
             os.waitpid(self.pid, os.WNOHANG)
         os.close(self.descriptor)
         self.descriptor = None
-
-
-async def _readable(descriptor: int) -> None:
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(descriptor, done.set)
-    try:
-        await done.wait()
-    finally:
-        loop.remove_reader(descriptor)
 
 
 def _listening(path: Path) -> socket.socket:
@@ -238,7 +228,7 @@ class Supervisor:
             return
         child.waits = True
         self._tell()
-        await _readable(child.calls.fileno())
+        await readable(child.calls.fileno())
         child.waits = False
         await self._start_again(child)
         self._tell()

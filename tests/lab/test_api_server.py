@@ -176,8 +176,8 @@ def bearer(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def serving(lab: Lab, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The process and its URLs, when it says that it serves; ended by ^C."""
+def serving(lab: Lab, *arguments: str, code: int = 0) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The process and its URLs, when it says that it serves; ended by ^C, if not by itself with `code`."""
     command = [sys.executable, "-u", "-m", "sdn.cli.main", "serve", "--lab", lab.name, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as server:
         try:
@@ -194,7 +194,7 @@ def serving(lab: Lab, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], 
             yield server, urls
         finally:
             server.send_signal(signal.SIGINT)
-            assert server.wait(5) == 0
+            assert server.wait(5) == code
 
 
 def test_served_on_loopback(running: Lab, pool: Path) -> None:
@@ -284,8 +284,20 @@ def test_what_is_not_served(running: Lab, pool: Path, certificate: tuple[str, st
 
 
 def test_the_lab_may_go_while_it_is_served(running: Lab, pool: Path) -> None:
-    """It says that the store is away, and goes on: the lab may come back. Nothing of the lab is kept from going."""
-    with serving(running, "--listen", "127.0.0.1:0") as (_, (url,)):
+    """Nothing of the lab is kept from going; what is told of it ends, and says so."""
+    with (
+        serving(running, "--listen", "127.0.0.1:0", code=1) as (server, (url,)),
+        listening(f"{url}/v1/events?kind=port.*") as stream,
+    ):
         assert curl(url + PORT)[0] == 200
+        kill(pid_of(running, "store"))
+        eventually(lambda: pid_of(running, "store") and curl(url + "/healthz")[0] == 200)
         assert sdn.lab.down(running.name)
-        assert curl(url + PORT)[0] in (200, 404, 503)
+        assert server.wait(5) == 1
+        assert stream.wait(5) == 0, "it ended as an answer ends"
+        assert server.stdout is not None
+        assert f"lab {running.name} is down" in server.stdout.read()
+        assert stream.stdout is not None
+        assert f"lab {running.name} is down" in stream.stdout.read().decode()
+        running.up(TOPOLOGY)
+        assert curl(url + PORT)[0] == 0

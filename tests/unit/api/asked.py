@@ -14,7 +14,15 @@ class Asked:
     that never `reads` makes the app wait."""
 
     def __init__(
-        self, app: ASGIApp, path: str, kind: str = "http", method: str = "GET", *, reads: bool = True, **headers: str
+        self,
+        app: ASGIApp,
+        path: str,
+        kind: str = "http",
+        method: str = "GET",
+        *,
+        query: str = "",
+        reads: bool = True,
+        **headers: str,
     ) -> None:
         self._reads = reads
         self.sent: list[Message] = []
@@ -27,7 +35,7 @@ class Asked:
             "scheme": "http" if kind == "http" else "ws",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
             "client": ("127.0.0.1", 4711),

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +21,7 @@ from sdn.api.live import Live
 from sdn.api.metrics import Metrics
 from sdn.cli import serve
 from sdn.lab.rundir import RunDir
-from tests.unit.api.lab import api, socket, store_at
+from tests.unit.api.lab import api, fill, socket, store_at
 
 __all__ = ["socket"]
 
@@ -58,10 +64,44 @@ def test_the_process_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = RunDir("t")
     run.logs.mkdir(parents=True)
     listeners = [parse(f"unix:{tmp_path}/api.sock")]
-    with store_at(run.path), serve._places(listeners, None) as places, pytest.raises(SdnError) as found:
+    with store_at(run.path), held("t"), serve._places(listeners, None) as places, pytest.raises(SdnError) as found:
         server.run(run, places)
     assert found.value.message == "task follow of the API has ended: as if it broke"
     assert found.value.exit_code == 1
+
+
+@contextmanager
+def held(lab: str) -> Iterator[subprocess.Popen[bytes]]:
+    """By a process that does nothing else, until its input is closed."""
+    holding = f"from sdn.lab.rundir import RunDir; RunDir({lab!r}).hold(); print(flush=True); input()"
+    command = [sys.executable, "-c", holding]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process
+
+
+def test_it_ends_with_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with a store that is away."""
+    monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path))
+    run = RunDir("t")
+    run.logs.mkdir(parents=True)
+    listeners = [parse(f"unix:{tmp_path}/api.sock")]
+    begun = 0.0
+    with store_at(run.path) as socket, held("t") as holding, serve._places(listeners, None) as places:
+        fill(socket)
+
+        def go() -> None:
+            nonlocal begun
+            begun = time.monotonic()
+            assert holding.stdin is not None
+            threading.Timer(0.2, holding.stdin.close).start()
+
+        with pytest.raises(SdnError) as found:
+            server.run(run, places, go)
+    assert 0.2 < time.monotonic() - begun < 5
+    assert (found.value.message, found.value.exit_code) == ("lab t is down", 1)
+    assert found.value.remedy == "bring it up, and serve it again: sdn serve --lab t"
 
 
 async def test_a_method_that_a_path_does_not_have(socket: Path) -> None:
@@ -93,3 +133,12 @@ async def test_the_head_alone(socket: Path) -> None:
         assert (await client.head("/v1/trace")).status_code == 405
         tag = (await client.head("/v1/nodes/web1")).headers["etag"]
         assert (await client.head("/v1/nodes/web1", headers={"If-None-Match": tag})).status_code == 304
+
+
+async def test_a_slash_too_many_is_said_to_be_one(socket: Path) -> None:
+    async with api(socket) as client:
+        for path in ("/v1/ports/", "/v1/ports/web1:eth0/", "/stats/switches/"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["type"]) == (404, "urn:sdn:problem:not-found"), path
+            assert answer.json()["remedy"] == f"without the slash at its end: {path[:-1]}"
+        assert "remedy" not in (await client.get("/v1/none/")).json()

@@ -491,3 +491,29 @@ async def test_streams_end_with_the_app() -> None:
         stream = Asked(lab.app, "/v1/events")
         await stream.until("http.response.body")
     await stream.end()
+
+
+@pytest.mark.asyncio
+async def test_a_lab_that_is_down_is_the_last_that_all_hear() -> None:
+    """Whatever they asked for; and what was told before that is not lost."""
+    async with running() as lab:
+        await lab.until_told("model.changed")
+        some = [Asked(lab.app, "/v1/events"), Asked(lab.app, "/v1/events", query="kind=port.*")]
+        for stream in some:
+            await stream.until("http.response.body")
+        lab.hub.tell("test.done", "before")
+        await lab.hub.end(5)
+        for stream in some:
+            await stream.end()
+        told = [[(block["event"], json.loads(block["data"])["message"]) for block in blocks(each)] for each in some]
+        last = ("lab.down", "lab small is down")
+        assert told == [[("test.done", "before"), last], [last]]
+
+
+@pytest.mark.asyncio
+async def test_who_does_not_listen_to_the_last_is_not_waited_for() -> None:
+    async with running() as lab:
+        stream = Asked(lab.app, "/v1/events", reads=False)
+        await asyncio.sleep(0)
+        await asyncio.wait_for(lab.hub.end(0.01), 5)
+        stream.task.cancel()
