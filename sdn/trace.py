@@ -25,6 +25,7 @@ from datapath.openflow.text import Names
 from datapath.spec import TUNNEL_OFPORT
 from sdn import links
 from sdn.model import Chassis, Model, Port
+from sdn.model.facts import Facts, FlowFacts
 from sdn.names import names
 from sdn.pipeline import flows
 from sdn.pipeline.fields import NETWORK
@@ -231,10 +232,12 @@ def _is_question(packet: Packet) -> bool:
 class Fabric:
     """The tables of all chassis and the cables between them; read, or compiled, when a packet first needs them."""
 
-    def __init__(self, model: Model, observed: Observed | None = None) -> None:
-        """Without `observed` the tables are those that the model says."""
+    def __init__(self, model: Model, observed: Observed | None = None, facts: Facts | None = None) -> None:
+        """Without `observed` the tables are those that the model says. A switch is not asked where it does not answer
+        the controller either, by `facts`."""
         self.model = model
         self._observed = observed
+        self._facts = facts or Facts()
         self._unread: dict[str, str] = {}
         self._tables: dict[str, Tables] = {}
         self._names: dict[str, Names] = {}
@@ -295,10 +298,15 @@ class Fabric:
     def _flows(self, chassis: str) -> Iterable[Flow]:
         if self._observed and self.model.chassis[chassis].has_tables:
             try:
-                return self._observed(chassis)
+                return self._asked(self._observed, chassis)
             except TransientError as error:
                 self._unread[chassis] = error.message
         return flows(self.model, chassis)
+
+    def _asked(self, observed: Observed, chassis: str) -> Iterable[Flow]:
+        if self._facts.flows.get(chassis, FlowFacts()).silent:
+            raise TransientError(f"{chassis}: its switch does not answer")
+        return observed(chassis)
 
     def names(self, chassis: str) -> Names:
         if chassis not in self._names:

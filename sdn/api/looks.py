@@ -22,6 +22,7 @@ from sdn.api.happened import About
 from sdn.api.hub import Hub
 from sdn.api.live import Live, live_of
 from sdn.graph import FORMATS
+from sdn.lab.observed import patiently
 from sdn.lab.reach import WORDS
 from sdn.model import Model
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 TRACES: Final = 4
 """Packets that are followed at a time. In threads of their own: while they wait for a switch, its flows are decoded in
 the loop's."""
-WITHIN: Final = 5.0
-"""Seconds that a switch may take to tell its flows: 100,000 take about three."""
+WITHIN: Final = 7.0
+"""Seconds that a switch may take to tell its flows: 100,000 take about three, and it may be telling them already."""
 
 Format = Annotated[
     Literal["svg", "dot", "mermaid"], Query(alias="format", description="SVG, or text for tools that lay out.")
@@ -173,7 +174,7 @@ def router() -> APIRouter:
         fields = _known(await mapping_of(request), _WAY)
         loop = asyncio.get_running_loop()
         observed = observer(request.app.state.dumps, loop)
-        return answer(await loop.run_in_executor(tracers, _traced, live_of(request).model, fields, observed))
+        return answer(await loop.run_in_executor(tracers, _traced, live_of(request), fields, observed))
 
     @made.post("/test", **_testing())
     async def _test(request: Request) -> Response:
@@ -223,15 +224,16 @@ def observer(dumps: Dumps, loop: asyncio.AbstractEventLoop) -> Observed:
             asked.cancel()
             raise TransientError(f"{chassis}: its switch does not answer") from None
 
-    return observed
+    return patiently(observed)
 
 
-def _traced(model: Model, fields: dict[str, Any], observed: Observed) -> dict[str, Any]:
+def _traced(live: Live, fields: dict[str, Any], observed: Observed) -> dict[str, Any]:
     from sdn.trace import Fabric, endpoints, trace
 
+    model, facts = live.model, live.facts
     kind, port = plainly.protocol(fields.get("protocol", "icmp"))
     ends = endpoints(model, fields["from"], fields["to"])
-    return plainly.trace(trace(Fabric(model, observed), *ends, kind, port))
+    return plainly.trace(trace(Fabric(model, observed, facts), *ends, kind, port))
 
 
 def _tested(live: Live, model: Model, fields: dict[str, Any], observed: Observed) -> dict[str, Any]:

@@ -36,10 +36,10 @@ def trace(wanted: str | None, source: str, towards: str, protocol: str, arp: boo
     from sdn import trace as tables
     from sdn.lab.observed import observer
 
-    model, _ = target.running(wanted)
+    model, facts = target.running(wanted)
     kind, port = ("arp", 0) if arp else plainly.protocol(protocol)
     ends = tables.endpoints(model, source, towards)
-    found = tables.trace(tables.Fabric(model, observer(model.lab)), *ends, kind, port)
+    found = tables.trace(tables.Fabric(model, observer(model.lab), facts), *ends, kind, port)
     if as_json:
         output.as_json(plainly.trace(found))
     else:

@@ -74,7 +74,7 @@ def run(
     verdicts = tuple(pairs.verdicts(tests, asked, outcomes[: len(asked)], model))
     seconds = time.monotonic() - started
     failed = [verdict for verdict in verdicts if not verdict.passed]
-    known = facts() if failed and model.guests else Facts()
+    known = facts() if failed else Facts()
     reasons = _all_reasons(model, known, failed, observed) if failed else {}
     return Findings(model, verdicts, tuple(zip(mesh, outcomes[len(asked) :], strict=True)), seconds, reasons)
 
@@ -85,7 +85,7 @@ def _all_reasons(
     """Each switch on the way of any of them is asked once."""
     from sdn.trace import Fabric
 
-    fabric = Fabric(model, observed)
+    fabric = Fabric(model, observed, facts)
     return {verdict.test.name: tuple(_reasons(fabric, facts, verdict)) for verdict in failed}
 
 

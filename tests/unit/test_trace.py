@@ -9,6 +9,7 @@ import pytest
 from datapath.errors import FileError
 from datapath.openflow.flow import Flow, Output, Resubmit, Unknown, match
 from sdn.model import Model
+from sdn.model.facts import NO_ANSWER, Facts, FlowFacts
 from sdn.pipeline import flows
 from sdn.pipeline.fields import USER_MARK
 from sdn.topology import parse
@@ -201,3 +202,16 @@ def test_the_answer_has_a_way_of_its_own(model: Model) -> None:
 def test_unknown_protocol(model: Model) -> None:
     with pytest.raises(FileError, match="gre"):
         go(model, "web1", "web2", "gre")
+
+
+def test_a_switch_that_hangs_is_not_asked(model: Model) -> None:
+    asked: list[str] = []
+
+    def observed(chassis: str) -> list[Flow]:
+        asked.append(chassis)
+        return list(flows(model, chassis))
+
+    facts = Facts({"hv1": FlowFacts(False, error=NO_ANSWER, silent=True), "hv2": FlowFacts()})
+    found = trace(Fabric(model, observed, facts), *endpoints(model, "web1", "web2"))
+    assert asked == ["hv2"], "it may just have no controller"
+    assert [hop.unread for hop in found.hops] == ["hv1: its switch does not answer", ""]
