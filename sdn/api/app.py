@@ -39,6 +39,7 @@ from sdn.api.hub import Hub
 from sdn.api.live import Live
 from sdn.api.metrics import Metrics
 from sdn.api.parameters import only_known
+from sdn.api.problem import NotFoundError
 from sdn.api.roles import methods_at
 from sdn.api.samples import Samples
 
@@ -54,6 +55,7 @@ def create_app(live: Live) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
     )
     app.state.live = live
     app.state.hub = Hub(live)
@@ -63,6 +65,7 @@ def create_app(live: Live) -> FastAPI:
     app.state.ends = Ends()
     app.add_middleware(Head)
     problem.add_handlers(app)
+    app.add_exception_handler(HTTPStatus.NOT_FOUND, _not_found)
     app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _not_allowed)
     for router in crud.routers():
         app.include_router(router)
@@ -108,6 +111,15 @@ def _ended(ends: Ends, task: asyncio.Task[None]) -> None:
         return
     LOG.error("task %s of the API has ended", task.get_name(), exc_info=task.exception())
     ends.tell(f"task {task.get_name()} of the API has ended: {task.exception() or 'without a reason'}")
+
+
+def _not_found(request: Request, error: Exception) -> Response:
+    """A path with a slash too many is said to be one: to be sent elsewhere, without a body, helps no program."""
+    path = request.url.path.rstrip("/")
+    if path != request.url.path and methods_at(iter_route_contexts(request.app.router.routes), path):
+        error = NotFoundError(f"there is no path {request.url.path}", remedy=f"without the slash at its end: {path}")
+        return problem.respond(error)
+    return problem.of_http(request, error)
 
 
 def _not_allowed(request: Request, error: Exception) -> Response:

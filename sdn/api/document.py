@@ -16,8 +16,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from sdn.api.openapi import APPLIED, PROBLEM, Schema
+from sdn.api.openapi import APPLIED, PROBLEM, Schema, of_the_gate
 from sdn.api.resources import KINDS, Kind
+from sdn.api.roles import EXTRA, PUBLIC
 from sdn.topology import json_schema
 
 _DEFINITIONS: Final = {
@@ -38,6 +39,20 @@ _GIVEN: Final[Schema] = {
     "applied": {"description": _PASSED_OVER},
 }
 """What may be sent beside the file's entry (`resources.GIVEN`)."""
+_SCHEMES: Final[Schema] = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`sdn token create NAME`: its role is the operation's `x-sdn-role`, else `read` for GET "
+        "and `operate` for the rest. Root on the machine of the lab needs none, unless the server was told to ask.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-sdn",
+        "description": "Instead of the token: POST /v1/session sets it. Without TLS it is called sdn-PORT.",
+    },
+}
 _ONLY_OF_THE_WHOLE: Final = frozenset({"required", "oneOf", "minProperties"})
 """What holds of an object, and not of a part of it."""
 
@@ -53,7 +68,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_schemas())
+        made["components"]["securitySchemes"] = _SCHEMES
+        made["security"] = [{name: []} for name in _SCHEMES] + [{}]
         for methods in made["paths"].values():
+            for operation in methods.values():
+                _guard(operation)
             if "get" in methods:
                 methods["head"] = _head(methods["get"])
         app.openapi_schema = made
@@ -65,6 +84,15 @@ def _version() -> str:
         return version("sdn")
     except PackageNotFoundError:  # run from a clone that is not installed
         return "0"
+
+
+def _guard(operation: Schema) -> None:
+    """What the gate may answer is written once: Ryu's routes know nothing of it."""
+    if operation.get(EXTRA) == PUBLIC:
+        operation["security"] = []
+        return
+    for status, answer in of_the_gate().items():
+        operation["responses"].setdefault(str(status), answer)
 
 
 def _head(get: Schema) -> Schema:

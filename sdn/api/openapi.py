@@ -85,6 +85,7 @@ _REFUSALS: Final = {
     429: "Too many requests",
     503: "The store or a switch is away",
 }
+_GATE: Final = (401, 403, 408, 413, 414, 429)
 _EXAMPLES: Final[Mapping[str, Any]] = {
     "chassis": {"name": "hv3", "datapath": "ovs"},
     "physnets": {"name": "office", "mtu": 1500},
@@ -96,11 +97,30 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
 }
 
 
+_PATCHES: Final[Mapping[str, Any]] = {
+    "chassis": {"memory": "2G", "cpus": 2},
+    "physnets": {"mtu": 9000},
+    "networks": {"mtu": 1400},
+    "nodes": {"chassis": "hv2"},
+    "guests": {"memory": "256M"},
+    "tests": {"expect": "denied"},
+    "ports": {"ip": "10.20.0.9", "spoof_guard": False},
+}
+
+
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Documented answers that are problems; those of the gate and of a store that is away always belong to them."""
-    found = sorted({400, 401, 403, 408, 413, 414, 422, 429, 503, *statuses})
+    return _problems(400, *_GATE, 422, 503, *statuses)
+
+
+def of_the_gate() -> dict[int | str, dict[str, Any]]:
+    """What whoever asks for what is not public may be answered before a route is reached."""
+    return _problems(*_GATE)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _REFUSALS[status], "content": content} for status in found}
+    return {status: {"description": _REFUSALS[status], "content": content} for status in sorted(set(statuses))}
 
 
 def found(description: str, schema: Schema, status: int = 200, **headers: str) -> dict[int | str, dict[str, Any]]:
@@ -178,7 +198,8 @@ class Words:
 
     def patching(self) -> dict[str, Any]:
         """RFC 7396."""
-        content = {media: {"schema": self.patch} for media in ("application/merge-patch+json", JSON)}
+        told = {"schema": self.patch, "example": _PATCHES[self.kind.path]}
+        content = dict.fromkeys(("application/merge-patch+json", JSON), told)
         return self._writing("Change", {"requestBody": {"required": True, "content": content}})
 
     def deleting(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Final
 
+import yaml
 from fastapi import APIRouter, Query, Request, Response
 
 from sdn.api import conditions, confirmed, openapi, whole
@@ -161,7 +162,7 @@ def _reading() -> dict[str, Any]:
 def _body() -> dict[str, Any]:
     content = {
         YAML: {"schema": {"$ref": "#/components/schemas/Topology"}, "example": _EXAMPLE},
-        JSON: {"schema": {"$ref": "#/components/schemas/Topology"}},
+        JSON: {"schema": {"$ref": "#/components/schemas/Topology"}, "example": yaml.safe_load(_EXAMPLE)},
     }
     return {"requestBody": {"required": True, "content": content}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -22,6 +23,44 @@ async def test_the_description_is_valid(tmp_path: Path) -> None:
         for method, words in methods.items():
             assert words["summary"], (method, path)
             assert words["responses"].keys() - {"422"}, (method, path)
+
+
+async def test_who_may_ask_is_described(tmp_path: Path) -> None:
+    """Of Ryu's paths too; what is public needs no token."""
+    told = await description(tmp_path)
+    assert told["components"]["securitySchemes"]["token"] | {"description": ""} == {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "",
+    }
+    assert {"token": []} in told["security"]
+    for path, methods in told["paths"].items():
+        for method, words in methods.items():
+            if words.get("x-sdn-role") == "public":
+                assert words["security"] == [], (method, path)
+            else:
+                assert words["responses"].keys() >= {"401", "403", "408", "413", "414", "429"}, (method, path)
+
+
+async def test_all_that_is_sent_has_an_example(tmp_path: Path) -> None:
+    """Which is one of its schema."""
+    told = await description(tmp_path)
+    for path, methods in told["paths"].items():
+        for method, words in methods.items():
+            for media, content in words.get("requestBody", {}).get("content", {}).items():
+                where, schema = (method, path, media), {**content["schema"], "components": told["components"]}
+                example = content.get("example", content["schema"].get("example"))
+                assert example is not None, where
+                value = yaml.safe_load(example) if isinstance(example, str) else example
+                assert list(Draft202012Validator(schema).iter_errors(value)) == [], where
+
+
+async def description(folder: Path) -> dict[str, Any]:
+    with store_at(folder) as socket:
+        fill(socket)
+        async with api(socket) as client:
+            told: dict[str, Any] = (await client.get("/v1/openapi.json")).json()
+            return told
 
 
 async def test_what_is_refused_is_no_instance_of_the_schema(tmp_path: Path) -> None:
