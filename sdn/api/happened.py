@@ -240,6 +240,8 @@ def _flows(old: State, new: State, now: float) -> Iterator[Event]:
         if (was.connected or was.silent) and not (after.connected or after.silent):
             error = "the switch is not connected to the controller"
             yield _failure(now, at, f"{name}: {error}", {"error": error}, name)
+        if after.note and not was.note:  # then it may count on: users add flows by the thousand
+            yield _chassis(now, name, f"{name}: {after.note}", {"note": after.note})
         if after.error and after.error != was.error:
             yield _failure(now, at, f"{name}: {after.error}", {"error": after.error}, name)
         elif was.error and not (after.error or was.silent):

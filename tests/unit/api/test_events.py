@@ -87,6 +87,16 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
             ("failure", "hv2: table full"),
         ],
     ),
+    "somebody adds flows, and more of them": (
+        Facts(flows={"hv1": FlowFacts(True, 3, 12), "hv2": FlowFacts(True, 3, 12, note="1 flow is not the lab's")}),
+        Facts(
+            flows={
+                "hv1": FlowFacts(True, 3, 12, note="1 flow is not the lab's"),
+                "hv2": FlowFacts(True, 3, 12, note="2 flows are not the lab's"),
+            }
+        ),
+        [("chassis.changed", "hv1: 1 flow is not the lab's")],
+    ),
     "a host builds, notes and fails": (
         Facts(hosts={"hv1": HostFacts(1)}),
         Facts(hosts={"hv1": HostFacts(2, "netdev", ("no such interface",), ("userspace",))}),
