@@ -1,7 +1,8 @@
 """The gate: who asks, whether they may, how much and how often. ASGI, in front of the app.
 
 Enters: every request and websocket. Leaves: those that are admitted, with `scope["sdn.caller"]`; to the others problem
-details (RFC 9457). Never: a body read, a look at what is asked for beyond method, path and headers.
+details (RFC 9457). Never: a body read, a look at what is asked for beyond method, path, headers, and
+whether it is a dry run.
 
     how long? ─▶ strange? ─▶ who? ─▶ how often? ─▶ may they? ─▶ how large? ─▶ app ─▶ answer with safe headers ─▶ audit
       414          403         401       429           403          413
@@ -39,7 +40,7 @@ from sdn.api.limits import (
 from sdn.api.listeners import Listener, strangeness
 from sdn.api.passage import GOING_AWAY, OPENED, POLICY_VIOLATION, Passage, refuse
 from sdn.api.refusals import Refusal
-from sdn.api.roles import RoleOf, roles_of
+from sdn.api.roles import RoleOf, is_dry, roles_of
 from sdn.api.sessions import GATE, LISTENER, TOKEN, Sessions, cookie_of
 from sdn.api.tokens import InvalidTokenError, Token, Tokens
 from sdn.author import author
@@ -141,7 +142,8 @@ class Gate:
         else:
             admitted = self._admit_over_tcp(listener, role_of, scope, headers, limit)
         scope[SCOPE], scope[TOKEN] = admitted.caller, admitted.token
-        needed = role_of(scope["type"], method, path, remember=admitted.caller.is_known)
+        dry = is_dry(scope.get("query_string", b""))
+        needed = role_of(scope["type"], method, path, dry=dry, remember=admitted.caller.is_known)
         if needed is not None and admitted.caller.role < needed:
             raise refusals.too_weak(admitted.caller, needed)
         if headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > limit:

@@ -210,7 +210,11 @@ def _add_rollback(made: APIRouter) -> None:
         "summary": "Back to what a revision was",
         "response_model": None,
         "responses": {**done, **late, **openapi.refusals(404, 409, 412)},
-        "openapi_extra": {**openapi.request_body(_BACK, {"revision": 11}), "parameters": [openapi.IF_MATCH]},
+        "openapi_extra": {
+            **openapi.request_body(_BACK, {"revision": 11}),
+            "parameters": [openapi.IF_MATCH],
+            **openapi.DRY,
+        },
     }
 
     @made.post("/rollback", **words)

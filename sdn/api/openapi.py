@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sdn.api.answer import JSON
 from sdn.api.resources import Kind
+from sdn.api.roles import EXTRA_DRY
 from sdn.problems import KINDS, MEDIA_TYPE
 
 Schema = dict[str, Any]
@@ -224,7 +225,7 @@ class Words:
 
     def _route(self, verb: str, responses: Any, extra: dict[str, Any]) -> dict[str, Any]:
         summary = f"{verb} a {self.kind.noun}"
-        return {"summary": summary, "response_model": None, "responses": responses, "openapi_extra": extra}
+        return {"summary": summary, "response_model": None, "responses": responses, "openapi_extra": extra | DRY}
 
 
 def query(name: str, description: str = "") -> Schema:
@@ -236,6 +237,8 @@ def _header(name: str, description: str) -> Schema:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
 
+DRY: Final = {EXTRA_DRY: "read"}
+"""Of what takes `dry_run`."""
 TAG: Final = "The lab's revision, and what was answered"
 IF_MATCH: Final = _header(
     "If-Match", 'Only if it has not changed after this revision: the ETag of an answer, such as "12".'

@@ -1,10 +1,12 @@
 """Which role a request needs: what its route says, else what its method says.
 
-Enters: the routes of the app; a method and a path. Leaves: a Role, or None where nobody is asked who they are. Never: a
-guess of its own at what a path means: the routes are asked, by the order in which they will be.
+Enters: the routes of the app; a method, a path, and whether it is a dry run. Leaves: a Role, or None where nobody is
+asked who they are. Never: a guess of its own at what a path means: the routes are asked, by the order in which they
+will be.
 
 A route says it by `openapi_extra={"x-sdn-role": "read"}`: public, read, operate or admin. Without that GET, HEAD and
-OPTIONS need `read`, websockets (consoles) and everything else `operate`. The page's own files and the two health checks
+OPTIONS need `read`, websockets (consoles) and everything else `operate`. A dry run changes nothing: routes that have
+one say by `x-sdn-role-dry-run` what it needs. The page's own files and the two health checks
 are public: nothing of the lab is in the former, and the latter tell whom the gate does not know yes or no.
 """
 
@@ -16,11 +18,13 @@ from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.datastructures import QueryParams
 from starlette.routing import Match
 
 from sdn.api.caller import Role
 
 EXTRA: Final = "x-sdn-role"
+EXTRA_DRY: Final = "x-sdn-role-dry-run"
 PUBLIC: Final = "public"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_PATHS: Final = frozenset({"/", "/favicon.ico", "/healthz", "/readyz"})
@@ -33,7 +37,9 @@ many characters at most."""
 class RoleOf(Protocol):
     """`remember` a path: only of those who are known, so that nobody else fills the memory, or empties it of others."""
 
-    def __call__(self, kind: str, method: str, path: str, *, remember: bool = False) -> Role | None: ...
+    def __call__(
+        self, kind: str, method: str, path: str, *, dry: bool = False, remember: bool = False
+    ) -> Role | None: ...
 
 
 def roles_of(app: FastAPI) -> RoleOf:
@@ -41,19 +47,25 @@ def roles_of(app: FastAPI) -> RoleOf:
     contexts = tuple(iter_route_contexts(app.router.routes))
 
     @lru_cache(_REMEMBERED)
-    def known(kind: str, method: str, path: str) -> Role | None:
+    def known(kind: str, method: str, path: str, dry: bool) -> Role | None:
         scope = _scope(kind, method, path)
         for context in contexts:
             if context.matches(dict(scope))[0] is Match.FULL:
-                said = (getattr(context, "openapi_extra", None) or {}).get(EXTRA)
+                extra = getattr(context, "openapi_extra", None) or {}
+                said = extra.get(EXTRA_DRY if dry and EXTRA_DRY in extra else EXTRA)
                 return _by_method(kind, method, path) if said is None else _role(said)
         return _by_method(kind, method, path)
 
-    def role(kind: str, method: str, path: str, *, remember: bool = False) -> Role | None:
+    def role(kind: str, method: str, path: str, *, dry: bool = False, remember: bool = False) -> Role | None:
         ask = known if remember and len(path) <= _LONGEST else known.__wrapped__
-        return ask(kind, "GET" if method == "HEAD" else method, path)
+        return ask(kind, "GET" if method == "HEAD" else method, path, dry)
 
     return role
+
+
+def is_dry(query: bytes) -> bool:
+    """Only what no route can take for anything else: it is said once, and plainly."""
+    return b"dry_run" in query and QueryParams(query).getlist("dry_run") == ["true"]
 
 
 def methods_at(contexts: Iterable[RouteContext], path: str) -> frozenset[str]:

@@ -178,7 +178,7 @@ def _writing() -> dict[str, Any]:
             **late,
             **openapi.refusals(409, 412),
         },
-        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH, openapi.IF_NONE]},
+        "openapi_extra": {**_body(), "parameters": [openapi.IF_MATCH, openapi.IF_NONE], **openapi.DRY},
     }
 
 

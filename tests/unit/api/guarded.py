@@ -59,8 +59,8 @@ def app() -> FastAPI:
 
     for path in ("/v1/ports/{name}", "/healthz", "/", "/page/x/js/main.js"):
         routes.add_api_route(path, who, methods=["GET"])
-    for path in ("/v1/ports/{name}", "/v1/topology"):
-        routes.add_api_route(path, keep, methods=["PUT"])
+    routes.add_api_route("/v1/ports/{name}", keep, methods=["PUT"])
+    routes.add_api_route("/v1/topology", keep, methods=["PUT"], openapi_extra={"x-sdn-role-dry-run": "read"})
     made.state.removing = asyncio.Event()
     routes.add_api_route("/v1/large", large, methods=["GET"])
     routes.add_api_route("/v1/ports/{name}", remove, methods=["DELETE"])

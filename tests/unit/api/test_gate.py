@@ -87,6 +87,16 @@ async def test_with_an_expired_token(guarded: Guarded) -> None:
         ("GET", "/v1/nothing", Role.READ),
         ("POST", "/v1/trace", Role.READ),
         ("POST", "/v1/rollback", Role.ADMIN),
+        ("PUT", "/v1/topology", Role.OPERATE),
+        ("PUT", "/v1/topology?dry_run=true", Role.READ),
+        ("PUT", "/v1/topology?wait=whole&dry_run=true", Role.READ),
+        ("PUT", "/v1/topology?dry_run=false", Role.OPERATE),
+        ("PUT", "/v1/topology?dry_run=true&dry_run=false", Role.OPERATE),
+        ("PUT", "/v1/topology?dry%5frun=false&dry_run=true", Role.OPERATE),
+        ("PUT", "/v1/topology?dry_run=true%00", Role.OPERATE),
+        ("PUT", "/v1/topology?Dry_run=true", Role.OPERATE),
+        ("PUT", "/v1/ports/a?dry_run=true", Role.OPERATE),
+        ("POST", "/v1/rollback?dry_run=true", Role.ADMIN),
         ("GET", "/metrics", Role.READ),
         ("GET", "/", None),
         ("GET", "/healthz", None),
@@ -412,9 +422,9 @@ async def test_roles_are_remembered_for_those_who_are_known(guarded: Guarded) ->
     roles = roles_of(guarded.app)
     asked: list[tuple[str, bool]] = []
 
-    def role_of(kind: str, method: str, path: str, *, remember: bool = False) -> Role | None:
+    def role_of(kind: str, method: str, path: str, *, dry: bool = False, remember: bool = False) -> Role | None:
         asked.append((path, remember))
-        return roles(kind, method, path, remember=remember)
+        return roles(kind, method, path, dry=dry, remember=remember)
 
     for headers in ({}, {b"authorization": f"Bearer {guarded.token()}".encode()}):
         scope = {"type": "http", "method": "GET", "path": "/v1/ports/a"}

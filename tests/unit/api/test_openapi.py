@@ -42,6 +42,18 @@ async def test_who_may_ask_is_described(tmp_path: Path) -> None:
                 assert words["responses"].keys() >= {"401", "403", "408", "413", "414", "429"}, (method, path)
 
 
+async def test_a_dry_run_needs_who_may_read(tmp_path: Path) -> None:
+    """Of whatever has one, and of nothing else."""
+    told = await description(tmp_path)
+    dry = 0
+    for path, methods in told["paths"].items():
+        for method, words in methods.items():
+            has_one = any(each["name"] == "dry_run" for each in words.get("parameters", ()))
+            assert words.get("x-sdn-role-dry-run") == ("read" if has_one else None), (method, path)
+            dry += has_one
+    assert dry == 4 * len(KINDS) + 2
+
+
 async def test_all_that_is_sent_has_an_example(tmp_path: Path) -> None:
     """Which is one of its schema."""
     told = await description(tmp_path)
