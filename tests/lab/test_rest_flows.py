@@ -54,6 +54,20 @@ def test_what_is_asked_for_is_narrowed_by_the_switch(client: httpx.Client) -> No
         assert client.get(f"/v1/flows/hv1/{table}/5/0000").status_code == 404
 
 
+def test_what_was_just_written_is_in_the_answer(client: httpx.Client) -> None:
+    """Neither a trace nor a list is of before a flow came or went."""
+    switches = client.get("/stats/switches").json()
+    drop = {"dpid": switches[0], "priority": 40000, "cookie": 5, "match": {"eth_type": 0x0800}, "actions": []}
+    way = {"from": "n1", "to": "n2"}
+    for _ in range(3):
+        assert client.post("/v1/trace", json=way).json()["reached"]
+        assert not listed(client, "cookie=user")
+        client.post("/stats/flowentry/add", json=drop).raise_for_status()
+        assert not client.post("/v1/trace", json=way).json()["reached"]
+        assert len(listed(client, "cookie=user")) == 1
+        client.post("/stats/flowentry/delete", json=drop).raise_for_status()
+
+
 def of_kind(name: str) -> Callable[[Item], bool]:
     return lambda item: kind(int(item["cookie"], 0)) == name
 
