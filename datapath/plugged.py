@@ -69,6 +69,10 @@ class PluggedGuests:
         """Whether every guest of the chassis is as wished, or has said why it cannot be."""
         return self._guests is None or self._guests.settled(chassis)
 
+    def knows(self, guest: str) -> bool:
+        """Whether it has been looked for: an earlier agent may have left it running."""
+        return self._guests is not None and self._guests.knows(guest)
+
     def holds(self, chassis: Chassis, interface: Interface) -> bool:
         """Whether a guest runs with the interface plugged, and its tap is there."""
         attached = self._guests is not None and self._guests.attached(interface.node, interface.name)

@@ -90,6 +90,8 @@ class Reports:
     def report_port(self, chassis: Chassis, interface: Interface) -> None:
         if interface.idle:
             return  # where its guest is, it is told of
+        if chassis.is_guests(interface) and not self._guests.knows(interface.node):
+            return  # what was told of it before holds until then
         plugged = chassis.switch.plugged(interface)
         up = self._is_up(chassis, interface) and (plugged.there or chassis.kind == "ovs")
         state = PortState(interface.node, interface.name, plugged.ofport, up)

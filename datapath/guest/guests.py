@@ -47,7 +47,7 @@ class _Closes(Protocol):
 
 class Guests:
     """Made, used and closed in one event loop. `on_change` is called with each chassis for which `settled`, `errors` or
-    `attached` may have another answer now."""
+    `knows` or `attached` may have another answer now."""
 
     def __init__(
         self,
@@ -95,6 +95,11 @@ class Guests:
             for name, keeper in sorted(self._keepers.items())
             if keeper.error and chassis in ({keeper.home} if keeper.home else self._chassis)
         )
+
+    def knows(self, guest: str) -> bool:
+        """Whether it has been looked for, so that `attached` says how it is."""
+        keeper = self._keepers.get(guest)
+        return keeper is not None and keeper.is_known
 
     def attached(self, guest: str, interface: str) -> bool:
         """Whether the guest runs, or is paused, with the interface plugged."""

@@ -97,6 +97,11 @@ class Keeper:
         return self.at or (self._life.known.target.place.chassis if self._life.known else "")
 
     @property
+    def is_known(self) -> bool:
+        """Whether it has been looked for: an earlier agent may have left it running."""
+        return self._life.has_looked
+
+    @property
     def attached(self) -> frozenset[str]:
         """The interfaces that it has plugged, and can use."""
         instance = self._life.instance
@@ -156,7 +161,7 @@ class Keeper:
         if state != self._state and self._life.wishes:
             self._state = state
             self._means.on_state(state)
-        look = self.settled, self.error, self.attached, self.at
+        look = self.settled, self.error, self.is_known, self.attached, self.at
         if look != self._look:
             self._look = look
             self._on_look(self)

@@ -43,13 +43,14 @@ class Life:
         """While it moves: the chassis that its frames go to already."""
         self.until = NEVER
         self.is_over = False
+        self.has_looked = False
+        """For what an earlier agent has left."""
         self._nowhere = nowhere
         self._arriving = nowhere.directory.with_name(name + ARRIVING)
         self._means = means
         self._stir = stir
         self._tell = tell
         self._console = means.console()
-        self._looked = False
 
     @property
     def instance(self) -> Instance | None:
@@ -69,7 +70,11 @@ class Life:
         """A round."""
         self.until = NEVER
         self.attempts.begin()
-        if not self.wishes or self._looked or await self.attempts.make("find", self.wishes.target.hardware, self._find):
+        if (
+            not self.wishes
+            or self.has_looked
+            or await self.attempts.make("find", self.wishes.target.hardware, self._find)
+        ):
             self._conclude()
             if not self.wishes:
                 await self._remove()
@@ -100,7 +105,7 @@ class Life:
         await self._recover(runs=wish.guest.machine.power == "on")
         for driver, place in traces(self.wishes):
             run.instance = run.instance or await self._means.drivers(driver).find(wish.guest, place, run.happen)
-        self._looked = True
+        self.has_looked = True
         if run.instance is not None:
             run.booting = run.instance.state == "running" and wish.guest.machine.builtin
             run.boots_until = run.begun + ANSWER
@@ -312,7 +317,7 @@ class Life:
         if self.run is not None:
             await self._kill(self.run)
         elif await self.attempts.make("remove", None, self._clear):
-            self._looked = True
+            self.has_looked = True
             self.is_over = not self.wishes
 
     async def _clear(self) -> None:

@@ -5,8 +5,10 @@ The guest is the built-in one, with Debian's kernel; what is asked of its inside
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ import pytest
 import sdn.lab
 from datapath.errors import SdnError
 from datapath.spec import device_name
+from sdn.store import Store
 from tests.lab.conftest import Labs
 from tests.lab.labs import Lab
-from tests.lab.processes import FORKED, PAIR, SUPERVISED, await_end, daemon, eventually, kill, pid_of
+from tests.lab.processes import FORKED, PAIR, SUPERVISED, await_end, daemon, eventually, kill, pid_of, stopped
 from tests.machine.pace import PATIENCE
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -239,6 +242,39 @@ def test_guests_go_on_without_the_agent_and_are_adopted(lab: Labs, datapath: str
     assert pid(running, "g1") == before
     running.execute("g1", "ls", "/tmp/still-here")
     assert "eth1" in running.execute("g1", "ls", "/sys/class/net")
+
+
+async def _ups(lab: Lab, port: str, damage: Callable[[], object]) -> set[bool]:
+    """What the store says of a port, as long as something is done."""
+    store = Store.open(lab.run.store_socket)
+    try:
+        updates, told = store.watch(asyncio.get_running_loop()), set()
+        doing = asyncio.create_task(asyncio.to_thread(damage))
+        while not doing.done() or not updates.empty():
+            with suppress(TimeoutError):
+                told.add((await asyncio.wait_for(updates.get(), 0.5)).facts.ports[port].up)
+        await doing
+        return told
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_port_stays_up_while_the_agent_is_another(lab: Labs, datapath: str) -> None:
+    wish = topology(datapath, g1={"chassis": "hv2", "network": "web"})
+    running = lab(wish)
+
+    def restart() -> None:
+        agent = kill(pid_of(running, "agent"))
+        eventually(lambda: pid_of(running, "agent") not in (0, agent))
+        running.up(wish)
+        running.up({**wish, "nodes": {**wish["nodes"], "n2": {"chassis": "hv2", "network": "web"}}})
+
+    assert asyncio.run(_ups(running, "g1:eth0", restart)) == {True}
+    guest = pid(running, "g1")
+    with stopped(pid_of(running, "supervisor")):  # one that ended meanwhile is told of
+        kill(pid_of(running, "agent"), guest)
+    eventually(lambda: not running.facts.ports["g1:eth0"].up)
 
 
 @pytest.mark.parametrize(("datapath", "driver"), [("ovs", "qemu"), ("linux", "qemu"), ("ovs", "libvirt")])
