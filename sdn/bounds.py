@@ -11,3 +11,6 @@ Wait = Literal["stored", "applied", "whole"]
 """When a write is answered: stored, confirmed by the switches (applied), or by the hosts too (whole)."""
 LONGEST_WAIT: Final = 300.0
 """Seconds."""
+
+YES_OR_NO: Final = frozenset({"up", "connected"})
+"""Fields by which lists are narrowed down that are true or false."""

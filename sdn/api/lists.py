@@ -18,7 +18,8 @@ from fastapi import Depends, Query, Request, Response
 
 from sdn.api import conditions
 from sdn.api.live import Live
-from sdn.api.problem import NotFoundError
+from sdn.api.problem import MalformedError, NotFoundError
+from sdn.bounds import YES_OR_NO
 from sdn.natural import natural
 
 Item = dict[str, Any]
@@ -59,9 +60,16 @@ Asked = Annotated[Page, Depends(_asked)]
 
 
 def filters(known: Iterable[str], request: Request) -> Wanted:
-    """By field; several values of one are alternatives. What is not known has been refused (`parameters`)."""
+    """By field; several values of one are alternatives. What is not known has been refused (`parameters`).
+
+    Raises MalformedError for what such a field never is: an empty list would be taken for an answer.
+    """
     given = request.query_params
-    return {field: set(given.getlist(field)) for field in known if field in given}
+    found = {field: set(given.getlist(field)) for field in known if field in given}
+    for field in found.keys() & YES_OR_NO:
+        if wrong := sorted(found[field] - {"true", "false"}):
+            raise MalformedError(f"'{field}' is never '{wrong[0]}'", remedy=f"expected {field}=true or {field}=false")
+    return found
 
 
 def fits(item: Item, wanted: Wanted) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sdn.api.answer import JSON
 from sdn.api.resources import Kind
 from sdn.api.roles import EXTRA_DRY
+from sdn.bounds import YES_OR_NO
 from sdn.problems import KINDS, MEDIA_TYPE
 
 Schema = dict[str, Any]
@@ -229,7 +230,8 @@ class Words:
 
 
 def query(name: str, description: str = "") -> Schema:
-    found = {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+    schema = {"type": "boolean" if name in YES_OR_NO else "string"}
+    found = {"name": name, "in": "query", "required": False, "schema": schema}
     return {**found, "description": description} if description else found
 
 

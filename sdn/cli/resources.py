@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from datapath.errors import CheckError, FileError
+from sdn.bounds import YES_OR_NO
 from sdn.cli import output
 from sdn.cli.output import Cell
 from sdn.cli.remote import connected
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]*)")
 _WORDS: Final = {"true": True, "false": False, "null": None}
+_AS_PRINTED: Final = {"yes": "true", "no": "false"}
 
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "port": ("name", "node", "network", "ip", "mac", "status.chassis", "status.up"),
@@ -39,7 +41,7 @@ _GENERIC: Final = 6
 
 def get(lab: str | None, api: str | None, kind: str, words: Sequence[str], as_json: bool) -> None:
     """`words` are names, which may be patterns, and filters: `node=web1`."""
-    filters = dict(word.split("=", 1) for word in words if "=" in word)
+    filters = dict(_filter(word) for word in words if "=" in word)
     names = [word for word in words if "=" not in word]
     alone = len(names) == 1 and not filters and not _is_pattern(names[0])
     with connected(lab, api) as client:
@@ -50,6 +52,12 @@ def get(lab: str | None, api: str | None, kind: str, words: Sequence[str], as_js
         output.say(_yaml(found[0].raw).rstrip())
     else:
         _table(found)
+
+
+def _filter(word: str) -> tuple[str, str]:
+    """`up=yes`, as the table has it, is `up=true`."""
+    key, _, value = word.partition("=")
+    return key, _AS_PRINTED.get(value, value) if key in YES_OR_NO else value
 
 
 def _is_pattern(name: str) -> bool:

@@ -42,6 +42,23 @@ async def test_unknown_ones_are_refused(socket: Path, method: str, path: str) ->
         assert client.live.revision == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/ports?up=maybe", "'up' is never 'maybe'"),
+        ("/v1/ports?up=true&up=yes", "'up' is never 'yes'"),
+        ("/v1/links?up=", "'up' is never ''"),
+        ("/v1/switches?connected=1", "'connected' is never '1'"),
+    ],
+)
+async def test_what_is_true_or_false_is_nothing_else(socket: Path, path: str, told: str) -> None:
+    """Nothing is found by it, and that would be taken for an answer."""
+    async with api(socket) as client:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:sdn:problem:malformed")
+        assert answer.json()["detail"] == told
+
+
 @pytest.mark.parametrize("path", ["/v1/nodes?chassis=hv1&limit=2", "/v1/links?up=true", "/stats/switches?x=1"])
 async def test_known_ones_are_not(socket: Path, path: str) -> None:
     async with api(socket) as client:

@@ -80,6 +80,8 @@ def test_get(sdn: Run, served: Served) -> None:
         "b     hv2      b:eth0  yes",
     ]
     assert sdn("get", "nodes", "x*")[1] == "there are none\n"
+    assert sdn("get", "ports", "up=yes") == sdn("get", "ports", "up=true") == sdn("get", "ports")
+    assert sdn("get", "ports", "up=no")[1] == "there are none\n"
 
 
 def test_get_one(sdn: Run) -> None:
@@ -134,6 +136,7 @@ def test_who_waits_in_vain_fails(sdn: Run) -> None:
         (("get", "port", "zz"), 2, "see: sdn get ports"),
         (("rollback", "x"), 2, "rollback"),
         (("get", "ports", "colour=red"), 2, "'colour'"),
+        (("get", "ports", "up=maybe"), 2, "expected up=true or up=false"),
         (("create", "network", "web", "segment.vxlan=9"), 1, "already, and it is another"),
         (("create", "node", "c", "network=wbe"), 2, "/nodes/c/network"),
         (("create", "node", "c", "network"), 2, "'network' is no field"),
