@@ -61,7 +61,7 @@ _RAISED: Final = (
     Kind("file", 422, "What was sent is wrong", FileError),
     Kind("machine", 409, "The machine lacks something", MachineError),
     Kind("conflict", 409, "Something else is in the way", ConflictError),
-    Kind("stale", 412, "It has changed meanwhile", StaleError),
+    Kind("stale", 412, "It is not as the request expects", StaleError),
     Kind("transient", 503, "Not at the moment", TransientError),
     Kind("refused", 409, "A switch refused it", RefusedError),
     Kind("check", 409, "The lab is not whole", CheckError),

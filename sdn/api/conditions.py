@@ -77,16 +77,24 @@ def precondition(request: Request, live: Live, touches: Callable[[Changes], bool
         )
     ours = [int(tag[2]) for tag in tags if tag and tag[1] in (None, live.store.identity())]
     if not ours:
-        raise StaleError(0, live.revision)
+        told = f"If-Match {given} is of another lab of this name, before or after this one"
+        raise _otherwise(live.revision, told, f"read it again: {live.lab} is at revision {live.revision}")
     return Since(max(ours), touches)
 
 
-def check_presence(request: Request, there: bool, revision: int) -> None:
+def check_presence(request: Request, there: bool, revision: int, what: str) -> None:
     """`If-None-Match: *`: only where there is none; `If-Match: *`: only where there is one. Raises StaleError."""
     if _given(request, "if-none-match") == "*" and there:
-        raise StaleError(0, revision)
+        raise _otherwise(revision, f"there is {what} already", "PUT without If-None-Match changes it")
     if _given(request, "if-match") == "*" and not there:
-        raise StaleError(revision, revision)
+        raise _otherwise(revision, f"there is no {what.removeprefix('a ')}", "PUT without If-Match creates it")
+
+
+def _otherwise(revision: int, told: str, remedy: str) -> StaleError:
+    """No other revision is in the way."""
+    found = StaleError(revision, revision)
+    found.message, found.remedy = told, remedy
+    return found
 
 
 def _given(request: Request, name: str) -> str:

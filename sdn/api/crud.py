@@ -163,7 +163,8 @@ def _edit(request: Request, kind: Kind, name: str, edits: EditsOf) -> Edit:
 
     def edit(base: Model | None) -> Model:
         model = base if base is not None else live_of(request).model
-        conditions.check_presence(request, name in kind.names(model), model.revision)
+        there = name in kind.names(model)
+        conditions.check_presence(request, there, model.revision, f"a {kind.noun} '{name}'")
         return edited(model, edits(model), confined=confined)
 
     return edit

@@ -80,7 +80,7 @@ _REFUSALS: Final = {
     404: "There is no such thing",
     408: "The body did not come in time",
     409: "Something is in the way",
-    412: "It has changed since the revision of If-Match",
+    412: "It has changed since the revision of If-Match, or is there already (If-None-Match)",
     413: "The request is too large",
     414: "Path and query are too long",
     422: "What was sent is wrong",

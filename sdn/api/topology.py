@@ -138,7 +138,7 @@ async def _applied(request: Request, sent: Sent, asked: confirmed.Wanted) -> Res
 
 def _condition(request: Request, live: Live) -> Since | None:
     """`If-Match: N`: nothing at all has changed since; `*`: there is a topology; `If-None-Match: *`: there is none."""
-    conditions.check_presence(request, bool(live.revision), live.revision)
+    conditions.check_presence(request, bool(live.revision), live.revision, "a topology")
     if request.headers.get("if-none-match", "").strip() == "*":
         return Since(0)
     return conditions.precondition(request, live)

@@ -63,6 +63,32 @@ async def test_a_revision_alone_is_of_the_lab_that_there_is(socket: Path) -> Non
             assert answer.status_code == 400, wrong
 
 
+@pytest.mark.parametrize(
+    ("path", "header", "told"),
+    [
+        ("nodes/web1", "If-None-Match", "there is a node 'web1' already"),
+        ("nodes/none", "If-Match", "there is no node 'none'"),
+        ("topology", "If-None-Match", "there is a topology already"),
+    ],
+)
+async def test_what_is_there_or_not_is_said_so(socket: Path, path: str, header: str, told: str) -> None:
+    """No revision is older than another: nobody has to look at what has changed."""
+    async with api(socket) as client:
+        answer = await client.put(f"/v1/{path}", json={"network": "web"}, headers={header: "*"})
+        assert (answer.status_code, answer.json()["detail"]) == (412, told)
+        assert answer.json()["remedy"].startswith(f"PUT without {header} c")
+
+
+async def test_a_tag_of_another_lab_is_said_to_be_one(socket: Path) -> None:
+    async with api(socket) as client:
+        other = {"If-Match": '"00000000-3"'}
+        answer = await client.patch("/v1/nodes/web1", json={"spoof_guard": False}, headers=other)
+        assert answer.status_code == 412
+        assert (
+            answer.json()["detail"] == 'If-Match "00000000-3" is of another lab of this name, before or after this one'
+        )
+
+
 READ = (
     "/v1/nodes/web1",
     "/v1/nodes?limit=1",
