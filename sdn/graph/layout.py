@@ -95,8 +95,8 @@ class Bar:
     physnet: str
     label: str
     y: float
-    joins: tuple[tuple[float, float], ...]
-    """(x, y) from which each chassis comes down to it."""
+    joins: tuple[tuple[float, float, str], ...]
+    """(x, y, chassis): from where each comes down to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,12 @@ def _place_bars(plan: _Plan, boxes: Sequence[Box], y: float) -> tuple[Bar, ...]:
     bars = []
     for i, physnet in enumerate(plan.bars([box.chassis.name for box in boxes])):
         on = [box for box in boxes if not physnet or physnet in box.chassis.physnets]
-        joins = tuple((foot.x + 16, box.y + box.height) for box in on for foot in box.feet if foot.physnet == physnet)
+        joins = tuple(
+            (foot.x + 16, box.y + box.height, box.chassis.name)
+            for box in on
+            for foot in box.feet
+            if foot.physnet == physnet
+        )
         bars.append(Bar(physnet, physnet or "underlay", y + BAR * (i + 0.5), joins))
     return tuple(bars)
 

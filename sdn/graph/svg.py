@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from sdn.graph import layout
+from sdn.graph import layout, lines
 from sdn.graph.cards import STATE, Line, shorten, text_width
 from sdn.graph.layout import Bar, Box, Card, Picture, Row, Shelf
 from sdn.graph.shapes import group, path, pill, rect, state, text
@@ -159,23 +159,25 @@ class _Drawing:
         right = max(box.x + box.width for box in row.boxes)
         yield group("physnet" if bar.physnet else "underlay", bar.physnet)
         yield text(self.picture.left - 6, bar.y + 4, shorten(bar.label, 18), "small soft", "text-anchor:end")
-        yield path(f"M{self.picture.left + 8:.1f} {bar.y:.1f}H{right:.1f}", "bar")
-        for x, y in bar.joins:
-            yield path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot")
+        for piece in lines.along(bar, self.picture.left + 8, right):
+            yield path(piece.d, "bar", beyond=" ".join(piece.beyond))
+        for x, y, chassis in bar.joins:
+            yield path(f"M{x:.1f} {y:.1f}V{bar.y:.1f}", "foot", foot=chassis)
             yield f'<circle class="soft" cx="{x:.1f}" cy="{bar.y:.1f}" r="3"/>'
         yield "</g>"
 
     def between(self, name: str, y: float, row: Row) -> Iterator[str]:
         """A network's name and its way to the last chassis that has it, behind the boxes; a local one goes nowhere, and
         what leads to it is no cable."""
-        last = [box for box in row.boxes if name in box.networks][-1]
         style = f"c{self.number[name] % len(LIGHT)}"
         yield group("network", name)
         yield text(
             self.picture.left - 6, y + 4, shorten(name, 18), f"small f{style}", "text-anchor:end;font-weight:600"
         )
         local = self.model.networks[name].segment.kind == "local"
-        yield path(f"M{self.picture.left:.1f} {y:.1f}H{last.x:.1f}", "foot" if local else f"tunnel {style}") + "</g>"
+        for piece in lines.between(row, name, self.picture.left):
+            yield path(piece.d, "foot" if local else f"tunnel {style}", beyond=" ".join(piece.beyond))
+        yield "</g>"
 
     # --- a chassis
 
@@ -185,9 +187,7 @@ class _Drawing:
         yield f"<g><title>{escape(f'{box.chassis.name} · {box.chassis.source}')}</title>"
         yield text(box.x + layout.PADDING, box.y + 25, shorten(box.chassis.name, 22), "host") + "</g>"
         yield from self.host_state(box)
-        for shelf in box.shelves:
-            yield from self.rails(box, shelf)
-        yield from self.risers(box)
+        yield from self.rails(box)
         for shelf in box.shelves:
             for card in shelf.cards:
                 yield from self.drops(shelf, card)
@@ -215,34 +215,16 @@ class _Drawing:
             return "does not answer" if flows.silent else "not connected", "warn", False
         return f"{flows.count:,} flows", "soft", not (flows.error or host.errors)
 
-    def rails(self, box: Box, shelf: Shelf) -> Iterator[str]:
-        """From where the network enters to the last card that hangs from it, or on to the next chassis."""
-        first = shelf is box.shelves[0]
-        for name, y in shelf.rails.items():
-            ends = [x for card in shelf.cards for x, network, _ in card.drops if network == name]
-            start = box.x if first else box.risers[name]
-            yield path(f"M{start:.1f} {y:.1f}H{max(ends):.1f}", f"rail {self.stroke(name)}", rail=name)
-        if first:
-            yield from self.passing(box)
-
-    def passing(self, box: Box) -> Iterator[str]:
-        """The whole width of the box for networks that go on to a chassis further right."""
+    def rails(self, box: Box) -> Iterator[str]:
+        """From where each network enters to what hangs from it, and on to the next chassis."""
         row = next(row for row in self.picture.rows if box in row.boxes)
-        after = row.boxes[row.boxes.index(box) + 1 :]
         for name in box.networks:
-            y = row.rails[name]
-            if any(name in other.networks for other in after):
-                yield path(f"M{box.x:.1f} {y:.1f}H{box.x + box.width:.1f}", f"rail {self.stroke(name)}", rail=name)
+            for piece in lines.inside(row, box, name):
+                riser = {} if piece.riser is None else {"riser": f"{piece.riser:.1f}"}
+                about = {"rail": name, "beyond": " ".join(piece.beyond), **riser}
+                yield path(piece.d, f"rail {self.stroke(name)}", **about)
             entry = f"data-entry={quoteattr(name)}"
-            yield f'<circle class="f{self.colour(name)}" {entry} cx="{box.x:.1f}" cy="{y:.1f}" r="3.6"/>'
-
-    def risers(self, box: Box) -> Iterator[str]:
-        row = next(row for row in self.picture.rows if box in row.boxes)
-        for name, x in box.risers.items():
-            heights = [shelf.rails[name] for shelf in box.shelves[1:] if name in shelf.rails]
-            if heights:
-                line = f"M{box.x:.1f} {row.rails[name]:.1f}H{x:.1f}V{max(heights):.1f}"
-                yield path(line, f"rail {self.stroke(name)}", rail=name, riser=f"{x:.1f}")
+            yield f'<circle class="f{self.colour(name)}" {entry} cx="{box.x:.1f}" cy="{row.rails[name]:.1f}" r="3.6"/>'
 
     def feet(self, box: Box) -> Iterator[str]:
         """The vtep on the lower edge, and the uplinks."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ nodes:
   a-node-with-a-long-name: {network: web, chassis: hv1}
   far1: {network: web, chassis: tor1}
 """
+IDLE = with_node(THREE, "db2", "hv2").replace(
+    "tests:", "  idle1: {network: web, chassis: hv1}\n  idle3: {network: web, chassis: hv3}\ntests:"
+)
 MANY = {
     "chassis": {"hv[1-20]": {}},
     "networks": {f"n{i}": {"segment": {"vxlan": 100 + i}, "subnet": f"10.{i}.0.0/24"} for i in range(1, 6)},
@@ -77,8 +82,25 @@ def with_external(lab: Labs) -> Lab:
 
 
 @pytest.fixture
+def with_idle(lab: Labs) -> Lab:
+    return lab(IDLE)
+
+
+@pytest.fixture
 def many(lab: Labs) -> Lab:
     return lab(MANY)
+
+
+@contextmanager
+def talking(lab: Lab, source: str, target: str) -> Iterator[None]:
+    """Pings of 1300 octets, a hundred each second."""
+    address = beside(lambda: str(lab.port(target).ips[0]))
+    command = ("ip", "netns", "exec", f"sdn-{lab.name}-{source}", "ping", "-q", "-i0.01", "-s1300", address)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as pings:
+        try:
+            yield
+        finally:
+            pings.terminate()
 
 
 def node(page: Page, name: str, kind: str = "node") -> Any:
@@ -197,6 +219,31 @@ def test_tunnels_are_counted_too(running: Lab, url: str, browser: Browser) -> No
         running.execute("web1", "ping", "-c", "20", "-i", "0.05", "-q", target)
         expect(sent).not_to_have_attribute("title", before)
         picture(page, "tunnels")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_carry_where_the_packets_go(with_idle: Lab, scheme: Any, browser: Browser) -> None:
+    """From hv1 to hv3: between the chassis and along the underlay, and to no port that has no part in it."""
+    lab = with_idle
+    with serving(lab) as url, opened(browser, url, scheme=scheme) as page, talking(lab, "web1", "web3"):
+        thick, graph = "[style*=stroke-width]", page.locator(".graph")
+        tunnel = graph.locator(f'[data-name=web] > .tunnel[data-beyond="hv3"]{thick}')
+        for port in ("web1:eth0", "web3:eth0"):
+            expect(graph.locator(f'[data-kind=port][data-name="{port}"] > .rail{thick}')).to_have_count(1)
+        expect(tunnel).to_have_count(1)
+        for chassis, carries in (("hv1", 1), ("hv2", 0), ("hv3", 1)):
+            expect(graph.locator(f'[data-kind=underlay] > [data-foot="{chassis}"]{thick}')).to_have_count(carries)
+        expect(graph.locator(f'[data-kind=underlay] > .bar[data-beyond="hv3"]{thick}')).to_have_count(1)
+        picture(page, f"traffic-between-{scheme}")
+        for chassis in ("hv1", "hv3"):
+            assert graph.locator(f'[data-name="{chassis}"] > [data-rail=web]{thick}').count()
+            branch = f'[data-name="{chassis}"] > [data-rail=web][data-beyond="idle{chassis[-1]}:eth0"]'
+            expect(graph.locator(branch).first).to_be_attached()
+            expect(graph.locator(branch + thick)).to_have_count(0)
+        for idle in ("[data-rail=db]", "[data-name=db] > .tunnel", '[data-name="hv2"] > [data-rail]'):
+            expect(graph.locator(f"{idle}{thick}")).to_have_count(0)
+        for port in ("idle1:eth0", "idle3:eth0", "web2:eth0", "db1:eth0"):
+            expect(graph.locator(f'[data-name="{port}"] > .rail{thick}')).to_have_count(0)
 
 
 def test_a_trace_is_drawn(url: str, browser: Browser) -> None:

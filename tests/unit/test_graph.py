@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from sdn.graph import FORMATS, dot, layout, mermaid, svg
+from sdn.graph import FORMATS, dot, layout, lines, mermaid, svg
 from sdn.model import Forward, Macvlan, Model, Segment
 from sdn.model.facts import GuestFacts
 from tests.unit.cli.sample import facts, guest_facts, machines, many_networks, overlay, wide
@@ -96,6 +96,23 @@ class TestEveryModel:
         drops = [(port, network, shelf) for shelf in shelves for card in shelf.cards for _, network, port in card.drops]
         assert {port for port, _, _ in drops} == set(model.ports)
         assert all(network in shelf.rails and model.ports[port].network == network for port, network, shelf in drops)
+
+    def test_lines_are_pieces_between_what_hangs_from_them(self, name: str) -> None:
+        """Each begins where another ends, and leads to fewer ports and chassis than the one before, of its network."""
+        model = MODELS[name]
+        for row in layout.arrange(model).rows:
+            for box in row.boxes:
+                for network in box.networks:
+                    pieces = list(lines.inside(row, box, network))
+                    here = {port.name for port in model.ports_of[network] if port.chassis == box.chassis.name}
+                    reached = {each for piece in pieces for each in piece.beyond}
+                    assert reached & model.ports.keys() == here
+                    assert reached - here <= {other.chassis.name for other in row.boxes if network in other.networks}
+                    starts = [piece.d.partition("H")[0] for piece in pieces if "H" in piece.d]
+                    assert len(set(starts)) == len(starts)
+            for network in row.rails:
+                across = [piece.beyond for piece in lines.between(row, network, 0.0)]
+                assert all(before[1:] == after for before, after in pairwise(across))
 
     def test_dot_is_valid(self, name: str) -> None:
         model = MODELS[name]

@@ -12,7 +12,7 @@ import { parse, patch } from "../graph/picture.js";
 import { boxOf, showRoute } from "../graph/route.js";
 import { showTraffic } from "../graph/traffic.js";
 import { select } from "../lab/choose.js";
-import { rateOf } from "../lab/counters.js";
+import { Loads } from "../lab/loads.js";
 import { Icon } from "./icons.js";
 import { Empty, Failure, Loading } from "./parts.js";
 import { Tooltip } from "./tooltip.js";
@@ -78,7 +78,7 @@ function follow(viewport, camera, tell) {
     ),
     watch(
       (s) => s.rates,
-      () => camera.svg && showTraffic(camera.svg, loads()),
+      () => camera.svg && showTraffic(camera.svg, new Loads()),
     ),
     watch(
       (s) => s.trace,
@@ -102,7 +102,7 @@ function show(viewport, camera, next) {
   const colours = coloursOf(svg);
   if (!sameEntries(colours, state.colours)) set({ colours });
   mark(svg);
-  showTraffic(svg, loads());
+  showTraffic(svg, new Loads());
   route(svg);
 }
 
@@ -117,23 +117,6 @@ const coloursOf = (svg) =>
 
 /** @param {Map<string, string>} a @param {Map<string, string>} b */
 const sameEntries = (a, b) => a.size === b.size && [...a].every(([name, value]) => b.get(name) === value);
-
-/** What the ports carry: of those that share an interface, the first one. */
-function* loads() {
-  const told = new Set();
-  for (const port of state.objects.ports.values()) {
-    const rate = rateOf(port);
-    if (!rate || told.has(rate)) continue;
-    told.add(rate);
-    yield {
-      port: port.name,
-      network: port.network,
-      chassis: port.status.chassis,
-      sent: rate.sent,
-      received: rate.received,
-    };
-  }
-}
 
 /** @param {SVGSVGElement} svg */
 function route(svg) {
