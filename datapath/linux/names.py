@@ -14,6 +14,7 @@ from typing import Final
 from datapath.linux.namespaces import DIRECTORY
 
 _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x40, 0x80, 0x100, 0x200
+_IN_CLOSE_WRITE: Final = 0x8
 _IN_Q_OVERFLOW: Final = 0x4000
 _EVENT: Final = struct.Struct("=iIII")  # struct inotify_event: watch, mask, cookie, length of the name
 _SIZE: Final = 1 << 16
@@ -22,11 +23,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Names:
-    """Of a directory, which must be there. Raises OSError."""
+    """Of a directory, which must be there; of files that were `written` to besides, if wanted. Raises OSError."""
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
+    def __init__(self, directory: Path = DIRECTORY, *, written: bool = False) -> None:
         self._descriptor = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        mask = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
+        mask = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE | (_IN_CLOSE_WRITE if written else 0)
         try:
             _checked(_libc.inotify_add_watch(self._descriptor, str(directory).encode(), mask))
         except OSError:

@@ -1,19 +1,20 @@
 """Everything that happens in a lab, numbered and kept for a while, for any number of listeners.
 
-Enters: the updates of `Live`, what the supervisor says, and what other routes tell. Leaves: entries of a ring, each
-serialised once. Never: a queue for each listener: one has its place in the ring, and one whose place is gone has missed
-something.
+Enters: the updates of `Live`, what the supervisor says, what other routes tell, and other processes. Leaves: entries of
+a ring, each serialised once. Never: a queue for each listener: one has its place in the ring, and one whose place is
+gone has missed something.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -22,8 +23,9 @@ from sdn.api.answer import encode
 from sdn.api.happened import About, Event, State, happened, past
 from sdn.api.live import Live
 from sdn.api.looked_after import changes, restarted
-from sdn.lab import processes
+from sdn.lab import news, processes, told
 from sdn.lab.processes import Process
+from sdn.lab.told import Word, Words
 
 LOG = logging.getLogger(__name__)
 KEPT: Final = 10_000
@@ -62,6 +64,12 @@ class Filter:
         return not (self.kinds or self.objects or self.chassis)
 
 
+def _event(word: Word) -> Event:
+    about = About(*word.about) if word.about else None
+    chassis = about.name if about and about.kind == "chassis" else ""
+    return Event(word.time, word.kind, word.message, about, None, word.data, chassis=chassis)
+
+
 def _matches(patterns: Iterable[str], texts: Iterable[str]) -> bool:
     found = tuple(patterns)
     return not found or any(fnmatchcase(text, pattern) for text in texts for pattern in found)
@@ -78,6 +86,8 @@ class Hub:
     def __init__(self, live: Live, kept: int = KEPT) -> None:
         self.boot = f"{time.time_ns() // 1_000_000:x}"
         self._live = live
+        self._name = f"{os.getpid()}-{self.boot}"
+        self._words = Words(live.run.told)
         self._state = State()
         self._ring: deque[Entry] = deque(maxlen=kept)
         self._last = 0
@@ -100,7 +110,8 @@ class Hub:
         with self._live.subscribe() as updates:
             self._state = self._present()
             live = self._live
-            self._add(past(self._state, restarted(processes.read(live.run.processes), live.lab)))
+            again = restarted(processes.read(live.run.processes), live.lab)
+            self._add(past(self._state, (*again, *self._said_by_others())))
             while True:
                 update = await updates.get()
                 state = State(update.model, update.facts, self._live.store.revisions())
@@ -108,16 +119,23 @@ class Hub:
                 self._state = state
 
     async def look_after(self) -> None:
-        """What becomes of the lab's processes, until cancelled. A lab without a directory (a stand-in) has none."""
+        """What becomes of the lab's processes, and what they say, until cancelled. A lab without a directory (a
+        stand-in) has none."""
         run, known = self._live.run, dict[str, Process]()
         try:
             if run.path.is_dir():
-                async with aclosing(processes.told(run.processes)) as told:
-                    async for present in told:
-                        self._add(changes(known, present, run.lab, time.time()))
-                        known = {each.name: each for each in present}
+                async with aclosing(news.heard(run.path)) as heard:
+                    async for names in heard:
+                        if names is None or run.told.name in names:
+                            self._add(self._said_by_others())
+                        if names is None or run.processes.name in names:
+                            present = processes.read(run.processes)
+                            self._add(changes(known, present, run.lab, time.time()))
+                            known = {each.name: each for each in present}
         except OSError as error:
-            self.tell("failure", f"what becomes of the lab's processes is not told: {error}", About("lab", run.lab))
+            self._fail(f"what the lab's processes do is not told any more: {error}")
+        finally:
+            self._words.close()
         await asyncio.Event().wait()
 
     def _present(self) -> State:
@@ -151,9 +169,25 @@ class Hub:
             await asyncio.wait_for(self._alone.wait(), within)
 
     def tell(self, kind: str, message: str, about: About | None = None, **data: Any) -> None:
-        """What is in no store: tests that were run, flows of users."""
-        chassis = about.name if about and about.kind == "chassis" else ""
-        self._add([Event(time.time(), kind, message, about, None, data, chassis=chassis)])
+        """What is in no store: flows of users."""
+        self.say(Word(time.time(), kind, message, about, data))
+
+    def say(self, word: Word) -> None:
+        """Here, and to the other processes of the lab."""
+        self._add([_event(word)])
+        run = self._live.run
+        try:
+            if run.path.is_dir():
+                told.append(run.told, replace(word, by=self._name))
+        except OSError as error:
+            self._fail(f"other processes of the lab are not told what this one does: {error}")
+
+    def _said_by_others(self) -> Iterator[Event]:
+        """Since the last time."""
+        return (_event(word) for word in self._words.news() if word.by != self._name)
+
+    def _fail(self, why: str) -> None:
+        self._add([Event(time.time(), "failure", why, About("lab", self._live.lab), None, {"error": why})])
 
     # Looking at the ring
 
@@ -205,8 +239,8 @@ class Hub:
             self._ring.append(self._entry(self._last, event))
             some = True
         if some:
-            told, self._news = self._news, asyncio.Event()
-            told.set()
+            waited, self._news = self._news, asyncio.Event()
+            waited.set()
 
     def _entry(self, number: int, event: Event) -> Entry:
         name = self.id(number)

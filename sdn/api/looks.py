@@ -18,10 +18,10 @@ from sdn import plainly
 from sdn.api import conditions, openapi
 from sdn.api.answer import answer, mapping_of
 from sdn.api.dumps import Dumps, Which
-from sdn.api.happened import About
 from sdn.api.hub import Hub
 from sdn.api.live import Live, live_of
 from sdn.graph import FORMATS
+from sdn.lab import told
 from sdn.lab.observed import patiently
 from sdn.lab.reach import WORDS
 from sdn.model import Model
@@ -185,7 +185,8 @@ def router() -> APIRouter:
         observed = observer(request.app.state.dumps, asyncio.get_running_loop())
         async with testing:
             found = await asyncio.to_thread(_tested, live, live.model, fields, observed)
-        _tell(request.app.state.hub, found)
+        hub: Hub = request.app.state.hub
+        hub.say(told.of_tests(found))
         return answer(found)
 
     @made.get("/graph.svg", **_drawing())
@@ -242,15 +243,6 @@ def _tested(live: Live, model: Model, fields: dict[str, Any], observed: Observed
     tests = testing.chosen(model.tests, fields.get("only"))
     found = testing.run(model, tests, lambda: live.facts, observed, matrix=fields.get("matrix", False))
     return testing.values(found)
-
-
-def _tell(hub: Hub, found: dict[str, Any]) -> None:
-    """Those who follow the lab's events hear of it."""
-    passed = {test["name"]: test["passed"] for test in found["tests"]}
-    failed = [name for name, well in passed.items() if not well]
-    told = f"{len(passed) - len(failed)} of {len(passed)} tests passed in {found['seconds']:.2f} s"
-    message = f"{told}; failed: {', '.join(failed)}" if failed else told
-    hub.tell("test.done", message, About("lab", found["lab"]), passed=found["passed"], tests=passed)
 
 
 # What the API says of it

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datapath.errors import FileError, Problem
 from sdn import topology
 from sdn.cli import junit, matrix, output, target
 from sdn.cli.output import BAD, GOOD, STRONG, Cell, count
-from sdn.lab import testing
+from sdn.lab import testing, told
 from sdn.lab.observed import observer
 from sdn.lab.pairs import Verdict
+from sdn.lab.rundir import RunDir
 from sdn.lab.testing import Findings
 from sdn.model import Model, Test
 
@@ -64,11 +66,22 @@ def run_tests(wanted: str | None, options: Options) -> int:
         )
     if options.junit:
         junit.write(options.junit, junit.document(model.lab, found.verdicts, found.reasons, found.seconds))
+    values = testing.values(found)
+    if found.verdicts:
+        _tell(values)
     if options.as_json:
-        output.as_json(testing.values(found))
+        output.as_json(values)
     else:
         _show(found)
     return 0 if found.passed else 1
+
+
+def _tell(found: dict[str, Any]) -> None:
+    """Those who follow the lab's events hear of it."""
+    try:
+        told.append(RunDir(found["lab"]).told, told.of_tests(found))
+    except OSError as error:
+        output.note(f"the lab's events do not tell of this: {error}")
 
 
 def _model_and_tests(wanted: str | None, pattern: str | None) -> tuple[Model, dict[str, Test]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -44,26 +43,6 @@ def read(file: Path) -> tuple[Process, ...]:
     except FileNotFoundError:
         return ()
     return tuple(_as_it_is_now(Process(**row)) for row in rows)
-
-
-async def told(file: Path) -> AsyncGenerator[tuple[Process, ...], None]:
-    """As they are, and again whenever the supervisor says something new. Raises OSError where the kernel would not tell
-    of that."""
-    from datapath.linux.names import Names
-
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-    names = Names(file.parent)
-    loop.add_reader(names.fileno(), news.set)
-    try:
-        yield read(file)
-        while await news.wait():
-            news.clear()
-            heard = names.hear()
-            if heard is None or file.name in heard:
-                yield read(file)
-    finally:
-        loop.remove_reader(names.fileno())
-        names.close()
 
 
 async def ended(pid: int) -> None:

@@ -58,6 +58,11 @@ class RunDir:
         return self.path / "processes.json"
 
     @property
+    def told(self) -> Path:
+        """What its processes tell each other (`sdn.lab.told`)."""
+        return self.path / "told.jsonl"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

@@ -15,6 +15,7 @@ import pytest
 from datapath.errors import TransientError
 from sdn.client import Client, Event
 from sdn.store import Store
+from tests.lab.browser import serving
 from tests.lab.conftest import Labs
 from tests.lab.labs import ROOT, Lab, run
 from tests.lab.processes import daemon, eventually, kill, pid_of, stopped, whole
@@ -45,12 +46,12 @@ class Closed(Exception):
 class Listener:
     """Hears events in a thread of its own, until `close`."""
 
-    def __init__(self, lab: str) -> None:
+    def __init__(self, lab: str, api: str = "") -> None:
         self.heard: list[Event] = []
         self.cuts = 0
         self._is_closed = False
         self._news = threading.Condition()
-        self._client = Client.of(lab)
+        self._client = Client.at(api) if api else Client.of(lab)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -196,6 +197,28 @@ def test_tests_that_were_run(running: Lab, listener: Listener, client: Client) -
     assert done.message.startswith("1 of 2 tests passed in ")
     assert done.message.endswith("; failed: wrong")
     assert done.data["tests"] == {"near": True, "wrong": False}
+
+
+def test_another_process_hears_the_same(running: Lab, listener: Listener) -> None:
+    """Of users' flows, and of tests, which the command line runs too; and one that comes up later knows of them."""
+    flow = {"dpid": running.model.chassis["hv1"].id, "priority": 7, "match": {"eth_type": 0x88B5}}
+    with serving(running) as url:
+        there = Listener(running.name, url)
+        httpx.post(f"{url}/stats/flowentry/add", json=flow).raise_for_status()
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(running.run.api_socket)), base_url="http://lab"
+        ) as here:
+            here.post("/stats/flowentry/delete", json=flow).raise_for_status()
+        command = [sys.executable, "-m", "sdn.cli.main", "test", running.name]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
+        for each in (listener, there):
+            each.of("test.done", "1 of 2 tests passed in ")
+            words = [event.message for event in each.heard if event.kind == "flows.changed"]
+            assert [message.partition(" on ")[0] for message in words] == ["root added a flow", "root deleted flows"]
+        there.close()
+    with serving(running) as url, Client.at(url) as late:
+        told = [event.kind for event in late.known_events()]
+    assert (told.count("flows.changed"), told.count("test.done")) == (2, 1)
 
 
 def test_what_cannot_be_built_is_a_failure(running: Lab, listener: Listener) -> None:

@@ -21,6 +21,8 @@ from sdn import topology
 from sdn.cli import check, junit, matrix, target
 from sdn.cli.check import Options
 from sdn.lab import pairs, reach, testing
+from sdn.lab.rundir import RunDir
+from sdn.lab.told import Words
 from sdn.model import Forward, Macvlan
 from sdn.model.facts import Facts, GuestFacts
 from sdn.pipeline import flows
@@ -149,9 +151,11 @@ def test_a_packet_that_arrives_is_not_all_that_it_takes(theirs: Match, said: str
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A running lab whose packets and traces are made up."""
+    monkeypatch.setenv("SDN_RUN_DIR", str(tmp_path / "run"))
     model = overlay()
+    RunDir(model.lab).create()
     state = SimpleNamespace(model=model, deaf="")
     monkeypatch.setattr(target, "running", lambda _: (model, facts(model)))
     monkeypatch.setattr(probe, "run", lambda probes, progress=None: answers(probes, state.deaf))
@@ -167,6 +171,22 @@ class TestCommand:
         assert "2 tests passed" in out
         assert "12/12" in out
         assert "● reaches" in out
+
+    def test_who_follows_the_lab_hears_of_it(self, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+        lab.deaf = "web3"
+        assert check.run_tests(None, Options()) == 1
+        (word,) = Words(RunDir("overlay").told).news()
+        assert (word.kind, word.about, word.data["tests"]) == (
+            "test.done",
+            ("lab", "overlay"),
+            {"mesh": False, "shut": True},
+        )
+        assert word.message.startswith("1 of 2 tests passed in ")
+        assert word.message.endswith("; failed: mesh")
+        RunDir("overlay").told.unlink()
+        RunDir("overlay").told.mkdir()
+        assert check.run_tests(None, Options()) == 1
+        assert "the lab's events do not tell of this: [Errno 21] Is a directory" in capsys.readouterr().err
 
     def test_fails_and_explains(self, lab: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
         lab.deaf = "web3"
