@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -26,6 +26,8 @@ from sdn.store import Edit, Since
 from sdn.store.change import newest
 from sdn.topology.edit import Edits, edited
 
+CHANGED: Final = "Sdn-Changed"
+"""Of answers to writes: `false` where it was so already, and nothing was written."""
 EditsOf = Callable[[Model], Edits]
 
 
@@ -117,7 +119,7 @@ async def _write(request: Request, kind: Kind, name: str, edits: EditsOf, asked:
     is_new = written.before is None or name not in kind.names(written.before)
     more = await confirmed.applied(live, written, asked)
     status = confirmed.status(more, is_new=is_new)
-    headers = conditions.headers(live, written.revision)
+    headers = conditions.headers(live, written.revision) | {CHANGED: str(written.changed).lower()}
     if status == 201:
         headers["Location"] = f"/v1/{kind.path}/{quote(name, safe=':')}"
     return answer(_view(live, written.model, kind, name) | more, status, headers)

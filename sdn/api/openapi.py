@@ -217,7 +217,7 @@ class Words:
 
     def _writing(self, verb: str, extra: dict[str, Any], *more: int) -> dict[str, Any]:
         planned = {"oneOf": [self.named, PLAN], "description": "What is stored; with `dry_run` the plan."}
-        answers = found("As it is stored", planned, ETag="For If-Match")
+        answers = found("As it is stored", planned, ETag="For If-Match", Sdn_Changed="`false` where it was so already")
         for status in more:
             answers |= found("Created", self.named, status, Location="Its path")
         answers |= found("Stored, but not confirmed in time", self.named, 202)

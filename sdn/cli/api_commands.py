@@ -217,7 +217,8 @@ def change(
     api: Api = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Change fields of a thing; the others stay. `FIELD=` without a value leaves the field to sdn.
+    """Change fields of a thing; the others stay. `FIELD=` without a value leaves the field to sdn, which keeps what
+    there is where that still fits.
 
     Examples: `sdn set network web mtu=1400 --wait` · `sdn set port web1:eth0 ip=10.10.0.9` · `sdn set node web1
     chassis=`

@@ -143,7 +143,8 @@ def tell(resource: Resource, as_json: bool) -> None:
     if as_json:
         output.as_json(resource.raw)
     else:
-        output.say(f"{resource.kind} {resource.name} is stored{_confirmed(applied)} (revision {resource.revision})")
+        done = "stored" if resource.changed else "unchanged"
+        output.say(f"{resource.kind} {resource.name} is {done}{_confirmed(applied)} (revision {resource.revision})")
     _must_be_whole(applied)
 
 

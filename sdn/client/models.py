@@ -32,13 +32,14 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A thing of the lab, at `revision` of it. `raw` is as it was answered. `etag` is for `if_match`: only if it has
-    not changed since, in this very lab."""
+    not changed since, in this very lab. `changed` is False where a write found it so already."""
 
     kind: str
     name: str
     revision: int
     raw: Raw = field(repr=False)
     etag: str = ""
+    changed: bool = True
 
     @property
     def status(self) -> Raw:

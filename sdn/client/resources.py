@@ -123,7 +123,7 @@ class Resources:
     @overload
     def patch(self, kind: str, name: str, fields: Fields, *, dry_run: Literal[True], **how: Any) -> Plan: ...
     def patch(self, kind: str, name: str, fields: Fields, *, dry_run: bool = False, **how: Any) -> Resource | Plan:
-        """A merge patch (RFC 7396): None is what is left to sdn."""
+        """A merge patch (RFC 7396): None is left to sdn, which keeps what there is where that still fits."""
         of = kind_of(kind)
         return self._write("PATCH", _path(of, name), of, fields, dry_run, **how)
 
@@ -184,7 +184,8 @@ def _path(kind: Kind, name: str) -> str:
 
 
 def _resource(kind: Kind, value: dict[str, Any], headers: Mapping[str, str]) -> Resource:
-    return kind.type(kind.noun, _name(value), int(headers.get("sdn-revision", 0)), value, headers.get("etag", ""))
+    revision, changed = int(headers.get("sdn-revision", 0)), headers.get("sdn-changed") != "false"
+    return kind.type(kind.noun, _name(value), revision, value, headers.get("etag", ""), changed)
 
 
 def _name(value: Mapping[str, Any]) -> str:

@@ -152,6 +152,9 @@ class TestPatch:
             for path in ("nodes/fw", "ports/fw:eth0.20", "networks/web", "chassis/hv1", "tests/all"):
                 same = await client.patch(f"/v1/{path}", json={})
                 assert (same.status_code, same.headers["sdn-revision"]) == (200, "1"), path
+                assert same.headers["sdn-changed"] == "false"
+            other = await client.patch("/v1/networks/db", json={"mtu": 1300})
+            assert other.headers["sdn-changed"] == "true"
             assert (await client.patch("/v1/nodes/none", json={})).status_code == 404
 
 

@@ -103,6 +103,9 @@ def test_a_life(sdn: Run, served: Served) -> None:
     assert sdn("create", "node", "c", "network=web", "chassis=hv1") == (0, "node c is stored (revision 2)\n", "")
     assert sdn("set", "port", "c:eth0", "ip=10.9.0.99")[1] == "port c:eth0 is stored (revision 3)\n"
     assert json.loads(sdn("get", "port", "c:eth0", "-o", "json")[1])["ip"] == ["10.9.0.99"]
+    for same in ("ip=10.9.0.99", "ip="):
+        assert sdn("set", "port", "c:eth0", same)[1] == "port c:eth0 is unchanged (revision 3)\n"
+    assert sdn("create", "node", "b", "network=web")[1] == "node b is unchanged (revision 3)\n"
     assert sdn("set", "node", "c", "chassis=hv2", "-o", "json")[0] == 0
     assert sdn("delete", "node", "c", "b")[1] == "node c is gone\nnode b is gone\n"
     model = served.store.model()
