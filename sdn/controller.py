@@ -12,10 +12,11 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from sdn.drift_log import DriftLog
 from sdn.model import Model
-from sdn.model.facts import Facts
+from sdn.model.facts import Facts, FlowFacts
 from sdn.model.moves import located
 from sdn.pipeline import without_nd
 from sdn.pipeline.program import FlowChange, Program
@@ -24,6 +25,8 @@ from sdn.store.reporter import Reporter
 from sdn.target import Switch, Target
 
 LOG = logging.getLogger(__name__)
+TOGETHER: Final = 0.02
+"""Seconds for which a switch's facts wait for those of others that are programmed just now."""
 
 
 class Controller:
@@ -37,6 +40,10 @@ class Controller:
         self._targets: dict[str, Target] = {}
         self._switches: dict[int | None, Switch] = {}
         self._drifts = DriftLog("controller", partial(reporter.tell, "drifts"))
+        self._due: set[str] = set()
+        """Chassis that have not told anything since they were owed something."""
+        self._told: dict[str, FlowFacts] = {}
+        self._telling: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup
 
     async def run(self, updates: asyncio.Queue[Update]) -> None:
@@ -99,7 +106,8 @@ class Controller:
             changes = self._program.update(model, facts)
         self._follow_chassis(model, self._program)
         for target in self._targets.values():
-            target.owe(model.revision, changes.get(target.chassis), again)
+            if target.owe(model.revision, changes.get(target.chassis), again):
+                self._due.add(target.chassis)
         sent = sum(map(len, changes.values()))
         spent = (time.perf_counter() - started) * 1000
         LOG.info("revision %d: %d flow changes on %d switches, %.1f ms", model.revision, sent, len(changes), spent)
@@ -108,12 +116,31 @@ class Controller:
         ours = {chassis.name: chassis for chassis in model.chassis.values() if chassis.has_tables}
         for name in self._targets.keys() - ours.keys():
             self._targets.pop(name).stop()
+            self._due.discard(name)
             self._drifts.forget(name)
         for name in ours.keys() - self._targets.keys():
-            tell = partial(self._reporter.tell, "flows", name)
-            target = self._targets[name] = Target(name, program, self._drifts, tell)
+            target = self._targets[name] = Target(name, program, self._drifts, partial(self._tell, name))
             target.start(self._tasks)
             if switch := self._switches.get(ours[name].id):
                 target.attach(switch)
             else:
                 target.tell()  # what the store says is from before we were here
+
+    # From the switches to the store
+
+    def _tell(self, chassis: str, facts: FlowFacts) -> None:
+        """What switches tell that are programmed together goes out together: each transaction wakes all of the lab's
+        processes."""
+        self._told[chassis] = facts
+        self._due.discard(chassis)
+        if not self._due:
+            self._tell_all()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TOGETHER, self._tell_all)
+
+    def _tell_all(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        told, self._told, self._telling = self._told, {}, None
+        for chassis, facts in told.items():
+            self._reporter.tell("flows", chassis, facts)

@@ -123,16 +123,18 @@ class Target:
         self._is_silent = is_silent
         self.tell()
 
-    def owe(self, revision: int, change: FlowChange | None, again: bool) -> None:
-        """The same model with a new revision (`again`) asks for a look at what the switch really has."""
+    def owe(self, revision: int, change: FlowChange | None, again: bool) -> bool:
+        """Whether it will tell of it soon. The same model with a new revision (`again`) asks for a look at what the
+        switch really has."""
         if change is None and self._revision == revision:
-            return
+            return False
         self._revision = revision
         if again or self._troubles:
             self._owed = None
         elif change and self._owed is not None:
             self._owed.append(change)
         self._wake.set()
+        return self._switch is not None
 
     # Programming
 

@@ -50,6 +50,10 @@ class FakeSwitch:
     monitors: bool = True
     on_silence: Callable[[bool], None] | None = None
     gave_up: bool = False
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.goes_on.set()
 
     async def monitor(self, _tables: Mapping[int, Any], on_updates: Callable[[list[FlowUpdate]], None]) -> None:
         if not self.monitors:
@@ -80,6 +84,7 @@ class FakeSwitch:
 
     async def program(self, add: Iterable[Flow] = (), change: Iterable[Flow] = (), remove: Iterable[Flow] = ()) -> int:
         self._maybe_refuse("program")
+        await self.goes_on.wait()
         self.held.update({flow.key: flow for flow in (*add, *change)})
         for flow in remove:
             del self.held[flow.key]
@@ -100,12 +105,15 @@ class Store:
     loop: asyncio.AbstractEventLoop | None = None
     seen: asyncio.Event = field(default_factory=asyncio.Event)
     drifts: dict[str, Drift] = field(default_factory=dict)
+    reports: list[set[str]] = field(default_factory=list)
+    """Whose flows each was about."""
 
     def report(
         self, flows: Mapping[str, FlowFacts] = MappingProxyType({}), drifts: Mapping[str, Drift] = MappingProxyType({})
     ) -> None:
         self.facts.update(flows)
         self.drifts.update(drifts)
+        self.reports.append(set(flows))
         assert self.loop
         self.loop.call_soon_threadsafe(self.seen.set)
 
@@ -175,6 +183,29 @@ async def test_nothing_is_sent_before_the_first_model() -> None:
         lab.put(first)
         await lab.store.until(hv1=(True, 1))
         assert switch.held == wanted(first, "hv1")
+
+
+async def test_switches_that_are_programmed_together_are_told_of_together() -> None:
+    """But none waits for one that hangs."""
+    first = model(ONE, 1)
+    switches = [FakeSwitch(chassis.id) for chassis in first.chassis.values()]
+    async with running() as lab:
+        lab.put(first)
+        for switch in switches:
+            lab.controller.switch_up(switch)
+        await lab.store.until(hv1=(True, 1), hv2=(True, 1))
+        lab.store.reports.clear()
+        second = model(TWO, 2, first)
+        switches[1].goes_on.clear()
+        lab.put(second, Changed())
+        asyncio.get_running_loop().call_later(0.005, switches[1].goes_on.set)
+        await lab.store.until(hv1=(True, 2), hv2=(True, 2))
+        assert lab.store.reports == [{"hv1", "hv2"}]
+        switches[1].goes_on.clear()
+        lab.put(model(ONE, 3, second), Changed())
+        await lab.store.until(hv1=(True, 3), hv2=(True, 2))
+        switches[1].goes_on.set()
+        await lab.store.until(hv2=(True, 3))
 
 
 async def test_a_change_goes_out_as_a_difference_and_is_confirmed_everywhere() -> None:
