@@ -22,7 +22,7 @@ Never: the time of day, which is given; a guess about what came and went in betw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
@@ -209,12 +209,15 @@ def _settled(old: State, new: State) -> Iterator[Event]:
         if revision.settled and not (before and before.settled):
             took = revision.seconds or 0.0
             troubles = revision.errors
-            count = "an error" if len(troubles) == 1 else f"{len(troubles)} errors"
-            how = f" with {count}: {troubles[0]}" if troubles else ""
+            how = f" with {_errors(troubles)}: {troubles[0]}" if troubles else ""
             message = f"revision {number} is settled after {duration(took)}{how}"
             about = About("lab", new.model.lab) if new.model else None
             data = {"seconds": took, "errors": list(troubles[:ALIKE]), "more": max(len(troubles) - ALIKE, 0)}
             yield Event(revision.time + took, "revision.settled", message, about, number, data)
+
+
+def _errors(errors: Sequence[str]) -> str:
+    return "an error" if len(errors) == 1 else f"{len(errors)} errors"
 
 
 def duration(seconds: float) -> str:
@@ -272,7 +275,9 @@ def _hosts(old: State, new: State, now: float) -> Iterator[Event]:
         if after.revision > was.revision:
             took = _after(old, new, after.revision, now)
             data = {"host": {"datapath_type": after.datapath_type, "errors": len(after.errors)}}
-            yield _chassis(now, name, f"{name} has built revision {after.revision}{took}", data, after.revision)
+            but = f" but for {_errors(after.errors)}" if after.errors else ""
+            message = f"{name} has built revision {after.revision}{but}{took}"
+            yield _chassis(now, name, message, data, after.revision)
         for note in _fresh(was.notes, after.notes, "notes"):
             yield _chassis(now, name, f"{name}: {note}", {"note": note})
         for error in _fresh(was.errors, after.errors, "errors"):

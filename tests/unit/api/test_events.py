@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Facts, Facts, list[tuple[str, str]]]] = {
         Facts(hosts={"hv1": HostFacts(1)}),
         Facts(hosts={"hv1": HostFacts(2, "netdev", ("no such interface",), ("userspace",))}),
         [
-            ("chassis.changed", "hv1 has built revision 2"),
+            ("chassis.changed", "hv1 has built revision 2 but for an error"),
             ("chassis.changed", "hv1: userspace"),
             ("failure", "hv1: no such interface"),
         ],
@@ -242,7 +242,7 @@ def test_a_thousand_errors_take_no_more_room_than_they_need() -> None:
     assert [event.message for event in failures[20:]] == ["hv1: and 980 more errors; all are in: sdn status"]
     assert sum(len(json.dumps(event.data)) + len(event.message) for event in events) < 10_000
     assert told(facts[1], Facts(hosts={"hv1": HostFacts(3, "system", errors)})) == [
-        ("chassis.changed", "hv1 has built revision 3")
+        ("chassis.changed", "hv1 has built revision 3 but for 1000 errors")
     ], "those that are known are not told again"
     assert told(facts[1], facts[2]) == [("chassis.changed", "hv1 has no errors any more")]
 
