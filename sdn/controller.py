@@ -25,7 +25,7 @@ from sdn.store.reporter import Reporter
 from sdn.target import Switch, Target
 
 LOG = logging.getLogger(__name__)
-TOGETHER: Final = 0.02
+TOGETHER: Final = 0.05
 """Seconds for which a switch's facts wait for those of others that are programmed just now."""
 
 

@@ -48,7 +48,8 @@ class Live:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._subscribers: set[asyncio.Queue[Update]] = set()
         self._model, self._facts = store.model(), store.facts()
-        self._changed = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []
+        """For the next update."""
         self._switches: Sessions[Switch] = Sessions(run, connect)
 
     @property
@@ -71,15 +72,17 @@ class Live:
         return self._model.revision if self._model else 0
 
     async def follow(self) -> None:
-        """Keep up with the store, until cancelled."""
+        """Keep up with the store, until cancelled. Who waits for an answer comes before who tells what happened."""
         updates = self.store.watch(asyncio.get_running_loop())
         while True:
             update = await updates.get()
             self._model, self._facts = update.model, update.facts
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                if not each.done():  # he may have been cancelled
+                    each.set_result(None)
             for queue in self._subscribers:
                 queue.put_nowait(update)
-            async with self._changed:
-                self._changed.notify_all()
 
     async def close(self) -> None:
         self._writer.shutdown(wait=False, cancel_futures=True)
@@ -146,11 +149,14 @@ class Live:
         return all(facts.flows.get(name, FlowFacts()).revision >= revision for name in switches)
 
     async def _until(self, holds: Callable[[], bool], timeout: float) -> bool:
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait_for(holds), timeout)
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(timeout):
+                while not holds():
+                    update = asyncio.get_running_loop().create_future()
+                    self._waiting.append(update)
+                    await update
+        except TimeoutError:
+            return False
         return True
 
     # Switches
