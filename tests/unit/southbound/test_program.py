@@ -47,6 +47,19 @@ async def test_one_ordered_bundle_then_barrier(path: Path) -> None:
     assert all(struct.unpack_from("!I", said.body, 12) == (said.xid,) for said in flow_mods)
 
 
+async def test_additions_alone_are_committed_in_one_go(path: Path) -> None:
+    """What the switch refuses of them is named, and the others are there."""
+    async with controller(path) as c:
+        switch, session = await c.connect(1)
+        work = asyncio.create_task(session.program(FLOWS))
+        heard = await switch.take_bundle(refuse=1)
+        last = await switch.expect(BARRIER_REQUEST)
+        switch.say(fake.BARRIER_REPLY, xid=last.xid)
+        with pytest.raises(RefusedError, match=r"priority=2.*; all others were added$"):
+            await work
+    assert [said.kind for said in heard] == [BUNDLE_CONTROL, *[BUNDLE_ADD] * 3, BUNDLE_CONTROL]
+
+
 async def test_nothing_to_change_is_a_barrier_alone(path: Path) -> None:
     async with controller(path) as c:
         switch, session = await c.connect(1)
@@ -59,7 +72,7 @@ async def test_nothing_to_change_is_a_barrier_alone(path: Path) -> None:
 async def test_a_refused_flow_is_named_and_the_bundle_discarded(path: Path) -> None:
     async with controller(path) as c:
         switch, session = await c.connect(1)
-        work = asyncio.create_task(session.program(FLOWS))
+        work = asyncio.create_task(session.program(FLOWS[:2], FLOWS[2:]))
         heard = await switch.take_bundle(refuse=1)
         with pytest.raises(RefusedError) as refused:
             await work
@@ -67,7 +80,7 @@ async def test_a_refused_flow_is_named_and_the_bundle_discarded(path: Path) -> N
         assert "hv1 refused" in str(refused.value)
         assert "priority=2" in str(refused.value)
         assert "OFPBIC_UNSUP_METADATA_MASK (OFPET_BAD_INSTRUCTION); nothing was changed" in str(refused.value)
-        again = asyncio.create_task(session.program(FLOWS))
+        again = asyncio.create_task(session.program(FLOWS[:2], FLOWS[2:]))
         await switch.take_bundle()
         switch.say(fake.BARRIER_REPLY, xid=(await switch.expect(BARRIER_REQUEST)).xid)
         assert await again == 3
@@ -87,7 +100,7 @@ async def test_a_flow_without_encoding_is_named_and_the_bundle_discarded(path: P
 async def test_a_cancelled_program_is_discarded(path: Path) -> None:
     async with controller(path) as c:
         switch, session = await c.connect(1)
-        work = asyncio.create_task(session.program(FLOWS))
+        work = asyncio.create_task(session.program(FLOWS[:2], FLOWS[2:]))
         await switch.expect(BUNDLE_CONTROL)
         for _ in FLOWS:
             await switch.expect(BUNDLE_ADD)
@@ -187,7 +200,7 @@ async def test_two_programs_wait_for_one_another(path: Path) -> None:
         work = [asyncio.create_task(session.program([flow])) for flow in FLOWS]
         for _ in work:
             heard = await switch.take_bundle()
-            assert [said.kind for said in heard] == [BUNDLE_CONTROL, BUNDLE_ADD, BARRIER_REQUEST, BUNDLE_CONTROL]
+            assert [said.kind for said in heard] == [BUNDLE_CONTROL, BUNDLE_ADD, BUNDLE_CONTROL]
             switch.say(fake.BARRIER_REPLY, xid=(await switch.expect(BARRIER_REQUEST)).xid)
         assert await asyncio.gather(*work) == [1, 1, 1]
 
