@@ -31,17 +31,13 @@ from datapath.linux.netlink import (
     attribute,
     attributes,
 )
+from datapath.linux.shapes import ADDRESS, NEIGHBOUR, ROUTE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_VIA, U32
 
-_ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_ROUTE: Final = struct.Struct("=8BI")  # struct rtmsg: family, lengths, TOS, table, protocol, scope, type, flags
 _NEXT_HOP: Final = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, weight, index
-_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _CACHE: Final = struct.Struct("=IIII")  # struct ifa_cacheinfo: seconds preferred, seconds valid, two time stamps
-_U32: Final = struct.Struct("=I")
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
-_RTA_CACHEINFO, _RTA_TABLE, _RTA_VIA, _RTA_EXPIRES, _RTA_NH_ID = 12, 15, 18, 23, 30
+_RTA_CACHEINFO, _RTA_TABLE, _RTA_EXPIRES, _RTA_NH_ID = 12, 15, 23, 30
 _NDA_DST, _NDA_LLADDR = 1, 2
 
 _TENTATIVE: Final = 0x40 | 0x08
@@ -75,7 +71,7 @@ def of_device(
 ) -> Belongings:
     """What of the namespace's is the device's."""
     return Belongings(
-        tuple(each for each in addresses if _ADDRESS.unpack_from(each)[4] == index),
+        tuple(each for each in addresses if ADDRESS.unpack_from(each)[4] == index),
         tuple(each for each in routes if index in _ways(each) and each[5] != _KERNEL),
         tuple(each for each in neighbours if _is_fixed(each, index)),
     )
@@ -110,7 +106,7 @@ def lasting(some: Belongings, seconds: int) -> Belongings:
 def redirected(some: Belongings, old: int, new: int) -> Belongings:
     """The same of the device with another index."""
     return Belongings(
-        tuple(_ADDRESS.pack(*each[:4], new) + each[_ADDRESS.size :] for each in some.addresses),
+        tuple(ADDRESS.pack(*each[:4], new) + each[ADDRESS.size :] for each in some.addresses),
         tuple(_rerouted(each, old, new) for each in some.routes),
         tuple(each[:4] + struct.pack("=i", new) + each[8:] for each in some.neighbours),
     )
@@ -140,8 +136,8 @@ def giving(some: Belongings, old_name: str, new_name: str) -> Iterator[Message]:
         flags = NLM_F_CREATE | (NLM_F_APPEND if route[0] == socket.AF_INET else 0)
         yield _message(f"route {route_text(route)}", RTM_NEWROUTE, flags, _asked_route(route), errno.EEXIST)
     for neighbour in some.neighbours:
-        found = dict(attributes(neighbour, _NEIGHBOUR.size))
-        body = neighbour[: _NEIGHBOUR.size] + b"".join(
+        found = dict(attributes(neighbour, NEIGHBOUR.size))
+        body = neighbour[: NEIGHBOUR.size] + b"".join(
             attribute(kind, found[kind]) for kind in (_NDA_DST, _NDA_LLADDR) if kind in found
         )
         yield _message("fixed neighbour", RTM_NEWNEIGH, _NEW, body)
@@ -169,7 +165,7 @@ def _message(about: str, kind: int, flags: int, body: bytes, *tolerated: int) ->
 
 def address_key(address: bytes) -> tuple[int, int, bytes, bytes]:
     """What makes it another one: family, prefix length, itself, its peer."""
-    found = dict(attributes(address, _ADDRESS.size))
+    found = dict(attributes(address, ADDRESS.size))
     return address[0], address[1], found.get(_IFA_LOCAL, b"") or found[_IFA_ADDRESS], found[_IFA_ADDRESS]
 
 
@@ -184,31 +180,31 @@ def is_link_local(address: bytes) -> bool:
 
 
 def _flags(address: bytes) -> int:
-    found = dict(attributes(address, _ADDRESS.size)).get(_IFA_FLAGS)
-    return int(_U32.unpack(found)[0]) if found else address[2]
+    found = dict(attributes(address, ADDRESS.size)).get(_IFA_FLAGS)
+    return int(U32.unpack(found)[0]) if found else address[2]
 
 
 def _with_flags(address: bytes, flags: int) -> bytes:
-    return _changed(address, _ADDRESS.size, {_IFA_FLAGS: _U32.pack(flags)})
+    return _changed(address, ADDRESS.size, {_IFA_FLAGS: U32.pack(flags)})
 
 
 def _relabelled(address: bytes, old: str, new: str) -> bytes:
-    label = dict(attributes(address, _ADDRESS.size)).get(_IFA_LABEL, b"")
+    label = dict(attributes(address, ADDRESS.size)).get(_IFA_LABEL, b"")
     if label.rstrip(b"\0") != old.encode():
         return address
-    return _changed(address, _ADDRESS.size, {_IFA_LABEL: new.encode() + b"\0"})
+    return _changed(address, ADDRESS.size, {_IFA_LABEL: new.encode() + b"\0"})
 
 
 def _aged(address: bytes, seconds: int) -> bytes:
     """b"" where its time is over."""
-    cache = dict(attributes(address, _ADDRESS.size)).get(_IFA_CACHEINFO)
+    cache = dict(attributes(address, ADDRESS.size)).get(_IFA_CACHEINFO)
     if cache is None:
         return address
     preferred, valid, made, changed = _CACHE.unpack(cache)
     preferred, valid = (each if each == _FOREVER else max(0, each - seconds) for each in (preferred, valid))
     if valid == 0:
         return b""
-    return _changed(address, _ADDRESS.size, {_IFA_CACHEINFO: _CACHE.pack(preferred, valid, made, changed)})
+    return _changed(address, ADDRESS.size, {_IFA_CACHEINFO: _CACHE.pack(preferred, valid, made, changed)})
 
 
 # Routes
@@ -216,30 +212,30 @@ def _aged(address: bytes, seconds: int) -> bytes:
 
 def route_text(route: bytes) -> str:
     """As `ip route` says it, as far as it tells routes apart."""
-    found = dict(attributes(route, _ROUTE.size))
-    words = [f"{ip_address(found[_RTA_DST])}/{route[1]}" if _RTA_DST in found else "default"]
-    if _RTA_GATEWAY in found:
-        words.append(f"via {ip_address(found[_RTA_GATEWAY])}")
-    table = int(_U32.unpack(found[_RTA_TABLE])[0]) if _RTA_TABLE in found else route[4]
+    found = dict(attributes(route, ROUTE.size))
+    words = [f"{ip_address(found[RTA_DST])}/{route[1]}" if RTA_DST in found else "default"]
+    if RTA_GATEWAY in found:
+        words.append(f"via {ip_address(found[RTA_GATEWAY])}")
+    table = int(U32.unpack(found[_RTA_TABLE])[0]) if _RTA_TABLE in found else route[4]
     words += [f"table {table}"] if table != _MAIN_TABLE else []
     return " ".join(words)
 
 
 def by_next_hop_object(route: bytes) -> bool:
     """It has no device of its own: the object that it names has, for all its routes."""
-    return any(kind == _RTA_NH_ID for kind, _ in attributes(route, _ROUTE.size))
+    return any(kind == _RTA_NH_ID for kind, _ in attributes(route, ROUTE.size))
 
 
 def _route_key(route: bytes) -> bytes:
     """Its time goes on."""
-    return _changed(_asked_route(route), _ROUTE.size, {_RTA_EXPIRES: b""})
+    return _changed(_asked_route(route), ROUTE.size, {_RTA_EXPIRES: b""})
 
 
 def _ways(route: bytes) -> set[int]:
     """Indexes of the devices that it leads over."""
-    found = dict(attributes(route, _ROUTE.size))
-    ways = {_U32.unpack(found[_RTA_OIF])[0]} if _RTA_OIF in found else set()
-    return ways | {index for _, _, _, index, _ in _hops(found.get(_RTA_MULTIPATH, b""))}
+    found = dict(attributes(route, ROUTE.size))
+    ways = {U32.unpack(found[RTA_OIF])[0]} if RTA_OIF in found else set()
+    return ways | {index for _, _, _, index, _ in _hops(found.get(RTA_MULTIPATH, b""))}
 
 
 def _hops(multipath: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
@@ -254,48 +250,48 @@ def _hops(multipath: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
 
 
 def _has_gateway(route: bytes) -> bool:
-    return any(kind in (_RTA_GATEWAY, _RTA_VIA, _RTA_MULTIPATH) for kind, _ in attributes(route, _ROUTE.size))
+    return any(kind in (RTA_GATEWAY, RTA_VIA, RTA_MULTIPATH) for kind, _ in attributes(route, ROUTE.size))
 
 
 def _rerouted(route: bytes, old: int, new: int) -> bytes:
-    found = dict(attributes(route, _ROUTE.size))
-    changes = {_RTA_OIF: _U32.pack(new)} if found.get(_RTA_OIF) == _U32.pack(old) else {}
-    return _changed(route, _ROUTE.size, changes | _multipath(found, {old: new}))
+    found = dict(attributes(route, ROUTE.size))
+    changes = {RTA_OIF: U32.pack(new)} if found.get(RTA_OIF) == U32.pack(old) else {}
+    return _changed(route, ROUTE.size, changes | _multipath(found, {old: new}))
 
 
 def _multipath(found: Mapping[int, bytes], renumbered: Mapping[int, int]) -> dict[int, bytes]:
     """Its ways, if there are several, over other devices, and without what only answers say of them."""
-    if _RTA_MULTIPATH not in found:
+    if RTA_MULTIPATH not in found:
         return {}
     hops = [
         _NEXT_HOP.pack(length, flags & _HOP_FLAGS, weight, renumbered.get(index, index)) + rest
-        for length, flags, weight, index, rest in _hops(found[_RTA_MULTIPATH])
+        for length, flags, weight, index, rest in _hops(found[RTA_MULTIPATH])
     ]
-    return {_RTA_MULTIPATH: b"".join(hop + bytes(-len(hop) % 4) for hop in hops)}
+    return {RTA_MULTIPATH: b"".join(hop + bytes(-len(hop) % 4) for hop in hops)}
 
 
 def _asked_route(route: bytes) -> bytes:
     """As a request: without what only answers say. What is left of its time is said otherwise there."""
-    *head, flags = _ROUTE.unpack_from(route)
-    found = dict(attributes(route, _ROUTE.size))
+    *head, flags = ROUTE.unpack_from(route)
+    found = dict(attributes(route, ROUTE.size))
     changes = {_RTA_CACHEINFO: b"", **_multipath(found, {})}
     cache = found.get(_RTA_CACHEINFO, b"")
     expires = struct.unpack_from("=i", cache, 8)[0] if len(cache) >= 12 else 0  # struct rta_cacheinfo
     if expires > 0:
-        changes[_RTA_EXPIRES] = _U32.pack(max(1, expires // _TICKS))
-    return _ROUTE.pack(*head, flags & _HOP_FLAGS) + _changed(route, _ROUTE.size, changes)[_ROUTE.size :]
+        changes[_RTA_EXPIRES] = U32.pack(max(1, expires // _TICKS))
+    return ROUTE.pack(*head, flags & _HOP_FLAGS) + _changed(route, ROUTE.size, changes)[ROUTE.size :]
 
 
 # Neighbours
 
 
 def _is_fixed(neighbour: bytes, index: int) -> bool:
-    _, device, state, _, _ = _NEIGHBOUR.unpack_from(neighbour)
+    _, device, state, _, _ = NEIGHBOUR.unpack_from(neighbour)
     return device == index and bool(state & NUD_PERMANENT)
 
 
 def _neighbour_key(neighbour: bytes) -> bytes:
-    return dict(attributes(neighbour, _NEIGHBOUR.size)).get(_NDA_DST, b"")
+    return dict(attributes(neighbour, NEIGHBOUR.size)).get(_NDA_DST, b"")
 
 
 def _changed(body: bytes, offset: int, changes: dict[int, bytes]) -> bytes:

@@ -31,12 +31,9 @@ from datapath.linux.netlink import (
     Message,
     attribute,
 )
+from datapath.linux.shapes import LINK, NEIGHBOUR, U32, VLAN
 
-_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
-_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_U32: Final = struct.Struct("=I")
 _PORT: Final = struct.Struct("!H")
-_VLAN: Final = struct.Struct("=HH")  # struct bridge_vlan_info: flags, id
 
 _NESTED: Final = 0x8000
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_AF_SPEC = 3, 4, 10, 12, 18, 26
@@ -76,7 +73,7 @@ def traits(wish: Bridge | Tunnel) -> Traits:
         if wish.aware:  # a kernel without VLAN filtering refuses to have it off, too
             found[_BR_VLAN_FILTERING] = b"\1"
     elif wish.kind == "vxlan":
-        found = {_VXLAN_ID: _U32.pack(wish.id), _VXLAN_LOCAL: wish.local.packed, _VXLAN_LEARNING: b"\0"}
+        found = {_VXLAN_ID: U32.pack(wish.id), _VXLAN_LOCAL: wish.local.packed, _VXLAN_LEARNING: b"\0"}
         found |= {_VXLAN_PORT: _PORT.pack(_VXLAN_UDP), _VXLAN_CHECKSUM: b"\0"}  # RFC 7348 section 5: SHOULD be zero
     elif wish.remote is None:
         raise ValueError(f"{wish.device}: {wish.kind} has one remote")
@@ -104,7 +101,7 @@ def add_device(about: str, wish: Bridge | Tunnel) -> Message:
     mtu = _LEAST_MTU if isinstance(wish, Bridge) else wish.mtu
     data = b"".join(attribute(key, value) for key, value in {**dict(traits(wish)), **_more(wish)}.items())
     info = attribute(_INFO_KIND, kind.encode() + b"\0") + attribute(_INFO_DATA | _NESTED, data)
-    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, wish.device.encode() + b"\0")
+    body = LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, wish.device.encode() + b"\0")
     body += attribute(_IFLA_MTU, struct.pack("=I", mtu)) + attribute(_IFLA_LINKINFO | _NESTED, info)
     return _message(about, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
@@ -113,18 +110,18 @@ def add_device(about: str, wish: Bridge | Tunnel) -> Message:
 
 
 def set_up(about: str, device: int) -> Message:
-    return _message(about, RTM_NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, device, IFF_UP, IFF_UP))
+    return _message(about, RTM_NEWLINK, 0, LINK.pack(socket.AF_UNSPEC, 0, device, IFF_UP, IFF_UP))
 
 
 def set_master(about: str, port: int, bridge: int) -> Message:
     """`bridge` 0: none."""
-    body = _LINK.pack(socket.AF_UNSPEC, 0, port, 0, 0) + attribute(_IFLA_MASTER, struct.pack("=I", bridge))
+    body = LINK.pack(socket.AF_UNSPEC, 0, port, 0, 0) + attribute(_IFLA_MASTER, struct.pack("=I", bridge))
     return _message(about, RTM_NEWLINK, 0, body)
 
 
 def set_flags(about: str, port: int, flags: Flags) -> Message:
     said = b"".join(attribute(kind, bytes([value])) for kind, value in zip(FLAG_ATTRIBUTES, flags, strict=True))
-    body = _LINK.pack(socket.AF_BRIDGE, 0, port, 0, 0) + attribute(_IFLA_PROTINFO | _NESTED, said)
+    body = LINK.pack(socket.AF_BRIDGE, 0, port, 0, 0) + attribute(_IFLA_PROTINFO | _NESTED, said)
     return _message(about, RTM_SETLINK, 0, body)
 
 
@@ -139,8 +136,8 @@ def delete_vlans(about: str, device: int, vlans: Vlans, *, own: bool = False) ->
 
 def _with_vlans(device: int, vlans: Vlans, own: bool) -> bytes:
     said = attribute(_BRIDGE_FLAGS, struct.pack("=H", _SELF)) if own else b""
-    said += b"".join(attribute(_VLAN_INFO, _VLAN.pack(flags, vid)) for vid, flags in ranges(vlans))
-    return _LINK.pack(socket.AF_BRIDGE, 0, device, 0, 0) + attribute(_IFLA_AF_SPEC | _NESTED, said)
+    said += b"".join(attribute(_VLAN_INFO, VLAN.pack(flags, vid)) for vid, flags in ranges(vlans))
+    return LINK.pack(socket.AF_BRIDGE, 0, device, 0, 0) + attribute(_IFLA_AF_SPEC | _NESTED, said)
 
 
 def ranges(vlans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -163,7 +160,7 @@ def ranges(vlans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _entry(
     about: str, kind: int, how: int, device: int, state: int, flags: int, found: bytes, tolerated: tuple[int, ...] = ()
 ) -> Message:
-    return _message(about, kind, how, _NEIGHBOUR.pack(socket.AF_BRIDGE, device, state, flags, 0) + found, tolerated)
+    return _message(about, kind, how, NEIGHBOUR.pack(socket.AF_BRIDGE, device, state, flags, 0) + found, tolerated)
 
 
 def set_known(about: str, port: int, vid: int, mac: bytes) -> Message:
@@ -192,13 +189,13 @@ def delete_remote(about: str, device: int, mac: bytes, vtep: bytes) -> Message:
 
 def set_neighbour(about: str, device: int, address: bytes, mac: bytes) -> Message:
     """A permanent one, by raw addresses."""
-    body = _NEIGHBOUR.pack(_family(address), device, NUD_PERMANENT, 0, 0)
+    body = NEIGHBOUR.pack(_family(address), device, NUD_PERMANENT, 0, 0)
     body += attribute(_NDA_DST, address) + attribute(_NDA_LLADDR, mac)
     return _message(about, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 def delete_neighbour(about: str, device: int, address: bytes) -> Message:
-    body = _NEIGHBOUR.pack(_family(address), device, 0, 0, 0) + attribute(_NDA_DST, address)
+    body = NEIGHBOUR.pack(_family(address), device, 0, 0, 0) + attribute(_NDA_DST, address)
     return _message(about, RTM_DELNEIGH, 0, body, (errno.ENOENT,))
 
 

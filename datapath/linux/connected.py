@@ -36,16 +36,25 @@ from datapath.linux.netlink import (
     attribute,
     attributes,
 )
+from datapath.linux.shapes import (
+    ADDRESS,
+    LINK,
+    MAIN,
+    ROUTE,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
+    RTA_VIA,
+    U32,
+    UNICAST,
+    number,
+)
 
-_ROUTE: Final = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags."""
-_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
-_ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_U32: Final = struct.Struct("=I")
-
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA = 1, 4, 5, 6, 7, 9, 18
 _IFA_FLAGS, _IFA_RT_PRIORITY = 8, 9
-_MAIN, _UNICAST, _KERNEL = 254, 1, 2  # RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL
+_KERNEL = 2  # RTPROT_KERNEL
 _SCOPE_LINK: Final = 253
 _SECONDARY, _NO_PREFIX_ROUTE = 0x01, 0x200  # IFA_F_*: another one of its subnet has the route; it is to have none
 _METRICS: Final = {4: 0, 16: 256}
@@ -61,7 +70,7 @@ def _screen() -> bytes:
         (if_equal, 1, 0, socket.htons(RTM_NEWROUTE)),
         (if_equal, 0, 3, socket.htons(RTM_DELROUTE)),
         (load_byte, 0, 0, _TABLE_AT),
-        (if_equal, 1, 0, _MAIN),
+        (if_equal, 1, 0, MAIN),
         (leave, 0, 0, 0),
         (leave, 0, 0, 0xFFFFFFFF),
     ]
@@ -99,10 +108,10 @@ class Lost(NamedTuple):
         route = self.route
         version_4 = len(route.network) == 4
         family, scope = (socket.AF_INET, _SCOPE_LINK) if version_4 else (socket.AF_INET6, 0)
-        body = _ROUTE.pack(family, route.length, 0, 0, _MAIN, _KERNEL, scope, _UNICAST, 0)
-        body += attribute(_RTA_DST, route.network) + attribute(_RTA_OIF, _U32.pack(route.device))
-        body += attribute(_RTA_PREFSRC, self.source) if version_4 else b""
-        body += attribute(_RTA_PRIORITY, _U32.pack(route.metric)) if route.metric else b""
+        body = ROUTE.pack(family, route.length, 0, 0, MAIN, _KERNEL, scope, UNICAST, 0)
+        body += attribute(RTA_DST, route.network) + attribute(RTA_OIF, U32.pack(route.device))
+        body += attribute(RTA_PREFSRC, self.source) if version_4 else b""
+        body += attribute(RTA_PRIORITY, U32.pack(route.metric)) if route.metric else b""
         flags = NLM_F_CREATE | (NLM_F_APPEND if version_4 and not self.is_taken else 0)
         return Message(about, HEADER.pack(HEADER.size + len(body), RTM_NEWROUTE, flags, 0, 0) + body, (errno.EEXIST,))
 
@@ -127,11 +136,11 @@ class Connected:
         if notice.type in (RTM_NEWROUTE, RTM_DELROUTE):
             return self._fold_route(notice.type == RTM_NEWROUTE, notice.payload)
         if notice.type in (RTM_NEWLINK, RTM_DELLINK) and notice.payload[0] == 0:
-            _, _, index, flags, _ = _LINK.unpack_from(notice.payload)
+            _, _, index, flags, _ = LINK.unpack_from(notice.payload)
             if notice.type == RTM_DELLINK or not flags & IFF_UP:
                 self._drop(index)
         elif notice.type == RTM_DELADDR:
-            self._drop(_ADDRESS.unpack_from(notice.payload)[4])
+            self._drop(ADDRESS.unpack_from(notice.payload)[4])
         return 0
 
     def missing(self, channel: Channel, device: int, addresses: Collection[RawAddress]) -> list[Lost]:
@@ -141,8 +150,8 @@ class Connected:
         routes = (_expected(device, address, _METRICS[len(address[0])]) for address in addresses)
         if self._known is not None and all(route is None or route in self._known for route in routes):
             return []
-        having = channel.dump(RTM_GETADDR, bytes(_ADDRESS.size))
-        found = [found for notice in channel.dump(RTM_GETROUTE, bytes(_ROUTE.size)) if (found := _parsed(notice))]
+        having = channel.dump(RTM_GETADDR, bytes(ADDRESS.size))
+        found = [found for notice in channel.dump(RTM_GETROUTE, bytes(ROUTE.size)) if (found := _parsed(notice))]
         self._known = {route for route, is_connected in found if is_connected}
         others = {(route.network, route.length) for route, is_connected in found if not is_connected}
         lost = (_lost(notice.payload, addresses, others) for notice in having)
@@ -179,25 +188,25 @@ def _parsed(notice: Notice) -> tuple[Route, bool] | None:
 def _parse(payload: bytes) -> tuple[Route, bool] | None:
     """A route of the main table that is no default route, and whether it is a connected one. `payload` is a struct
     rtmsg with its attributes."""
-    family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
-    if family not in (socket.AF_INET, socket.AF_INET6) or not length or (table, kind) != (_MAIN, _UNICAST):
+    family, length, _, _, table, protocol, _, kind, _ = ROUTE.unpack_from(payload)
+    if family not in (socket.AF_INET, socket.AF_INET6) or not length or (table, kind) != (MAIN, UNICAST):
         return None
-    found = dict(attributes(payload, _ROUTE.size))
-    device, metric = _number(found.get(_RTA_OIF)), _number(found.get(_RTA_PRIORITY))
-    led = found.keys() & {_RTA_GATEWAY, _RTA_VIA, _RTA_MULTIPATH}
+    found = dict(attributes(payload, ROUTE.size))
+    device, metric = number(found.get(RTA_OIF)), number(found.get(RTA_PRIORITY))
+    led = found.keys() & {RTA_GATEWAY, RTA_VIA, RTA_MULTIPATH}
     is_connected = bool(device) and not led and (protocol == _KERNEL or family == socket.AF_INET6)
-    return Route(device, found.get(_RTA_DST, b""), length, metric), is_connected
+    return Route(device, found.get(RTA_DST, b""), length, metric), is_connected
 
 
 def _lost(payload: bytes, wanted: Collection[RawAddress], others: Collection[tuple[bytes, int]]) -> Lost | None:
     """Of an address (a struct ifaddrmsg with its attributes), as if it were not there; None if it has none."""
     device, address = parse_address(payload)
-    found = dict(attributes(payload, _ADDRESS.size))
-    flags = _number(found.get(_IFA_FLAGS)) or _ADDRESS.unpack_from(payload)[2]
+    found = dict(attributes(payload, ADDRESS.size))
+    flags = number(found.get(_IFA_FLAGS)) or ADDRESS.unpack_from(payload)[2]
     secondary = len(address[0]) == 4 and flags & _SECONDARY
     if address not in wanted or secondary or flags & _NO_PREFIX_ROUTE:
         return None
-    route = _expected(device, address, _number(found.get(_IFA_RT_PRIORITY)) or _METRICS[len(address[0])])
+    route = _expected(device, address, number(found.get(_IFA_RT_PRIORITY)) or _METRICS[len(address[0])])
     return Lost(route, address[0], (route.network, route.length) in others) if route else None
 
 
@@ -210,7 +219,3 @@ def _expected(device: int, address: RawAddress, metric: int) -> Route | None:
     rest = 8 * len(packed) - length
     network = (int.from_bytes(packed, "big") >> rest << rest).to_bytes(len(packed), "big")
     return Route(device, network, length, metric)
-
-
-def _number(value: bytes | None) -> int:
-    return int(_U32.unpack(value)[0]) if value else 0

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from datapath.linux import namespaces
 from datapath.linux.netlink import IFF_UP, RTM_GETLINK, Channel, attributes
+from datapath.linux.shapes import LINK
 
-_LINK: Final = Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _IFLA_IFALIAS, _IFLA_STATS64 = 20, 23
 _STATS: Final = Struct("=8Q")  # the head of struct rtnl_link_stats64
 _IFF_LOWER_UP: Final = 0x10000
@@ -43,15 +43,15 @@ def devices(namespace: str) -> dict[str, Counted]:
     except FileNotFoundError:
         return {}
     try:
-        found = (_counted(notice.payload) for notice in channel.dump(RTM_GETLINK, bytes(_LINK.size)))
+        found = (_counted(notice.payload) for notice in channel.dump(RTM_GETLINK, bytes(LINK.size)))
         return dict(each for each in found if each is not None)
     finally:
         channel.close()
 
 
 def _counted(payload: bytes) -> tuple[str, Counted] | None:
-    flags = _LINK.unpack_from(payload)[3]
-    found = dict(attributes(payload, _LINK.size))
+    flags = LINK.unpack_from(payload)[3]
+    found = dict(attributes(payload, LINK.size))
     alias = found.get(_IFLA_IFALIAS, b"").rstrip(b"\0").decode(errors="replace")
     if not alias or len(found.get(_IFLA_STATS64, b"")) < _STATS.size:
         return None

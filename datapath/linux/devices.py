@@ -6,7 +6,6 @@ Enters: answers and notifications of a Channel. Leaves: Device values. Never: a 
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from collections.abc import Set
 from dataclasses import dataclass
@@ -33,12 +32,8 @@ from datapath.linux.netlink import (
     Notice,
     attributes,
 )
+from datapath.linux.shapes import ADDRESS, LINK, NEIGHBOUR, number
 from datapath.linux.wiring import MACVLANS
-
-_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
-_ADDRESS: Final = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_U32: Final = struct.Struct("=I")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 5, 10, 18, 20
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_MACVLAN_MODE = 1, 2, 1, 1
@@ -87,8 +82,8 @@ class Device:
 
 def parse_device(payload: bytes) -> Device:
     """`payload` is a struct ifinfomsg with its attributes."""
-    _, _, index, flags, _ = _LINK.unpack_from(payload)
-    found = dict(attributes(payload, _LINK.size))
+    _, _, index, flags, _ = LINK.unpack_from(payload)
+    found = dict(attributes(payload, LINK.size))
     info = dict(attributes(found.get(_IFLA_LINKINFO, b""), 0))
     kind = _text(info.get(_IFLA_INFO_KIND, b""))
     telling = _TELLING.get(kind, frozenset())
@@ -98,42 +93,38 @@ def parse_device(payload: bytes) -> Device:
         _text(found.get(_IFLA_IFNAME, b"")),
         kind,
         Mac.from_bytes(found.get(_IFLA_ADDRESS, b"")),
-        _number(found.get(_IFLA_MTU)),
+        number(found.get(_IFLA_MTU)),
         _text(found.get(_IFLA_IFALIAS, b"")),
         bool(flags & IFF_UP),
         not flags & IFF_NOARP,
-        _number(found.get(_IFLA_MASTER)),
-        _number(found.get(_IFLA_LINK)),
+        number(found.get(_IFLA_MASTER)),
+        number(found.get(_IFLA_LINK)),
         int.from_bytes(data.get(_IFLA_VLAN_ID, b""), sys.byteorder) if kind == "vlan" else 0,
-        _number(data.get(_IFLA_MACVLAN_MODE)) if kind in MACVLANS else 0,
+        number(data.get(_IFLA_MACVLAN_MODE)) if kind in MACVLANS else 0,
         frozenset((key, data[key]) for key in telling & data.keys()),
     )
 
 
 def parse_address(payload: bytes) -> tuple[int, RawAddress]:
     """Index of the device and the address; `payload` is a struct ifaddrmsg with its attributes."""
-    _, length, _, _, index = _ADDRESS.unpack_from(payload)
-    found = dict(attributes(payload, _ADDRESS.size))
+    _, length, _, _, index = ADDRESS.unpack_from(payload)
+    found = dict(attributes(payload, ADDRESS.size))
     return index, (found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b""), length)
 
 
 def permanent_neighbours(channel: Channel, index: int) -> dict[IPAddress, Mac]:
     """The IPv4 neighbours of a device that somebody has set, which the kernel never asks for."""
     found: dict[IPAddress, Mac] = {}
-    for notice in channel.dump(RTM_GETNEIGH, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, 0, 0)):
-        _, device, state, _, _ = _NEIGHBOUR.unpack_from(notice.payload)
+    for notice in channel.dump(RTM_GETNEIGH, NEIGHBOUR.pack(socket.AF_INET, 0, 0, 0, 0)):
+        _, device, state, _, _ = NEIGHBOUR.unpack_from(notice.payload)
         if device == index and state & NUD_PERMANENT:
-            values = dict(attributes(notice.payload, _NEIGHBOUR.size))
+            values = dict(attributes(notice.payload, NEIGHBOUR.size))
             found[ip_address(values[_NDA_DST])] = Mac.from_bytes(values.get(_NDA_LLADDR, b""))
     return found
 
 
 def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
-
-
-def _number(value: bytes | None) -> int:
-    return int(_U32.unpack(value)[0]) if value else 0
 
 
 class Devices:
@@ -176,7 +167,7 @@ class Devices:
     def read(self, channel: Channel) -> None:
         """Everything anew, and then what has changed meanwhile."""
         channel.hear()  # what was notified before must not be taken for news afterwards
-        present = channel.dump(RTM_GETLINK, bytes(_LINK.size)) + channel.dump(RTM_GETADDR, bytes(_ADDRESS.size))
+        present = channel.dump(RTM_GETLINK, bytes(LINK.size)) + channel.dump(RTM_GETADDR, bytes(ADDRESS.size))
         before = dict(self.by_name)
         had = {(index, address) for index, addresses in self._addresses.items() for address in addresses}
         self.by_name.clear()
@@ -195,7 +186,7 @@ class Devices:
         if notice.type == RTM_NEWLINK and notice.payload[0] == 0:  # family AF_BRIDGE speaks of a bridge's port
             self._put(parse_device(notice.payload))
         elif notice.type == RTM_DELLINK and notice.payload[0] == 0:
-            index = int(_LINK.unpack_from(notice.payload)[2])
+            index = int(LINK.unpack_from(notice.payload)[2])
             self._drop(index)
             return index
         elif notice.type in (RTM_NEWADDR, RTM_DELADDR):

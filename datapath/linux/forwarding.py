@@ -27,10 +27,7 @@ from datapath.linux.netlink import (
     attribute,
     attributes,
 )
-
-_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg
-_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_VLAN: Final = struct.Struct("=HH")  # struct bridge_vlan_info: flags, id
+from datapath.linux.shapes import LINK, NEIGHBOUR, VLAN
 
 _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 10, 12, 26, 29
 _BRVLAN_COMPRESSED: Final = 1 << 2  # RTEXT_FILTER_BRVLAN_COMPRESSED
@@ -68,12 +65,12 @@ class Forwarding:
     def read(self, channel: Channel) -> None:
         """Everything anew, and then what has changed meanwhile."""
         channel.hear()
-        links = _LINK.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + attribute(
+        links = LINK.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + attribute(
             _IFLA_EXT_MASK, struct.pack("=I", _BRVLAN_COMPRESSED)
         )
         present = channel.dump(RTM_GETLINK, links)
         for family in (socket.AF_BRIDGE, socket.AF_INET, socket.AF_INET6):
-            present += channel.dump(RTM_GETNEIGH, _NEIGHBOUR.pack(family, 0, 0, 0, 0))
+            present += channel.dump(RTM_GETNEIGH, NEIGHBOUR.pack(family, 0, 0, 0, 0))
         for kept in (self.ports, self.known, self.remotes, self.neighbours):
             kept.clear()
         for notice in present:
@@ -87,7 +84,7 @@ class Forwarding:
         elif notice.type == RTM_NEWLINK and notice.payload[0] == socket.AF_BRIDGE:
             self._fold_port(notice.payload)
         elif notice.type == RTM_DELLINK:
-            self._drop(*_LINK.unpack_from(notice.payload)[:3:2])
+            self._drop(*LINK.unpack_from(notice.payload)[:3:2])
 
     def _fold_port(self, payload: bytes) -> None:
         index, port = parse_port(payload)
@@ -104,11 +101,11 @@ class Forwarding:
                 kept.pop(index, None)
 
     def _fold_neighbour(self, present: bool, payload: bytes) -> None:
-        family, index, state, flags, _ = _NEIGHBOUR.unpack_from(payload)
+        family, index, state, flags, _ = NEIGHBOUR.unpack_from(payload)
         if family == socket.AF_BRIDGE and not flags & NTF_SELF and not state & NUD_NOARP and present:
             self._forget_moved(index, payload)
             return
-        found = dict(attributes(payload, _NEIGHBOUR.size))
+        found = dict(attributes(payload, NEIGHBOUR.size))
         mac = found.get(_NDA_LLADDR, b"")
         if family != socket.AF_BRIDGE:
             fixed = present and state & NUD_PERMANENT
@@ -131,7 +128,7 @@ class Forwarding:
 
     def _forget_moved(self, index: int, payload: bytes) -> None:
         """An entry that has become one that ages, or the bridge's own, is no longer as it was set."""
-        found = dict(attributes(payload, _NEIGHBOUR.size))
+        found = dict(attributes(payload, NEIGHBOUR.size))
         bridge = int.from_bytes(found.get(_NDA_MASTER, b""), "little")
         key = (int.from_bytes(found.get(_NDA_VLAN, b""), "little"), found.get(_NDA_LLADDR, b""))
         if key in self.known.get(bridge, ()):
@@ -150,8 +147,8 @@ class Forwarding:
 
 def parse_port(payload: bytes) -> tuple[int, Bridged]:
     """Index and state; `payload` is a struct ifinfomsg of family AF_BRIDGE with its attributes."""
-    _, _, index, _, _ = _LINK.unpack_from(payload)
-    found = dict(attributes(payload, _LINK.size))
+    _, _, index, _, _ = LINK.unpack_from(payload)
+    found = dict(attributes(payload, LINK.size))
     flags = None
     if _IFLA_PROTINFO in found:
         said = dict(attributes(found[_IFLA_PROTINFO], 0))
@@ -165,7 +162,7 @@ def _vlans(spec: bytes) -> Iterator[tuple[int, int]]:
     for kind, value in attributes(spec, 0):
         if kind != _VLAN_INFO:
             continue
-        flags, vid = _VLAN.unpack(value)
+        flags, vid = VLAN.unpack(value)
         if flags & _RANGE_BEGIN:
             first = vid
             continue

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
@@ -26,15 +25,10 @@ from datapath.linux.netlink import (
     attribute,
     attributes,
 )
+from datapath.linux.shapes import MAIN, ROUTE, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, U32, UNICAST, number
 
 PROTOCOL: Final = 0x5D
 """Who installed a route (rtnetlink(7), rtm_protocol): our mark. Routing daemons have other numbers."""
-
-_ROUTE: Final = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags."""
-_U32: Final = struct.Struct("=I")
-_RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
-_MAIN, _UNICAST = 254, 1
 
 
 class Way(NamedTuple):
@@ -84,7 +78,7 @@ class Ways:
     def _at(self, channel: Channel, version: int, wanted: bool) -> list[Way]:
         stale = self._version != version and (wanted or any(way.protocol == PROTOCOL for way in self._known or ()))
         if self._known is None or stale:
-            dumped = channel.dump(RTM_GETROUTE, _ROUTE.pack(socket.AF_INET, *[0] * 8))
+            dumped = channel.dump(RTM_GETROUTE, ROUTE.pack(socket.AF_INET, *[0] * 8))
             self._known = [way for notice in dumped if (way := _way(notice.payload)) is not None]
             self._version = version
         return self._known
@@ -97,18 +91,14 @@ def _stays(way: Way, device: int, gateway: bytes) -> bool:
 
 def _way(payload: bytes) -> Way | None:
     """`payload` is a struct rtmsg with its attributes; None for what is no default route of the main table."""
-    family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
-    if (family, length, table, kind) != (socket.AF_INET, 0, _MAIN, _UNICAST):
+    family, length, _, _, table, protocol, _, kind, _ = ROUTE.unpack_from(payload)
+    if (family, length, table, kind) != (socket.AF_INET, 0, MAIN, UNICAST):
         return None
-    found = dict(attributes(payload, _ROUTE.size))
-    return Way(_number(found.get(_RTA_OIF)), found.get(_RTA_GATEWAY, b""), _number(found.get(_RTA_PRIORITY)), protocol)
+    found = dict(attributes(payload, ROUTE.size))
+    return Way(number(found.get(RTA_OIF)), found.get(RTA_GATEWAY, b""), number(found.get(RTA_PRIORITY)), protocol)
 
 
 def _message(about: str, kind: int, flags: int, way: Way, tolerated: tuple[int, ...]) -> Message:
-    body = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _MAIN, way.protocol, 0, _UNICAST, 0)
-    body += attribute(_RTA_GATEWAY, way.gateway) + attribute(_RTA_OIF, _U32.pack(way.device))
+    body = ROUTE.pack(socket.AF_INET, 0, 0, 0, MAIN, way.protocol, 0, UNICAST, 0)
+    body += attribute(RTA_GATEWAY, way.gateway) + attribute(RTA_OIF, U32.pack(way.device))
     return Message(about, HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body, tolerated)
-
-
-def _number(value: bytes | None) -> int:
-    return int(_U32.unpack(value)[0]) if value else 0
