@@ -85,7 +85,7 @@ class Listener:
         assert event
         return event
 
-    def of(self, kind: str, message: str = "", within: float = 10.0 * PATIENCE) -> Event:
+    def expect(self, kind: str, message: str = "", within: float = 10.0 * PATIENCE) -> Event:
         return self.wait(lambda event: event.kind == kind and message in event.message, within)
 
     def clear(self) -> None:
@@ -101,7 +101,7 @@ def running(lab: Labs) -> Lab:
 @pytest.fixture
 def listener(running: Lab) -> Iterator[Listener]:
     made = Listener(running.name)
-    made.of("revision.settled")
+    made.expect("revision.settled")
     yield made
     made.close()
 
@@ -114,15 +114,15 @@ def client(running: Lab) -> Iterator[Client]:
 
 def test_a_change_is_told_from_the_wish_to_the_wire(running: Lab, listener: Listener, client: Client) -> None:
     client.create("node", "c", {"network": "web", "chassis": "hv1"}, wait="whole")
-    changed = listener.of("model.changed", "POST /v1/nodes")
+    changed = listener.expect("model.changed", "POST /v1/nodes")
     assert changed.message.endswith("1 node and 1 port added")
     assert changed.data["names"]["port"]["added"] == ["c:eth0"]
-    up = listener.of("port.up")
+    up = listener.expect("port.up")
     assert (up.object, up.message, up.data["chassis"]) == (("port", "c:eth0"), "port c:eth0 is up", "hv1")
     for chassis in ("hv1", "hv2"):
-        assert listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 2, ").revision == 2
-        listener.of("chassis.changed", f"{chassis} has built revision 2")
-    settled = listener.of("revision.settled", "revision 2 ")
+        assert listener.expect("flows.confirmed", f"{chassis} confirmed the flows of revision 2, ").revision == 2
+        listener.expect("chassis.changed", f"{chassis} has built revision 2")
+    settled = listener.expect("revision.settled", "revision 2 ")
     assert settled.data["errors"] == []
     kinds = [event.kind for event in listener.heard if event.revision == 2]
     assert kinds.index("model.changed") < kinds.index("flows.confirmed") < kinds.index("revision.settled")
@@ -137,35 +137,35 @@ def test_a_port_that_goes_down(running: Lab, listener: Listener) -> None:
 
 def test_drift(running: Lab, listener: Listener) -> None:
     running.ofctl("hv1", "del-flows")
-    found = listener.of("drift.found", "flows")
+    found = listener.expect("drift.found", "flows")
     assert found.object == ("chassis", "hv1")
-    repaired = listener.of("drift.repaired", "ms later")
+    repaired = listener.expect("drift.repaired", "ms later")
     assert repaired.data["drift"] == found.data["drift"]
     assert repaired.message.startswith(found.message)
     run("ip", "-n", running.namespace("b"), "address", "flush", "dev", "eth0")
-    listener.of("drift.repaired", "address 10.9.0.")
+    listener.expect("drift.repaired", "address 10.9.0.")
     assert running.mesh() == []
 
 
 def test_a_switch_that_goes_and_comes_back(running: Lab, listener: Listener) -> None:
     with stopped(pid_of(running, "agent")):  # or it is back before anybody sees
         kill(daemon(running, "hv2", "ovs-vswitchd"))
-        listener.of("chassis.changed", "the switch of hv2 is disconnected from the controller")
-        listener.of("failure", "hv2: the switch is not connected to the controller")
-    listener.of("chassis.changed", "the switch of hv2 is connected to the controller")
+        listener.expect("chassis.changed", "the switch of hv2 is disconnected from the controller")
+        listener.expect("failure", "hv2: the switch is not connected to the controller")
+    listener.expect("chassis.changed", "the switch of hv2 is connected to the controller")
 
 
 def test_a_controller_that_goes_and_comes_back(running: Lab, listener: Listener) -> None:
     kill(pid_of(running, "controller"))
     for chassis in ("hv1", "hv2"):
-        listener.of("failure", f"{chassis}: the switch is not connected to the controller")
-        listener.of("flows.confirmed", f"{chassis} confirmed the flows of revision 1 again")
+        listener.expect("failure", f"{chassis}: the switch is not connected to the controller")
+        listener.expect("flows.confirmed", f"{chassis} confirmed the flows of revision 1 again")
 
 
 def test_an_agent_that_ends_and_runs_again(running: Lab, listener: Listener) -> None:
     kill(pid := pid_of(running, "agent"))
-    listener.of("failure", f"the agent of the lab has ended (process {pid})")
-    listener.of("process.changed", "the agent of the lab runs again")
+    listener.expect("failure", f"the agent of the lab has ended (process {pid})")
+    listener.expect("process.changed", "the agent of the lab runs again")
     with Client.of(running.name) as fresh:
         kill(pid_of(running, "api"))
         eventually(lambda: any("agent of the lab was started again, once" in e.message for e in _known(fresh)))
@@ -184,16 +184,16 @@ def test_flows_of_users(running: Lab, listener: Listener) -> None:
     flow = {"dpid": running.model.chassis["hv1"].id, "priority": 7, "match": {"eth_type": 0x88B5}}
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.run.api_socket)), base_url="http://lab") as http:
         http.post("/stats/flowentry/add", json=flow).raise_for_status()
-    listener.of("flows.changed", "root added a flow on hv1 (POST /stats/flowentry/add): priority 7")
+    listener.expect("flows.changed", "root added a flow on hv1 (POST /stats/flowentry/add): priority 7")
     eventually(lambda: "1 flow is not the lab's" in running.facts.flows["hv1"].note)
     kill(daemon(running, "hv1", "ovs-vswitchd"))
-    back = listener.of("drift.repaired", "the switch came back without")
+    back = listener.expect("drift.repaired", "the switch came back without")
     assert "; 1 flow that was not the lab's is gone for good; the lab's are back" in back.message
 
 
 def test_tests_that_were_run(running: Lab, listener: Listener, client: Client) -> None:
     assert not client.test()["passed"]
-    done = listener.of("test.done")
+    done = listener.expect("test.done")
     assert done.message.startswith("1 of 2 tests passed in ")
     assert done.message.endswith("; failed: wrong")
     assert done.data["tests"] == {"near": True, "wrong": False}
@@ -212,7 +212,7 @@ def test_another_process_hears_the_same(running: Lab, listener: Listener) -> Non
         command = [sys.executable, "-m", "sdn.cli.main", "test", running.name]
         assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
         for each in (listener, there):
-            each.of("test.done", "1 of 2 tests passed in ")
+            each.expect("test.done", "1 of 2 tests passed in ")
             words = [event.message for event in each.heard if event.kind == "flows.changed"]
             assert [message.partition(" on ")[0] for message in words] == ["root added a flow", "root deleted flows"]
         there.close()
@@ -228,10 +228,10 @@ def test_what_cannot_be_built_is_a_failure(running: Lab, listener: Listener) -> 
         office = replace(wanted.physnets["office"], interface="sdnt-none")
         chassis = wanted.chassis | {"hv1": replace(wanted.chassis["hv1"], physnets=("office",))}
         store.write(replace(wanted, physnets={"office": office}, chassis=chassis))
-        assert listener.of("failure", "sdnt-none").message.startswith("hv")
-        assert listener.of("revision.settled", "sdnt-none").data["errors"]
+        assert listener.expect("failure", "sdnt-none").message.startswith("hv")
+        assert listener.expect("revision.settled", "sdnt-none").data["errors"]
         store.write(running.parse(TOPOLOGY, running.model))
-        listener.of("chassis.changed", "hv1 has no errors any more")
+        listener.expect("chassis.changed", "hv1 has no errors any more")
     finally:
         store.close()
 
@@ -239,13 +239,13 @@ def test_what_cannot_be_built_is_a_failure(running: Lab, listener: Listener) -> 
 def test_a_guest_that_dies(lab: Labs) -> None:
     running = lab(TOPOLOGY + GUEST)
     listener = Listener(running.name)
-    listener.of("revision.settled")
+    listener.expect("revision.settled")
     listener.close()
     pid = running.facts.guests["vm1"].pid
     kill(pid)
-    changed = listener.of("guest.changed", "guest vm1: running → failed")
+    changed = listener.expect("guest.changed", "guest vm1: running → failed")
     assert changed.object == ("guest", "vm1")
-    listener.of("failure", "guest vm1 has failed")
+    listener.expect("failure", "guest vm1 has failed")
 
 
 def test_nothing_is_lost_over_a_cut(running: Lab, listener: Listener, client: Client) -> None:
@@ -256,7 +256,7 @@ def test_nothing_is_lost_over_a_cut(running: Lab, listener: Listener, client: Cl
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.run.api_socket)), base_url="http://lab") as http:
         for number in range(5):
             client.patch("network", "web", {"mtu": 1400 - number})
-            listener.of("model.changed", f"revision {number + 2} ")
+            listener.expect("model.changed", f"revision {number + 2} ")
             with http.stream("GET", "/v1/events", headers={"Last-Event-ID": after}) as answer:
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
@@ -272,11 +272,11 @@ def test_nothing_is_lost_over_a_cut(running: Lab, listener: Listener, client: Cl
 def test_a_restarted_api_is_followed_on(running: Lab, listener: Listener, client: Client) -> None:
     """Its numbers begin anew: who listens is told that something may be missing, and hears what follows."""
     kill(pid_of(running, "api"))
-    listener.of("missed", within=30)
+    listener.expect("missed", within=30)
     listener.clear()
     with Client.of(running.name) as fresh:
         fresh.patch("network", "web", {"mtu": 1300})
-    listener.of("model.changed", "revision 2 ")
+    listener.expect("model.changed", "revision 2 ")
     assert listener.cuts
 
 
@@ -284,7 +284,7 @@ def test_an_event_comes_at_once(running: Lab, listener: Listener, client: Client
     """From the write until it is heard; the limit is for a machine on which all tests run at once."""
     started = time.time()
     client.patch("network", "web", {"mtu": 1300})
-    listener.of("model.changed", "revision 2 ")
+    listener.expect("model.changed", "revision 2 ")
     assert time.time() - started < 0.5 * PATIENCE
 
 

@@ -526,4 +526,5 @@ async def test_who_does_not_listen_to_the_last_is_not_waited_for() -> None:
         stream = Asked(lab.app, "/v1/events", reads=False)
         await asyncio.sleep(0)
         await asyncio.wait_for(lab.hub.end(0.01), 5)
+        assert lab.hub.is_closed
         stream.task.cancel()
